@@ -1,0 +1,178 @@
+"""The nouns of xcomctl: what an XCom is called, how big it is, what limits it.
+
+Imports nothing of ours but the errors; every other module speaks in these.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Literal
+
+from xcomctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+RETURN_VALUE = "return_value"
+"""The key under which Airflow stores what a task returns."""
+
+UNMAPPED = -1
+"""The map_index of a task that is not mapped."""
+
+Storage = Literal["bytes", "json"]
+"""How the value column holds a value: encoded bytes (Airflow 1 and 2) or JSON (Airflow 3)."""
+
+Raw = bytes | str | int | float | None
+"""A value as the driver hands it over: nothing decoded. Numbers come from SQLite only."""
+
+
+class Size(int):
+    """A number of bytes."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        """Return the size for people: `512 B`, `48.0 KiB`."""
+        if self < 1024:
+            return f"{int(self)} B"
+        number = float(self)
+        for unit in ("KiB", "MiB", "GiB", "TiB"):
+            number /= 1024
+            if number < 1024 or unit == "TiB":
+                break
+        return f"{number:.1f} {unit}"
+
+    def exactly(self) -> str:
+        """Return every digit: `65,535 B`."""
+        return f"{int(self):,} B"
+
+
+def format_sizes(*sizes: Size) -> tuple[str, ...]:
+    """Return the sizes for people, exact where rounding would make different ones look equal."""
+    texts = tuple(str(size) for size in sizes)
+    if len(set(texts)) < len(set(sizes)):
+        return tuple(size.exactly() for size in sizes)
+    return texts
+
+
+_UNITS = {
+    "B": 1,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+_UNIT_BY_LOWER = {unit.lower(): factor for unit, factor in _UNITS.items()}
+
+
+def parse_size(text: str) -> Size:
+    """Return the bytes that a size such as `48 KiB`, `1.5 MB` or `65535` names.
+
+    Raises:
+        UsageError: no number, an unknown unit, or a bare K, M or G.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:[_,]\d{3})*)(\.\d+)?\s*([A-Za-z]*)\s*", text)
+    if not match:
+        raise UsageError(
+            f'cannot read the size "{text}"',
+            hint="Give bytes, or a number with B, kB, MB, GB, KiB, MiB or GiB: 48KiB.",
+        )
+    whole, fraction, unit = match.groups()
+    factor = _UNIT_BY_LOWER.get((unit or "B").lower())
+    if factor is None:
+        bare = unit.upper() in ("K", "M", "G", "T")
+        raise UsageError(
+            f'cannot read the size "{text}"',
+            detail=f'Tools disagree on whether "{unit}" means powers of ten or of two.'
+            if bare
+            else f'"{unit}" is no unit of size.',
+            hint=f'Say "{unit.upper()}B" for powers of ten or "{unit.upper()}iB" for powers of two.'
+            if bare
+            else "The units are B, kB, MB, GB, KiB, MiB and GiB.",
+        )
+    number = float(whole.replace(",", "").replace("_", "") + (fraction or ""))
+    if fraction is None:
+        return Size(int(whole.replace(",", "").replace("_", "")) * factor)
+    return Size(round(number * factor))
+
+
+class Encoding(Enum):
+    """What a stored value is, as far as its bytes tell."""
+
+    JSON = "json"
+    PICKLE = "pickle"
+    NULL = "null"
+    """SQL NULL: no value at all, which JSON's null is not."""
+    EMPTY = "empty"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class XComRef:
+    """The name of an XCom, in every Airflow."""
+
+    dag_id: str
+    task_id: str
+    run_id: str | None
+    """None where the run no longer exists (Airflow 2.2 and older)."""
+    key: str | None
+    """None is possible in Airflow 1.10 only."""
+    map_index: int = UNMAPPED
+    logical_date: datetime | None = None
+    """UTC. What names the run where `run_id` is None."""
+
+    @property
+    def run(self) -> str:
+        """Return what names the run: its id, or its date in ISO form."""
+        if self.run_id is not None:
+            return self.run_id
+        return format_time(self.logical_date) or "?"
+
+    def __str__(self) -> str:
+        """Return `dag/run/task:key`, with `[3]` behind the task where it is mapped."""
+        index = "" if self.map_index == UNMAPPED else f"[{self.map_index}]"
+        return f"{self.dag_id}/{self.run}/{self.task_id}{index}:{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class XComEntry:
+    """A row of the xcom table without its value."""
+
+    ref: XComRef
+    size: Size | None
+    """What the database holds, before compression. None for SQL NULL."""
+    timestamp: datetime | None
+    encoding: Encoding
+    row: tuple[object, ...]
+    """The row's primary key, which only the store reads."""
+    text_size: Size | None = None
+    """Length of the value as JSON text, where it was asked for."""
+    stored_size: Size | None = None
+    """What lies on disk after compression, where it was asked for and the database tells."""
+    head: Raw = None
+    """The first bytes of the value, where they were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The largest size that some software allows."""
+
+    name: str
+    size: Size
+    source: str
+    """Where the number comes from, for people: `column xcom.value is a BLOB`."""
+    beyond: str = ""
+    """What happens to a larger value."""
+    hard: bool = True
+
+
+def format_time(moment: datetime | None) -> str | None:
+    """Return a UTC time in RFC 3339 form: `2026-01-31T07:08:09.123456Z`."""
+    if moment is None:
+        return None
+    text = moment.replace(tzinfo=None).isoformat()
+    return f"{text}Z"
