@@ -176,3 +176,43 @@ def format_time(moment: datetime | None) -> str | None:
         return None
     text = moment.replace(tzinfo=None).isoformat()
     return f"{text}Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the filters say; an empty one selects everything.
+
+    Texts are exact, or shell globs where they hold one of `* ? [`.
+    """
+
+    dag_ids: tuple[str, ...] = ()
+    run_ids: tuple[str, ...] = ()
+    task_ids: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    map_indexes: tuple[int, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    min_size: Size | None = None
+    max_size: Size | None = None
+
+
+def is_glob(text: str) -> bool:
+    """Return whether a filter is a pattern rather than an exact text."""
+    return any(char in text for char in "*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of an open metadata DB."""
+
+    backend: str
+    """`sqlite`, `postgresql`, `mysql` or `mariadb`."""
+    product: str
+    """For people: `PostgreSQL 15.18`."""
+    server_version: str
+    airflow: str
+    """The releases of Airflow that leave a database so."""
+    generation: str
+    column_type: str
+    storage: Storage
+    heads: tuple[str, ...]

@@ -1,0 +1,252 @@
+"""Judges entries against a policy. Pure: rows come in, a report comes out, no database is seen.
+
+Findings are gathered by rule, dag, task and key, so that what is held grows with the number of
+tasks that have a problem, not with the number of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from xcomctl import codec
+from xcomctl.audit import rules
+from xcomctl.audit.rules import Rule, Severity
+from xcomctl.model import Encoding, Limit, Size, XComRef, format_sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from xcomctl.model import Raw, Storage, XComEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is judged, and against what."""
+
+    limit: Limit
+    """The one that sizes are held against."""
+    warn_at: float | int = 0.8
+    """A share of the limit, or bytes."""
+    storage: Storage = "bytes"
+    capacity: Size | None = None
+    """What the value column holds; None where no database cuts silently."""
+    deep: bool = False
+    """Whether values are read whole."""
+    enabled: frozenset[str] = frozenset(rules.RULE_BY_ID)
+    per_entry: bool = False
+
+    @property
+    def near(self) -> int:
+        """Return the smallest size that is close to the limit."""
+        if isinstance(self.warn_at, int):
+            return self.warn_at
+        # In whole numbers: a product of floats can miss the boundary by a byte.
+        parts = round(self.warn_at * 1_000_000)
+        return -(-int(self.limit.size) * parts // 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one rule found of one task's key."""
+
+    rule: Rule
+    severity: Severity
+    dag_id: str
+    task_id: str
+    key: str | None
+    occurrences: int
+    max_size: Size | None
+    limit: Size | None
+    message: str
+    example: XComRef
+    file: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what stays the same from run to run: neither run nor size is in it."""
+        name = "\0".join((self.rule.id, self.dag_id, self.task_id, repr(self.key)))
+        return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    @property
+    def percent(self) -> float | None:
+        """Return the largest size as a percentage of the limit."""
+        if self.max_size is None or not self.limit:
+            return None
+        return round(100 * self.max_size / self.limit, 2)
+
+
+@dataclass(slots=True)
+class Report:
+    """What an audit found."""
+
+    policy: Policy
+    findings: list[Finding] = field(default_factory=list)
+    scanned: int = 0
+    total_bytes: int = 0
+    complete: bool = False
+
+    def count(self, severity: Severity) -> int:
+        """Return how many findings are exactly so grave."""
+        return sum(finding.severity is severity for finding in self.findings)
+
+    def verdict(self, fail_on: Severity | None) -> int:
+        """Return the exit code: 1 where a finding is at least so grave."""
+        if fail_on is None:
+            return 0
+        return int(any(finding.severity >= fail_on for finding in self.findings))
+
+    def not_looked_at(self) -> list[str]:
+        """Return the ids of the rules that this audit's depth could not apply."""
+        if self.policy.deep:
+            return []
+        return [rule.id for rule in rules.RULES if rule.deep and rule.id in self.policy.enabled]
+
+
+@dataclass(slots=True)
+class _Group:
+    """A finding in the making."""
+
+    rule: Rule
+    occurrences: int
+    example: XComEntry
+    reason: str
+
+
+def run(
+    policy: Policy,
+    entries: Iterable[tuple[XComEntry, Raw]],
+    suspects: Callable[[], Iterable[tuple[XComEntry, Raw]]] | None = None,
+) -> Report:
+    """Return what is wrong with the entries, the gravest and largest first.
+
+    With `policy.deep` each entry comes with its whole value. Otherwise values are None, and
+    `suspects` yields, once more and whole, those that fill the column to the last byte.
+    """
+    report = Report(policy)
+    groups: dict[tuple[object, ...], _Group] = {}
+    for entry, raw in entries:
+        report.scanned += 1
+        report.total_bytes += entry.size or 0
+        for rule, reason in _judge(policy, entry, raw):
+            _gather(groups, policy, rule, entry, reason)
+    for entry, raw in suspects() if suspects else ():
+        if policy.capacity is not None and _cut(policy, entry, raw) is not None:
+            _gather(groups, policy, rules.TRUNCATED, entry, "")
+    report.findings = sorted(
+        (_finding(group, policy) for group in groups.values() if group.rule.id in policy.enabled),
+        key=lambda one: (
+            -one.severity,
+            -(one.max_size or 0),
+            one.rule.id,
+            one.dag_id,
+            one.task_id,
+            one.key or "",
+            one.example.run,
+            one.example.map_index,
+        ),
+    )
+    report.complete = True
+    return report
+
+
+def _gather(
+    groups: dict[tuple[object, ...], _Group],
+    policy: Policy,
+    rule: Rule,
+    entry: XComEntry,
+    reason: str,
+) -> None:
+    ref = entry.ref
+    group: tuple[object, ...] = (rule.id, ref.dag_id, ref.task_id, ref.key)
+    if policy.per_entry:
+        group = (*group, ref.run, ref.map_index, entry.row)
+    found = groups.get(group)
+    if found is None:
+        groups[group] = _Group(rule, 1, entry, reason)
+        return
+    found.occurrences += 1
+    if (entry.size or 0) > (found.example.size or 0):
+        found.example, found.reason = entry, reason
+
+
+def _judge(policy: Policy, entry: XComEntry, raw: Raw) -> Iterator[tuple[Rule, str]]:
+    size = entry.size
+    if size is not None:
+        if size > policy.limit.size:
+            yield rules.OVER_LIMIT, ""
+        elif size >= policy.near:
+            yield rules.NEAR_LIMIT, ""
+    if entry.encoding is Encoding.PICKLE:
+        yield rules.PICKLED, ""
+    if not policy.deep:
+        return
+    verdict = codec.check(raw, policy.storage)
+    if verdict.health is codec.Health.PICKLED and entry.encoding is not Encoding.PICKLE:
+        yield rules.PICKLED, ""
+    cut = _cut(policy, entry, raw) if policy.capacity is not None else None
+    if cut is not None:
+        yield rules.TRUNCATED, cut
+    elif verdict.health is codec.Health.BROKEN:
+        yield rules.UNDECODABLE, verdict.reason
+    elif verdict.health is codec.Health.DOUBLE:
+        yield rules.DOUBLE_ENCODED, ""
+
+
+def _cut(policy: Policy, entry: XComEntry, raw: Raw) -> str | None:
+    """Return why the value is one that the database cut, None where it is not."""
+    if entry.size != policy.capacity or raw is None:
+        return None
+    verdict = codec.check(raw, policy.storage)
+    if verdict.health is codec.Health.BROKEN:
+        return verdict.reason
+    if verdict.health is codec.Health.PICKLED and isinstance(raw, bytes):
+        # A pickle says where it ends, and a cut one does not get there.
+        return None if codec.describe_pickle(raw, most=0)["complete"] else "the pickle has no end"
+    return None
+
+
+def _finding(group: _Group, policy: Policy) -> Finding:
+    entry = group.example
+    measured = group.rule in (rules.OVER_LIMIT, rules.NEAR_LIMIT)
+    limit = policy.limit.size if measured else policy.capacity if group.rule is rules.TRUNCATED else None
+    return Finding(
+        rule=group.rule,
+        severity=group.rule.severity,
+        dag_id=entry.ref.dag_id,
+        task_id=entry.ref.task_id,
+        key=entry.ref.key,
+        occurrences=group.occurrences,
+        max_size=entry.size,
+        limit=limit,
+        message=_message(group, limit),
+        example=entry.ref,
+    )
+
+
+def _message(group: _Group, limit: Size | None) -> str:
+    size = group.example.size
+    shown, *of = format_sizes(*(one for one in (size, limit) if one is not None)) if size is not None else ("",)
+    rule = group.rule
+    if rule is rules.OVER_LIMIT:
+        return f"{shown} exceeds the limit of {of[0]}"
+    if rule is rules.NEAR_LIMIT:
+        percent = int(1000 * (size or 0) / limit) / 10 if limit else 0
+        return f"{shown} is {percent}% of the limit of {of[0]}"
+    if rule is rules.TRUNCATED:
+        return f"{(size or Size(0)).exactly()} fill the column, and the value cannot be decoded: it was cut"
+    if rule is rules.PICKLED:
+        return f"a pickle of {shown}: loading it runs code, and Airflow 3 drops it"
+    if rule is rules.UNDECODABLE:
+        reason = group.reason or "it is in no known encoding"
+        if size == 65_535:
+            reason += "; 65,535 bytes is what a MySQL BLOB holds, so one may have cut it"
+        return f"{shown} that cannot be decoded: {reason}"
+    return "a string that holds JSON text: encoded twice, or a genuine string, which looks the same"
+
+
+def with_files(report: Report, file_by_dag: dict[str, str]) -> Report:
+    """Return the report with the DAG's own file on each finding."""
+    found = [replace(one, file=file_by_dag.get(one.dag_id)) for one in report.findings]
+    return replace(report, findings=found)

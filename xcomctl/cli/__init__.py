@@ -1,0 +1,162 @@
+"""The command line: which commands there are, and the only place that catches errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xcomctl import __version__
+from xcomctl.cli.console import Console
+from xcomctl.errors import Interrupted, UsageError, XcomctlError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+COMMANDS = {
+    "list": "List the XCom entries that match the filters.",
+    "pull": "Print one XCom's value, decoded.",
+    "audit": "Judge sizes and health against limits; the CI gate.",
+    "limits": "Show the limit in force, where it comes from, and what other backends allow.",
+    "info": "Show which metadata DB was found and how, its Airflow, and what may be read.",
+    "demo": "Build a demo metadata DB and walk through the first minute.",
+}
+"""Command → what it does, in the order of the help."""
+ALIASES = {"get": "pull"}
+"""Hidden names for those who come from elsewhere."""
+
+EXIT_BUG = 70
+
+_UsageProblem: type[Exception] = typer.BadParameter.__mro__[1]
+"""The library's base of usage errors, of which it exports only one subclass."""
+
+console = Console()
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        console.text(f"xcomctl {__version__}\n")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool | None,
+        typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version."),
+    ] = None,
+) -> None:
+    """Inspect, audit and size-check Airflow's XComs, straight in the metadata DB."""
+
+
+def build_app(first: str | None = None) -> typer.Typer:
+    """Return the application as far as a command line that starts with `first` needs it.
+
+    Reading a command's options takes longer than its own `--help`, so of the others only the
+    names are there.
+    """
+    app = typer.Typer(
+        name="xcomctl",
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    completing = "_XCOMCTL_COMPLETE" in os.environ
+    for shown, name in ({name: name for name in COMMANDS} | ALIASES).items():
+        if completing or shown == first:
+            from xcomctl.cli.options import spread
+
+            command = spread(import_module(f"xcomctl.cli.{name}").command)
+        else:
+            command = _unread
+        app.command(shown, help=COMMANDS[name], hidden=shown in ALIASES)(command)
+    return app
+
+
+def _unread() -> None:
+    """Stand for a command that the command line does not name first."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code."""
+    _catch_signals()
+    try:
+        # The root has no option that takes a value, so the first word is the command.
+        app = build_app(next((word for word in arguments if not word.startswith("-")), None))
+        # Not list(): that name is the command's module here, once it is imported.
+        code: Any = app(args=[*arguments] or ["--help"], prog_name="xcomctl", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except XcomctlError as error:
+        console.error(error)
+        code = error.exit_code
+    except Interrupted as interrupt:
+        console.warn("interrupted")
+        code = interrupt.exit_code
+    except SystemExit as exit_:
+        # The library ends the process itself where a pipe closes under its help.
+        code = 141 if exit_.code == 1 else exit_.code
+    except typer.Abort:
+        code = 130
+    except _UsageProblem as problem:
+        console.error(_usage_error(problem))
+        code = UsageError.exit_code
+    except BrokenPipeError:
+        code = 141
+    except Exception as bug:  # noqa: BLE001 - the last line: whatever it is, it is told properly
+        code = _report_bug(bug)
+    if code == 141:
+        _silence_stdout()
+    return int(code or 0)
+
+
+def _usage_error(problem: Exception) -> UsageError:
+    text: str = problem.format_message() if hasattr(problem, "format_message") else str(problem)
+    context = getattr(problem, "ctx", None)
+    path: str = context.command_path if context is not None else "xcomctl"
+    message = text.strip().rstrip(".")
+    return UsageError(
+        message[:1].lower() + message[1:] if message else "no command was given",
+        hint=f'"{path} --help" lists what there is.',
+    )
+
+
+def _report_bug(bug: Exception) -> int:
+    import traceback
+
+    console.error(
+        XcomctlError(
+            f"xcomctl failed in a way it did not foresee: {type(bug).__name__}",
+            detail=str(bug).splitlines()[0] if str(bug) else None,
+            hint="This is a bug in xcomctl. Please report it, with what --verbose prints.",
+        )
+    )
+    if console.verbose:
+        console.trace("".join(traceback.format_exception(bug)))
+    return EXIT_BUG
+
+
+def _catch_signals() -> None:
+    def interrupt(signum: int, _frame: FrameType | None) -> None:
+        # A second one must not find a handler that is still tidying up.
+        signal.signal(signum, signal.SIG_DFL)
+        raise Interrupted(signum)
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # nohup and background jobs ignore a signal on purpose.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter from complaining, at its end, about a pipe that is closed."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass

@@ -1,0 +1,281 @@
+"""`xcomctl audit`: the gate. Judges what is stored, and its exit code is the verdict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.options import Connection, Filters, Manners, Output
+from xcomctl.errors import NotFoundError, UsageError
+from xcomctl.formats import Column, Layout
+from xcomctl.settings import AuditConfig, parse_share
+from xcomctl.text import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xcomctl.audit import Finding, Policy, Report
+    from xcomctl.audit.rules import Severity
+    from xcomctl.db.store import Store
+    from xcomctl.formats import Row
+    from xcomctl.model import Limit, Raw, Selection, XComEntry
+
+_COLUMNS = (
+    Column("severity"),
+    Column("rule"),
+    Column("dag_id"),
+    Column("task_id"),
+    Column("key"),
+    Column("occurrences", "number", title="times"),
+    Column("max_size_bytes", "size", title="largest"),
+    Column("limit_bytes", "size", people=False),
+    Column("percent", "percent", title="of limit"),
+    Column("message"),
+    Column("fingerprint", people=False),
+    Column("example", people=False),
+    Column("file", people=False),
+)
+
+DEFAULT_WARN_AT = "80%"
+
+
+def command(
+    connection: Connection,
+    filters: Filters,
+    output: Output,
+    manners: Manners,
+    size_limit: Annotated[
+        str | None,
+        typer.Option("--size-limit", metavar="auto|nominal|SIZE", help="What sizes are held against: what this database enforces, the case study's figures, or a size. [default: auto]"),
+    ] = None,
+    warn_at: Annotated[
+        str | None, typer.Option("--warn-at", metavar="PCT|SIZE", help="From where on a value is close to the limit. [default: 80%]")
+    ] = None,
+    fail_on: Annotated[
+        str | None, typer.Option("--fail-on", metavar="SEVERITY", help="error, warning, note or never: from where on the exit code is 1. [default: error]")
+    ] = None,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 whatever is found (never when the audit fails).")] = False,
+    fail_on_empty: Annotated[bool, typer.Option("--fail-on-empty", help="Fail where no XCom matches: nothing was judged.")] = False,
+    per_entry: Annotated[bool, typer.Option("--per-entry", help="A finding for each entry, not for each task and key.")] = False,
+    rules: Annotated[str | None, typer.Option("--rules", metavar="LIST", help="Only these rules.")] = None,
+    skip_rules: Annotated[str | None, typer.Option("--skip-rules", metavar="LIST", help="All but these rules.")] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every value whole: JSON validity, double encoding.")] = False,
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", metavar="BACKEND[:AIRFLOW]", help="Judge as on another backend: mysql:2.8."),
+    ] = None,
+) -> None:
+    """Judge the XComs that match the filters."""
+    from xcomctl.cli import console
+
+    manners.apply(console)
+    outputs = parse_outputs(output.output)
+    chosen = output.chosen(_COLUMNS)
+    selection = filters.selection()
+    enabled = _enabled(rules, skip_rules)
+    target, config = connection.resolve(console)
+    typed = AuditConfig(size_limit, warn_at, fail_on)
+    threshold = _threshold(typed.fail_on or config.audit.fail_on or "error")
+    share = parse_share(typed.warn_at or config.audit.warn_at or DEFAULT_WARN_AT)
+
+    from xcomctl import audit
+    from xcomctl.db import open_store
+
+    with open_store(target) as store:
+        limits = _limits(store, typed.size_limit or config.audit.size_limit or "auto", as_)
+        policy = audit.Policy(
+            limit=limits[0],
+            warn_at=share,
+            storage=store.schema.storage,
+            capacity=_capacity(store),
+            deep=deep,
+            enabled=enabled,
+            per_entry=per_entry,
+        )
+        report = _run(store, selection, policy)
+        report = audit.with_files(report, store.files({one.dag_id for one in report.findings}))
+        for warning in store.warnings():
+            console.warn(warning)
+        backend = _backend(store)
+    layout = Layout(
+        "xcomctl.audit/1",
+        "findings",
+        _COLUMNS,
+        before=lambda: {
+            "complete": report.complete,
+            "backend": backend,
+            "limits": [
+                {"name": one.name, "bytes": one.size, "source": one.source} for one in limits
+            ],
+            "summary": _summary(report),
+        },
+        closing=lambda: _closing(report),
+        chosen=chosen,
+        header=not output.no_header,
+    )
+    console.write(layout, map(_row, report.findings), outputs)
+    if not any(name in ("table", "markdown") for name, path in outputs if path is None):
+        for line in _closing(report):
+            console.note(line)
+    if fail_on_empty and not report.scanned:
+        raise NotFoundError("no XCom matches, and --fail-on-empty is set")
+    if not exit_zero and report.verdict(threshold):
+        raise typer.Exit(1)
+
+
+def _run(store: Store, selection: Selection, policy: Policy) -> Report:
+    from dataclasses import replace
+
+    from xcomctl import audit
+    from xcomctl.audit.rules import TRUNCATED
+
+    if policy.deep:
+        return audit.run(policy, store.scan_values(selection))
+
+    def entries() -> Iterator[tuple[XComEntry, Raw]]:
+        for entry in store.scan(selection):
+            yield entry, None
+
+    def suspects() -> Iterator[tuple[XComEntry, Raw]]:
+        full = policy.capacity
+        if full is None or TRUNCATED.id not in policy.enabled:
+            return iter(())
+        if selection.max_size is not None and selection.max_size < full:
+            return iter(())
+        if selection.min_size is not None and selection.min_size > full:
+            return iter(())
+        return store.scan_values(replace(selection, min_size=full, max_size=full))
+
+    return audit.run(policy, entries(), suspects)
+
+
+def _capacity(store: Store) -> int | None:
+    """Return what the value column holds where a server may have cut to it, else None."""
+    from xcomctl.limits import CAPACITY_BY_TYPE
+
+    if store.schema.storage == "json":
+        return None
+    return CAPACITY_BY_TYPE.get(store.schema.value_type)
+
+
+def _limits(store: Store, size_limit: str, as_: str | None) -> list[Limit]:
+    """Return the limits that are judged by, the one in force first."""
+    from xcomctl.cli.judging import limit_in_force
+    from xcomctl.limits import nominal, parse_as
+    from xcomctl.model import Limit, parse_size
+
+    if size_limit == "auto":
+        return store.limits() if as_ is None else [limit_in_force(store, as_)]
+    if size_limit == "nominal":
+        backend = parse_as(as_, (2, 11))[0] if as_ else store.facts().backend
+        return [nominal(backend)]
+    size = parse_size(size_limit)
+    if size <= 0:
+        raise UsageError("--size-limit must be above 0")
+    return [Limit("size_limit", size, "--size-limit", hard=False)]
+
+
+def _threshold(text: str) -> Severity | None:
+    from xcomctl.audit.rules import Severity
+
+    known = {str(severity): severity for severity in Severity}
+    if text == "never":
+        return None
+    if text not in known:
+        raise UsageError(
+            f'unknown severity "{text}" for --fail-on',
+            hint=f"It is one of {', '.join(known)} or never.",
+        )
+    return known[text]
+
+
+def _enabled(only: str | None, skipped: str | None) -> frozenset[str]:
+    from xcomctl.audit.rules import RULE_BY_ID
+
+    def parse(text: str) -> set[str]:
+        names = {name.strip() for name in text.split(",") if name.strip()}
+        for name in names:
+            if name not in RULE_BY_ID:
+                near = nearest(name, RULE_BY_ID)
+                raise UsageError(
+                    f'unknown rule "{name}"',
+                    hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(RULE_BY_ID)}.",
+                )
+        return names
+
+    enabled = parse(only) if only is not None else set(RULE_BY_ID)
+    enabled -= parse(skipped) if skipped is not None else set()
+    if not enabled:
+        raise UsageError("no rule is left to apply")
+    return frozenset(enabled)
+
+
+def _backend(store: Store) -> Row:
+    facts = store.facts()
+    return {
+        "name": facts.backend,
+        "server_version": facts.server_version,
+        "airflow": facts.airflow,
+        "column_type": facts.column_type,
+    }
+
+
+def _row(finding: Finding) -> Row:
+    return {
+        "rule": finding.rule.id,
+        "severity": str(finding.severity),
+        "dag_id": finding.dag_id,
+        "task_id": finding.task_id,
+        "key": finding.key,
+        "occurrences": finding.occurrences,
+        "max_size_bytes": finding.max_size,
+        "limit_bytes": finding.limit,
+        "percent": finding.percent,
+        "message": finding.message,
+        "fingerprint": finding.fingerprint,
+        "example": {"run_id": finding.example.run, "map_index": finding.example.map_index},
+        "file": finding.file,
+    }
+
+
+def _summary(report: Report) -> dict[str, object]:
+    from xcomctl.audit.rules import Severity
+
+    return {
+        "scanned": report.scanned,
+        "total_bytes": report.total_bytes,
+        "errors": report.count(Severity.ERROR),
+        "warnings": report.count(Severity.WARNING),
+        "notes": report.count(Severity.NOTE),
+        "ignored": 0,
+        "known": 0,
+        "depth": "deep" if report.policy.deep else "sizes",
+        "not_looked_at": report.not_looked_at(),
+    }
+
+
+def _closing(report: Report) -> list[str]:
+    from xcomctl.audit.rules import Severity
+    from xcomctl.model import Size
+
+    counts = [
+        f"{number} {word}{'' if number == 1 else 's'}"
+        for severity in reversed(Severity)
+        if (number := report.count(severity)) or severity is Severity.ERROR
+        for word in [str(severity)]
+    ]
+    limit = report.policy.limit
+    lines = [
+        f"{', '.join(counts)} in {report.scanned:,} XComs of {Size(report.total_bytes)}, "
+        f"held against {limit.size} ({limit.source})"
+    ]
+    if report.policy.deep:
+        lines.append("every value was read whole")
+    elif report.not_looked_at():
+        lines.append(
+            f"judged by sizes and first bytes; not looked at: {', '.join(report.not_looked_at())} "
+            "(--deep reads every value)"
+        )
+    return lines

@@ -1,0 +1,271 @@
+"""The only writer: results to stdout or files, everything else to stderr.
+
+Files are written whole or not at all; passwords are blotted out of whatever is said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from xcomctl.errors import ClosedPipeError, DatabaseError, UsageError, XcomctlError
+from xcomctl.text import nearest, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from xcomctl.formats import Layout, Paper, Row
+
+HIDDEN = "***"
+
+
+class OutputError(DatabaseError):
+    """What was to be written could not be, so the command did not finish."""
+
+
+class Console:
+    """Where a command speaks. One for each run of the program."""
+
+    def __init__(self) -> None:
+        self.quiet = False
+        self.verbose = False
+        self._color = "auto"
+        self._secrets: set[str] = set()
+
+    def configure(self, *, color: str | None, quiet: bool, verbose: bool) -> None:
+        """Take the options that decide how much is said, and in which colours."""
+        if color is not None and color not in ("auto", "always", "never"):
+            raise UsageError(f'unknown --color "{color}"', hint="It is auto, always or never.")
+        self._color = color or "auto"
+        self.quiet = quiet
+        self.verbose = verbose
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Never print any of these texts."""
+        self._secrets.update(secret for secret in secrets if secret)
+
+    def clean(self, text: str) -> str:
+        """Return the text without any known secret."""
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, HIDDEN)
+        return text
+
+    # --- stderr -------------------------------------------------------------------------------
+
+    def note(self, text: str) -> None:
+        """Say something that is not the result."""
+        if not self.quiet:
+            self._say(f"xcomctl: note: {visible(text)}")
+
+    def warn(self, text: str) -> None:
+        """Say something that the user should not miss."""
+        self._say(f"xcomctl: warning: {visible(text)}")
+
+    def detail(self, text: str) -> None:
+        """Say something that only --verbose asks for."""
+        if self.verbose:
+            self._say(f"xcomctl: {visible(text)}")
+
+    def error(self, error: XcomctlError) -> None:
+        """Say what failed, why, and what to try."""
+        if isinstance(error, ClosedPipeError):
+            return
+        self._say(f"xcomctl: error: {visible(error.message)}")
+        if error.detail:
+            self._say(f"xcomctl: detail: {visible(error.detail)}")
+        if error.hint:
+            self._say(f"xcomctl: hint: {visible(error.hint)}")
+
+    def trace(self, text: str) -> None:
+        """Print a traceback, line by line."""
+        for line in text.splitlines():
+            self._say(visible(line))
+
+    def _say(self, line: str) -> None:
+        # There is nowhere left to complain where stderr is closed or full.
+        with contextlib.suppress(OSError, ValueError):
+            print(self.clean(line), file=sys.stderr, flush=True)  # noqa: T201
+
+    # --- stdout and files ---------------------------------------------------------------------
+
+    def write(
+        self,
+        layout: Layout,
+        rows: Iterable[Row],
+        outputs: Sequence[tuple[str, str | None]],
+    ) -> None:
+        """Write the rows, as they come, in every format that was asked for.
+
+        Raises:
+            OutputError: a file or stdout could not be written.
+            ClosedPipeError: nobody reads stdout any more.
+        """
+        from pathlib import Path
+
+        from xcomctl.formats import Paper, writer
+
+        with contextlib.ExitStack() as stack, _reporting():
+            writers = []
+            for name, path in outputs:
+                paper = (
+                    self._paper()
+                    if path is None
+                    else Paper(stack.enter_context(whole_file(Path(path))))
+                )
+                writers.append(writer(name, layout, paper))
+            for row in rows:
+                for one in writers:
+                    one.row(row)
+            for one in writers:
+                one.end()
+            sys.stdout.flush()
+
+    def text(self, text: str) -> None:
+        """Write a text to stdout."""
+        with _reporting():
+            out = self._stdout()
+            out.write(text)
+            out.flush()
+
+    def data(self, pieces: Iterable[bytes]) -> None:
+        """Write bytes to stdout, untouched."""
+        with _reporting():
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+
+    def save(self, path: Path, pieces: Iterable[bytes]) -> None:
+        """Write bytes to a file, whole or not at all."""
+        with _reporting(), whole_binary_file(path) as out:
+            for piece in pieces:
+                out.write(piece)
+
+    @property
+    def terminal(self) -> bool:
+        """Return whether stdout is a terminal."""
+        return sys.stdout.isatty()
+
+    def _stdout(self) -> TextIO:
+        if not self.terminal and hasattr(sys.stdout, "reconfigure"):
+            # What a program reads is UTF-8 wherever it runs, with one kind of line end.
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+        return sys.stdout
+
+    def _paper(self) -> Paper:
+        terminal = self.terminal
+        width = None
+        if terminal:
+            import shutil
+
+            width = shutil.get_terminal_size().columns
+        from xcomctl.formats import Paper
+
+        return Paper(self._stdout(), terminal=terminal, color=self._colored(terminal), width=width)
+
+    def _colored(self, terminal: bool) -> bool:
+        if self._color != "auto":
+            return self._color == "always"
+        if os.environ.get("NO_COLOR"):
+            return False
+        if os.environ.get("FORCE_COLOR"):
+            return True
+        return terminal and os.environ.get("TERM") != "dumb"
+
+
+@contextlib.contextmanager
+def _reporting() -> Iterator[None]:
+    """Turn what the operating system says of our output into our errors."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise ClosedPipeError("nobody reads the output any more") from None
+    except OSError as error:
+        name = f' "{error.filename}"' if error.filename else ""
+        raise OutputError(
+            f"could not write the output{name}",
+            detail=error.strerror or type(error).__name__,
+            hint="Nothing half-written is left behind.",
+        ) from None
+
+
+@contextlib.contextmanager
+def whole_binary_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name only when it is complete."""
+    import stat
+    import tempfile
+    from pathlib import Path
+
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        # A pipe or a device has no other name to be moved from.
+        with path.open("wb") as out:
+            yield out
+        return
+    target = path.resolve()
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        Path(temporary).chmod(target.stat().st_mode & 0o777 if target.exists() else _new_mode())
+        Path(temporary).replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Open a text file that appears under its name only when it is complete."""
+    import io
+
+    with whole_binary_file(path) as binary:
+        text = io.TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", newline="\n")
+        yield text
+        text.flush()
+        text.detach()
+
+
+def _new_mode() -> int:
+    """Return the mode of a file made the ordinary way."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def parse_outputs(
+    given: Sequence[str] | None, default: str = "table"
+) -> list[tuple[str, str | None]]:
+    """Return format and file of each `-o FORMAT[=FILE]`.
+
+    Raises:
+        UsageError: an unknown format, an empty file name, or two without a file.
+    """
+    from xcomctl.formats import FORMATS as known
+
+    outputs: list[tuple[str, str | None]] = []
+    for text in given or [default]:
+        name, equals, path = text.partition("=")
+        if name not in known:
+            near = nearest(name, known)
+            raise UsageError(
+                f'unknown output format "{name}"',
+                hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(known)}.",
+            )
+        if equals and not path:
+            raise UsageError(f'"-o {text}" names no file', hint=f"Say -o {name}=FILE or -o {name}.")
+        outputs.append((name, path if equals else None))
+    if sum(path is None for _, path in outputs) > 1:
+        raise UsageError(
+            "two outputs want stdout",
+            hint="Give all but one a file: -o table -o json=report.json",
+        )
+    files = [path for _, path in outputs if path]
+    if len(set(files)) < len(files):
+        raise UsageError("two outputs want the same file")
+    return outputs

@@ -1,0 +1,90 @@
+"""`xcomctl demo`: an embedded metadata DB with the case study, and a guided first minute."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomctl.cli.options import Manners
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xcomctl.cli.console import Console
+    from xcomctl.demo import DemoFacts
+
+DEFAULT_PATH = "xcomctl-demo.db"
+
+
+def command(
+    manners: Manners,
+    path: Annotated[
+        str, typer.Argument(metavar="[PATH]", help="The SQLite file to make; one that a demo made is made anew.")
+    ] = DEFAULT_PATH,
+    layout: Annotated[
+        str | None, typer.Option("--layout", metavar="AIRFLOW", help="Whose tables: 3.x, 2.10, 2.2 or 1.10. [default: 3.x]")
+    ] = None,
+    days: Annotated[int | None, typer.Option("--days", metavar="N", min=1, max=3650, help="Days of runs. [default: 90]")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Another seed, other accuracies. [default: 0]")] = None,
+    no_tour: Annotated[bool, typer.Option("--no-tour", help="Only build the database.")] = False,
+) -> None:
+    """Build a demo metadata DB and walk through the first minute."""
+    from xcomctl.cli import console
+
+    manners.apply(console)
+
+    from xcomctl import demo
+
+    facts = demo.build(
+        Path(path),
+        layout=demo.parse_layout(layout or "3.x"),
+        days=90 if days is None else days,
+        seed=seed or 0,
+    )
+    console.text(
+        f"{path}: {facts.rows:,} XComs of {facts.runs:,} runs of {', '.join(facts.dags)}, "
+        f"as Airflow {facts.layout} leaves them.\n"
+    )
+    if no_tour:
+        return
+    for words, arguments in _steps(path, facts):
+        console.text(f"\n{words}\n\n$ {_shown(arguments)}\n")
+        _run(console, arguments)
+    console.text(
+        "\nThat was the first minute. Against your own metadata DB, leave --url out where Airflow's\n"
+        'configuration is at hand, or set XCOMCTL_URL; "xcomctl --help" lists the commands.\n'
+    )
+
+
+def _steps(path: str, facts: DemoFacts) -> Iterator[tuple[str, list[str]]]:
+    url = ["--url", path]
+    yield "1. What is there? The newest runs first:", ["list", *url, "-n", "5"]
+    yield "2. Which values are largest?", ["list", *url, "--sort", "-size", "-n", "3"]
+    yield "3. What did a task push? The newest run's, decoded:", ["pull", "xcom_dag", "task_4", *url]
+    yield "4. How large may a value be here, and elsewhere?", ["limits", *url]
+    yield (
+        "5. Is any too large for this database?",
+        ["audit", *url],
+    )
+    yield (
+        "6. And if this were MySQL under Airflow 2.8? list_files grows by the day, and is past\n"
+        "   what a BLOB holds; the exit code, 1, is what makes a CI job fail:",
+        ["audit", *url, "--as", "mysql:2.8"],
+    )
+
+
+def _shown(arguments: list[str]) -> str:
+    return shlex.join(["xcomctl", *arguments])
+
+
+def _run(console: Console, arguments: list[str]) -> None:
+    """Run a command as the user would, and say its exit code where it is not 0."""
+    from xcomctl.cli import build_app
+
+    app = build_app(arguments[0])
+    code = app(args=arguments, prog_name="xcomctl", standalone_mode=False)
+    if code:
+        console.text(f"(exit code {code})\n")

@@ -1,0 +1,112 @@
+"""`xcomctl info`: which metadata DB, found how, and what it turned out to be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.options import Connection, Manners, Output
+from xcomctl.formats import Column, Layout
+
+if TYPE_CHECKING:
+    from xcomctl.db.store import Store
+    from xcomctl.settings import Config, Target
+
+SAMPLE = 1000
+
+_COLUMNS = (Column("fact"), Column("value"))
+
+
+def command(
+    connection: Connection,
+    output: Output,
+    manners: Manners,
+    count: Annotated[bool, typer.Option("--count", help="Count the XComs, which reads an index from end to end.")] = False,
+) -> None:
+    """Show which metadata DB was found and how, its Airflow, and what may be read."""
+    from xcomctl.cli import console
+
+    manners.apply(console)
+    outputs = parse_outputs(output.output)
+    chosen = output.chosen(_COLUMNS)
+    target, config = connection.resolve(console)
+
+    from xcomctl.db import open_store
+
+    with open_store(target) as store:
+        document = _document(store, target, config, count=count)
+        for warning in store.warnings():
+            console.warn(warning)
+    layout = Layout(
+        "xcomctl.info/1",
+        "facts",
+        _COLUMNS,
+        before=lambda: document,
+        chosen=chosen,
+        header=not output.no_header,
+    )
+    console.write(layout, _facts(document), outputs)
+
+
+def _document(store: Store, target: Target, config: Config, *, count: bool) -> dict[str, object]:
+    from xcomctl.model import Selection
+
+    facts = store.facts()
+    limit = store.limits()[0]
+    encodings: dict[str, int] = {}
+    sampled = 0
+    # The newest rows: along the primary key where there is one that grows.
+    for entry in store.scan(Selection(), sort="run", descending=True, limit=SAMPLE):
+        sampled += 1
+        encodings[entry.encoding.value] = encodings.get(entry.encoding.value, 0) + 1
+    readable = store.readable()
+    return {
+        "connection": {
+            "url": target.shown,
+            "origin": target.origin,
+            "beaten": [{"origin": one.origin, "url": one.shown} for one in target.beaten],
+            "profile": target.profile,
+            "config": str(config.path) if config.path else None,
+            "schema": target.schema,
+            "read_only": True,
+        },
+        "server": {"backend": facts.backend, "version": facts.server_version, "product": facts.product},
+        "airflow": {
+            "releases": facts.airflow,
+            "generation": facts.generation,
+            "alembic": list(facts.heads),
+        },
+        "xcom": {
+            "column_type": facts.column_type,
+            "storage": facts.storage,
+            "limit_bytes": limit.size,
+            "limit_source": limit.source,
+            "rows": store.count(Selection()) if count else None,
+            "sampled": sampled,
+            "encodings": encodings,
+        },
+        "permissions": {name: "read" if may else "none" for name, may in readable.items()},
+    }
+
+
+def _facts(document: dict[str, object]) -> list[dict[str, object]]:
+    """Return the document as one line for each fact."""
+    from xcomctl.model import Size
+
+    rows: list[dict[str, object]] = []
+    for section, content in document.items():
+        assert isinstance(content, dict)
+        for name, value in content.items():
+            text: object = value
+            if name == "beaten":
+                text = "; ".join(f"{one['url']} from {one['origin']}" for one in value) or None
+            elif name == "limit_bytes":
+                text = f"{Size(value)} ({Size(value).exactly()})"
+            elif isinstance(value, list):
+                text = ", ".join(map(str, value)) or None
+            elif isinstance(value, dict):
+                text = ", ".join(f"{one} {number}" for one, number in value.items()) or None
+            rows.append({"fact": f"{section}.{name}", "value": None if text is None else str(text)})
+    return rows

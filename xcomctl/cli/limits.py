@@ -1,0 +1,119 @@
+"""`xcomctl limits`: what is in force here, where it comes from, and what others would allow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.options import Connection, Manners, Output
+from xcomctl.formats import Column, Layout
+
+if TYPE_CHECKING:
+    from xcomctl.db.store import Store
+    from xcomctl.formats import Row
+    from xcomctl.model import Limit
+
+_COLUMNS = (
+    Column("where"),
+    Column("backend", people=False),
+    Column("airflow"),
+    Column("name"),
+    Column("bytes", "exact", title="limit"),
+    Column("in_force", title="in force"),
+    Column("hard", people=False),
+    Column("source"),
+    Column("beyond", title="a larger value"),
+)
+
+
+def command(
+    connection: Connection,
+    output: Output,
+    manners: Manners,
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", metavar="BACKEND[:AIRFLOW]", help="Show one backend's limit only: mysql:2.8."),
+    ] = None,
+) -> None:
+    """Show the limit in force, where it comes from, and what other backends allow."""
+    from xcomctl.cli import console
+
+    manners.apply(console)
+    outputs = parse_outputs(output.output)
+    chosen = output.chosen(_COLUMNS)
+    target, _ = connection.resolve(console)
+
+    from xcomctl.cli.judging import airflow_version
+    from xcomctl.db import open_store
+    from xcomctl.limits import parse_as
+
+    with open_store(target) as store:
+        rows = _rows(store, airflow_version(store))
+        warnings = store.warnings()
+        facts = store.facts()
+        if as_ is not None:
+            backend, version = parse_as(as_, airflow_version(store))
+            rows = [_elsewhere(backend, version)]
+    for warning in warnings:
+        console.warn(warning)
+    layout = Layout(
+        "xcomctl.limits/1",
+        "limits",
+        _COLUMNS,
+        before=lambda: {
+            "backend": {
+                "name": facts.backend,
+                "server_version": facts.server_version,
+                "airflow": facts.airflow,
+                "column_type": facts.column_type,
+            },
+            "limit_bytes": rows[0]["bytes"],
+            "warnings": warnings,
+        },
+        chosen=chosen,
+        header=not output.no_header,
+    )
+    console.write(layout, rows, outputs)
+
+
+def _rows(store: Store, version: tuple[int, int]) -> list[Row]:
+    from xcomctl.limits import BACKENDS, nominal
+
+    here = store.facts().backend
+    airflow = store.schema.airflow
+    rows = [
+        _row("here", here, airflow, limit, in_force=index == 0)
+        for index, limit in enumerate(store.limits())
+    ]
+    rows.append(_row("nominal", here, airflow, nominal(here), in_force=False))
+    if version[0] < 3:
+        rows.append(_elsewhere(here, (3, 3), "after an upgrade"))
+    rows += [_elsewhere(backend, version) for backend in BACKENDS if backend != here]
+    if version < (2, 9) and here not in ("mysql", "mariadb"):
+        rows.append(_elsewhere("mysql", (2, 11)))
+    if version[0] >= 3:
+        rows.append(_elsewhere("mysql", (2, 8)))
+    return rows
+
+
+def _elsewhere(backend: str, version: tuple[int, int], where: str = "elsewhere") -> Row:
+    from xcomctl.limits import typical
+
+    release = f"{version[0]}.{version[1]}"
+    return _row(where, backend, release, typical(backend, version), in_force=False)
+
+
+def _row(where: str, backend: str, airflow: str, limit: Limit, *, in_force: bool) -> Row:
+    return {
+        "where": where if where != "elsewhere" else f"on {backend}",
+        "backend": backend,
+        "airflow": airflow,
+        "name": limit.name,
+        "bytes": limit.size,
+        "in_force": in_force,
+        "hard": limit.hard,
+        "source": limit.source,
+        "beyond": limit.beyond or None,
+    }

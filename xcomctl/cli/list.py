@@ -1,0 +1,189 @@
+"""`xcomctl list`: entries by filters, without their values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.options import Connection, Filters, Manners, Output
+from xcomctl.errors import UsageError
+from xcomctl.formats import Column, Layout
+from xcomctl.model import format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xcomctl.db.store import Store
+    from xcomctl.formats import Row
+    from xcomctl.model import Limit, XComEntry
+
+DEFAULT_LIMIT = 100
+PREVIEW_BYTES = 200
+
+_COLUMNS = (
+    Column("dag_id"),
+    Column("task_id"),
+    Column("run_id"),
+    Column("map_index", "number", title="map"),
+    Column("key"),
+    Column("timestamp", "time"),
+    Column("logical_date", "time", people=False),
+    Column("size_bytes", "size", title="size"),
+    Column("percent", "percent", machine=False, title="of limit"),
+    Column("limit_bytes", "size", people=False),
+    Column("encoding"),
+)
+
+
+def command(
+    connection: Connection,
+    filters: Filters,
+    output: Output,
+    manners: Manners,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", metavar="KEY", help="size, timestamp, dag_id or run; a leading - for descending. [default: -run]"),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", "-n", metavar="N", min=0, help=f"How many at most; 0 for all. [default: {DEFAULT_LIMIT}]"),
+    ] = None,
+    value: Annotated[bool, typer.Option("--value", help="Add a preview of the value.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Add the length as JSON text.")] = False,
+    stored: Annotated[bool, typer.Option("--stored", help="Add what lies on disk, after compression.")] = False,
+    total: Annotated[bool, typer.Option("--total", help="Count what was cut, too.")] = False,
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", metavar="BACKEND[:AIRFLOW]", help="Measure against another backend's limit: mysql:2.8."),
+    ] = None,
+) -> None:
+    """List the XCom entries that match the filters."""
+    from xcomctl.cli import console
+
+    manners.apply(console)
+    outputs = parse_outputs(output.output)
+    selection = filters.selection()
+    key, descending = _parse_sort(sort)
+    most = DEFAULT_LIMIT if limit is None else limit
+    columns = [*_COLUMNS]
+    columns += [Column("text_bytes", "size", title="text")] if text else []
+    columns += [Column("stored_bytes", "size", title="stored")] if stored else []
+    columns += [Column("value")] if value else []
+    chosen = output.chosen(columns)
+    target, _ = connection.resolve(console)
+
+    from xcomctl.cli.judging import limit_in_force
+    from xcomctl.db import open_store
+
+    with open_store(target) as store:
+        in_force = limit_in_force(store, as_)
+        page = _Page(store, in_force, most, preview=value)
+        entries = store.scan(
+            selection,
+            sort=key,  # type: ignore[arg-type]
+            descending=descending,
+            limit=most + 1 if most else None,
+            text=text or "text_bytes" in chosen,
+            stored=stored or "stored_bytes" in chosen,
+            heads=PREVIEW_BYTES if value else None,
+        )
+
+        def after() -> Row:
+            count: int | None = page.returned
+            if page.truncated:
+                count = store.count(selection) if total else None
+            page.total = count
+            return {
+                "returned": page.returned,
+                "truncated": page.truncated,
+                "total_entries": count,
+            }
+
+        layout = Layout(
+            "xcomctl.list/1",
+            "xcom_entries",
+            tuple(columns),
+            after=after,
+            chosen=chosen,
+            header=not output.no_header,
+        )
+        console.write(layout, page.rows(entries), outputs)
+        if page.truncated:
+            if page.total is None:
+                after() if total else None
+            cut = f"of {page.total:,}" if page.total is not None else "and there are more"
+            console.note(f"showing {page.returned:,} entries {cut}; -n 0 shows all, --total counts them")
+        elif not page.returned:
+            console.note("no XCom matches")
+
+
+def _parse_sort(sort: str | None) -> tuple[str, bool]:
+    from xcomctl.text import nearest
+
+    text = sort or "-run"
+    key = text.removeprefix("-")
+    known = ("size", "timestamp", "dag_id", "run")
+    if key not in known:
+        near = nearest(key, known)
+        raise UsageError(
+            f'cannot sort by "{key}"',
+            hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(known)}.",
+        )
+    return key, text.startswith("-")
+
+
+class _Page:
+    """Counts the rows as they pass, and stops where the listing is cut."""
+
+    def __init__(self, store: Store, limit: Limit, most: int, *, preview: bool) -> None:
+        self._store = store
+        self._limit = limit
+        self._most = most
+        self._preview = preview
+        self.returned = 0
+        self.truncated = False
+        self.total: int | None = None
+
+    def rows(self, entries: Iterator[XComEntry]) -> Iterator[Row]:
+        for entry in entries:
+            if self._most and self.returned == self._most:
+                # One more was asked for, to know whether there is more.
+                self.truncated = True
+                continue
+            self.returned += 1
+            yield self._row(entry)
+
+    def _row(self, entry: XComEntry) -> Row:
+        row: dict[str, object] = {
+            "dag_id": entry.ref.dag_id,
+            "task_id": entry.ref.task_id,
+            "run_id": entry.ref.run_id,
+            "map_index": entry.ref.map_index,
+            "key": entry.ref.key,
+            "timestamp": format_time(entry.timestamp),
+            "logical_date": format_time(entry.ref.logical_date),
+            "size_bytes": entry.size,
+            "limit_bytes": self._limit.size,
+            "encoding": entry.encoding.value,
+            "text_bytes": entry.text_size,
+            "stored_bytes": entry.stored_size,
+        }
+        if entry.size is not None:
+            row["percent"] = 100 * entry.size / self._limit.size
+        if self._preview:
+            row["value"] = preview(entry)
+        return row
+
+
+def preview(entry: XComEntry) -> str | None:
+    """Return the start of the value as text, an ellipsis where there is more."""
+    head = entry.head
+    if head is None:
+        return None
+    if entry.encoding.value == "pickle":
+        return f"<pickle, {entry.size}>"
+    whole = not isinstance(head, bytes | str) or len(head) < PREVIEW_BYTES
+    text = head.decode("utf-8", "replace") if isinstance(head, bytes) else str(head)
+    return text if whole else f"{text.rstrip(chr(0xFFFD))}…"

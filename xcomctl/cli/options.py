@@ -1,0 +1,233 @@
+"""The options that commands share, each written once.
+
+A command takes a group (`Connection`, `Filters`, `Output`) as one parameter; `command` spreads
+the group's fields out as options and hands the group back filled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from xcomctl import settings
+from xcomctl.errors import UsageError
+from xcomctl.model import Selection, parse_size
+from xcomctl.text import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from xcomctl.cli.console import Console
+    from xcomctl.formats import Column
+
+_Text = str | None
+_Texts = list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Which metadata DB."""
+
+    url: Annotated[
+        _Text,
+        typer.Option("--url", metavar="URL", help="SQLAlchemy URL of the metadata DB, or the path of a SQLite file. [env: XCOMCTL_URL]"),
+    ] = None
+    profile: Annotated[
+        _Text,
+        typer.Option("--profile", "-P", metavar="NAME", help="A named connection of the configuration. [env: XCOMCTL_PROFILE]"),
+    ] = None
+    airflow_home: Annotated[
+        _Text,
+        typer.Option("--airflow-home", metavar="DIR", help="Where airflow.cfg and airflow.db are. [env: AIRFLOW_HOME]"),
+    ] = None
+    schema: Annotated[
+        _Text,
+        typer.Option("--schema", metavar="NAME", help="Database schema of Airflow's tables. [default: Airflow's sql_alchemy_schema]"),
+    ] = None
+    timeout: Annotated[
+        _Text, typer.Option("--timeout", metavar="DUR", help="Longest time for a statement; 0 for no bound. [default: 60s]")
+    ] = None
+    connect_timeout: Annotated[
+        _Text, typer.Option("--connect-timeout", metavar="DUR", help="Longest time for connecting. [default: 10s]")
+    ] = None
+    config: Annotated[
+        _Text,
+        typer.Option("--config", metavar="FILE", help="Configuration to use. [default: the nearest xcomctl.toml or pyproject.toml; env: XCOMCTL_CONFIG]"),
+    ] = None
+
+    def resolve(self, console: Console) -> tuple[settings.Target, settings.Config]:
+        """Return the metadata DB that is meant, its password hidden from now on."""
+        from xcomctl import urls
+
+        for text in (self.url, *_environment_urls()):
+            console.hide(urls.secrets_of(text or ""))
+        config = settings.load_config(self.config)
+        target = settings.resolve_target(
+            url=self.url,
+            profile=self.profile,
+            airflow_home=self.airflow_home,
+            schema=self.schema,
+            timeout=self.timeout,
+            connect_timeout=self.connect_timeout,
+            config=config,
+        )
+        for candidate in (target, *target.beaten):
+            console.hide(urls.secrets_of(candidate.url))
+        console.detail(f'metadata DB "{target.shown}" from {target.origin}')
+        return target, config
+
+
+def _environment_urls() -> list[str | None]:
+    import os
+
+    names = ("XCOMCTL_URL", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__CORE__SQL_ALCHEMY_CONN")
+    return [*map(os.environ.get, names), os.environ.get("PGPASSWORD") and f"x://x:{os.environ['PGPASSWORD']}@"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which XComs."""
+
+    dag_id: Annotated[
+        _Texts, typer.Option("--dag-id", "-d", metavar="GLOB", help="DAG: exact, or a glob with * ? [. Repeatable.")
+    ] = None
+    run_id: Annotated[
+        _Texts, typer.Option("--run-id", "-r", metavar="GLOB", help="Run: exact, or a glob. Repeatable.")
+    ] = None
+    task_id: Annotated[
+        _Texts, typer.Option("--task-id", "-t", metavar="GLOB", help="Task, with its group's prefix: exact, or a glob. Repeatable.")
+    ] = None
+    key: Annotated[
+        _Texts, typer.Option("--key", "-k", metavar="GLOB", help="Key: exact, or a glob. Repeatable.")
+    ] = None
+    map_index: Annotated[
+        list[int] | None, typer.Option("--map-index", "-m", metavar="INT", help="Index of a mapped task; -1 where it is not mapped. Repeatable.")
+    ] = None
+    since: Annotated[
+        _Text, typer.Option("--since", metavar="WHEN", help="Pushed at or after: 7d, 24h, 90m, or ISO 8601 (naive means UTC).")
+    ] = None
+    until: Annotated[_Text, typer.Option("--until", metavar="WHEN", help="Pushed at or before.")] = None
+    min_size: Annotated[
+        _Text, typer.Option("--min-size", metavar="SIZE", help="At least so large: 48KiB, 1MB, 65535.")
+    ] = None
+    max_size: Annotated[_Text, typer.Option("--max-size", metavar="SIZE", help="At most so large.")] = None
+
+    def selection(self) -> Selection:
+        """Return what the filters say.
+
+        Raises:
+            UsageError: a time or a size that cannot be read, or that contradicts another.
+        """
+        since = settings.parse_moment(self.since) if self.since else None
+        until = settings.parse_moment(self.until) if self.until else None
+        smallest = parse_size(self.min_size) if self.min_size else None
+        largest = parse_size(self.max_size) if self.max_size else None
+        if since and until and since > until:
+            raise UsageError("--since is later than --until", hint="Nothing could match.")
+        if smallest is not None and largest is not None and smallest > largest:
+            raise UsageError("--min-size is above --max-size", hint="Nothing could match.")
+        return Selection(
+            dag_ids=tuple(self.dag_id or ()),
+            run_ids=tuple(self.run_id or ()),
+            task_ids=tuple(self.task_id or ()),
+            keys=tuple(self.key or ()),
+            map_indexes=tuple(self.map_index or ()),
+            since=since,
+            until=until,
+            min_size=smallest,
+            max_size=largest,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How much is said on stderr, and in which colours."""
+
+    color: Annotated[
+        _Text, typer.Option("--color", metavar="WHEN", help="auto, always or never. [default: auto; env: NO_COLOR, FORCE_COLOR]")
+    ] = None
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more; with a traceback if xcomctl has a bug.")] = False
+
+    def apply(self, console: Console) -> None:
+        """Tell the console."""
+        console.configure(color=self.color, quiet=self.quiet, verbose=self.verbose)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """In which formats."""
+
+    output: Annotated[
+        _Texts,
+        typer.Option("--output", "-o", metavar="FORMAT[=FILE]", help="table, json, jsonl, csv, tsv, yaml or markdown; repeatable, with a file for all but one. [default: table]"),
+    ] = None
+    columns: Annotated[
+        _Text, typer.Option("--columns", metavar="A,B,C", help="Which columns, in which order.")
+    ] = None
+    no_header: Annotated[bool, typer.Option("--no-header", help="Leave out the header of tables, csv and tsv.")] = False
+
+    def chosen(self, columns: Sequence[Column]) -> tuple[str, ...]:
+        """Return the names of the chosen columns, none for the format's own choice.
+
+        Raises:
+            UsageError: there is no such column.
+        """
+        if self.columns is None:
+            return ()
+        known = [column.name for column in columns]
+        names = [name.strip() for name in self.columns.split(",") if name.strip()]
+        for name in names:
+            if name not in known:
+                near = nearest(name, known)
+                raise UsageError(
+                    f'unknown column "{name}"',
+                    hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(known)}.",
+                )
+        if not names:
+            raise UsageError("--columns names no column", hint=f"There are {', '.join(known)}.")
+        return tuple(dict.fromkeys(names))
+
+
+def spread(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with the fields of its option groups as parameters of their own."""
+    hints = get_type_hints(function, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, type] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        annotation = hints[parameter.name]
+        if not dataclasses.is_dataclass(annotation):
+            parameters.append(parameter.replace(annotation=annotation))
+            continue
+        assert isinstance(annotation, type)
+        groups[parameter.name] = annotation
+        fields = get_type_hints(annotation, include_extras=True)
+        parameters += [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=fields[field.name],
+            )
+            for field in dataclasses.fields(annotation)
+        ]
+
+    @wraps(function)
+    def gather(**given: Any) -> Any:
+        for name, group in groups.items():
+            fields = [field.name for field in dataclasses.fields(group)]
+            given[name] = group(**{field: given.pop(field) for field in fields})
+        return function(**given)
+
+    for index, parameter in enumerate(parameters):
+        parameters[index] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    gather.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    gather.__annotations__ = {one.name: one.annotation for one in parameters}
+    del gather.__wrapped__  # type: ignore[attr-defined]
+    return gather

@@ -1,0 +1,62 @@
+"""The door to the metadata DB: the only package that knows SQLAlchemy, and it stays inside."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from xcomctl import urls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xcomctl.db.backend import Backend
+    from xcomctl.db.store import Store
+    from xcomctl.settings import Target
+
+
+def _backend(target: Target) -> Backend:
+    name = urls.backend_of(target.url)
+    # Each driver costs its import, so only the one that is needed is loaded.
+    if name == "sqlite":
+        from xcomctl.db.sqlite import SQLite
+
+        backend: Backend = SQLite(target)
+    elif name == "postgresql":
+        from xcomctl.db.postgresql import PostgreSQL
+
+        backend = PostgreSQL(target)
+    else:
+        from xcomctl.db.mysql import MariaDB, MySQL
+
+        backend = MySQL(target)
+        connection = backend.connect()
+        # Both products answer to mysql://; the server's own word decides.
+        if getattr(connection.dialect, "is_mariadb", False):
+            backend = MariaDB(target)
+        backend.use(connection)
+        return backend
+    backend.use(backend.connect())
+    return backend
+
+
+@contextmanager
+def open_store(target: Target) -> Iterator[Store]:
+    """Open a metadata DB for reading only, as `Store`, and close it at the end.
+
+    Raises:
+        UsageError: the url is malformed or of a product that Airflow does not use.
+        DatabaseError: it cannot be reached, refuses, or is not Airflow's.
+    """
+    from xcomctl.db.store import Store
+
+    backend = _backend(target)
+    try:
+        store = Store(backend)
+    except BaseException:
+        backend.close()
+        raise
+    try:
+        yield store
+    finally:
+        store.close()

@@ -1,0 +1,296 @@
+"""What differs between database products: a default in standard SQL, and lists of differences.
+
+A backend's own file overrides facts and methods: how a connection is guarded, what a value's
+size is there, which limits are in force, and what its errors mean.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from xcomctl import urls
+from xcomctl.db.schema import Column
+from xcomctl.errors import DatabaseError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xcomctl.db.schema import Schema
+    from xcomctl.model import Limit, Raw, Storage
+    from xcomctl.settings import Target
+
+Element = sa.ColumnElement[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """How rows are fetched: so many at a time, and values up to so many bytes among them."""
+
+    rows: int
+    inline_bytes: int | None = None
+    """Larger values are left out of the rows and read one by one; None where rows stream."""
+
+
+class Backend:
+    """A database product. Works in standard SQL as it stands."""
+
+    name: ClassVar[str] = "generic"
+    paged: ClassVar[Page] = Page(1000)
+    """For rows without values."""
+    paged_values: ClassVar[Page] = Page(16)
+    """For rows with whole values."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.connection: sa.Connection
+
+    # --- connecting ---------------------------------------------------------------------------
+
+    def connect(self) -> sa.Connection:
+        """Return a new connection, not guarded yet.
+
+        Raises:
+            UsageError: the url is malformed.
+            DatabaseError: nothing answers, or it refuses.
+        """
+        try:
+            return self.engine().connect()
+        except sa.exc.DBAPIError as error:
+            raise self.explain(error, connecting=True) from None
+        except (ValueError, TypeError, OSError) as error:
+            # A driver that does not know an option, a certificate that is not there.
+            raise DatabaseError(
+                f'could not connect to "{self.target.shown}"',
+                detail=self._first_line(error),
+                hint=f"The url comes from {self.target.origin}.",
+            ) from None
+
+    def use(self, connection: sa.Connection) -> None:
+        """Guard the connection and ask everything of it from now on."""
+        self.connection = connection
+        try:
+            self.guard(connection)
+        except sa.exc.DBAPIError as error:
+            raise self.explain(error, connecting=True) from None
+
+    def engine(self) -> sa.Engine:
+        """Return an engine for the target, which opens nothing yet."""
+        try:
+            url = sa.make_url(urls.with_our_driver(self.target.url))
+        except (sa.exc.ArgumentError, ValueError, IndexError):
+            raise UsageError(
+                f'cannot read the url "{self.target.shown}"',
+                hint="It has the form postgresql://user:password@host:5432/database, "
+                "with special characters percent-encoded.",
+            ) from None
+        return sa.create_engine(url, poolclass=NullPool, connect_args=self.connect_args(url))
+
+    def connect_args(self, url: sa.URL) -> dict[str, Any]:
+        """Return what the driver is told besides the url."""
+        return {}
+
+    def guard(self, connection: sa.Connection) -> None:
+        """Make the open connection unable to write, bounded in time, and speak UTC and UTF-8."""
+
+    def close(self) -> None:
+        """End the transaction, if any, and the connection."""
+        self.connection.close()
+
+    # --- asking the catalogue -----------------------------------------------------------------
+
+    def server_version(self) -> str:
+        """Return the server's version: `15.18`."""
+        info = self.connection.dialect.server_version_info or ()
+        return ".".join(str(part) for part in info)
+
+    def product(self) -> str:
+        """Return the product for people: `PostgreSQL 15.18`."""
+        return f"{self.name} {self.server_version()}"
+
+    def schema_name(self) -> str | None:
+        """Return the database schema in which Airflow's tables are looked for."""
+        return self.target.schema
+
+    def columns(self, table: str) -> Mapping[str, Column]:
+        """Return the columns of a table of Airflow's, none where there is no such table."""
+        catalogue = sa.table(
+            "columns",
+            *map(sa.column, ("table_schema", "table_name", "column_name", "data_type")),
+            *map(sa.column, ("is_nullable", "column_default", "extra")),
+            schema="information_schema",
+        )
+        c = catalogue.c
+        rows = self.connection.execute(
+            sa.select(c.column_name, c.data_type, c.is_nullable, c.column_default, c.extra).where(
+                c.table_name == table, c.table_schema == (self.schema_name() or self.here())
+            )
+        )
+        return {
+            str(name): Column(
+                str(name),
+                _text(kind).lower(),
+                _text(nullable).upper() == "YES",
+                default is not None or "auto_increment" in _text(extra).lower(),
+            )
+            for name, kind, nullable, default, extra in rows
+        }
+
+    def here(self) -> Element:
+        """Return the expression that names the schema where unqualified tables are found."""
+        return sa.func.database()
+
+    # --- expressions --------------------------------------------------------------------------
+
+    def raw(self, value: Element, storage: Storage) -> Element:
+        """Return the value as the database holds it, which `fetched` makes a `Raw`."""
+        return value
+
+    def fetched(self, value: Any) -> Raw:
+        """Return what the driver handed over as bytes, text or a number."""
+        return bytes(value) if isinstance(value, memoryview | bytearray) else value
+
+    def head(self, value: Element, storage: Storage, length: int) -> Element:
+        """Return the first bytes (characters, of text) of the value."""
+        return self.piece(value, storage, 1, length)
+
+    def piece(self, value: Element, storage: Storage, start: int, length: int) -> Element:
+        """Return `length` bytes (characters, of text) of the value from `start`, from one."""
+        return sa.func.substr(self.raw(value, storage), start, length)
+
+    def size(self, value: Element, storage: Storage) -> Element:
+        """Return the bytes that the database holds and counts against its limit."""
+        return sa.func.octet_length(value)
+
+    def text_size(self, value: Element, storage: Storage) -> Element:
+        """Return the length of the value as JSON text."""
+        return self.size(value, storage)
+
+    def stored_size(self, value: Element, storage: Storage) -> Element:
+        """Return what lies on disk; NULL where the database does not tell."""
+        return sa.null()
+
+    def same(self, column: Element, text: str) -> Element:
+        """Return whether the column is exactly this text: case and trailing spaces count."""
+        return column == text
+
+    def like(self, column: Element, glob: str) -> Element:
+        """Return whether the column matches a shell glob, case counting."""
+        raise NotImplementedError  # pragma: no cover - every product has its own
+
+    def same_column(self, left: Element, right: Element) -> Element:
+        """Return whether two id columns are exactly equal."""
+        return left == right
+
+    def moment(self, column: Element) -> Element:
+        """Return a timestamp column in a form that compares with `bound_moment`."""
+        return column
+
+    def bound_moment(self, moment: Any) -> Any:
+        """Return a UTC time as the driver takes it."""
+        return moment
+
+    def distinct(self, table: sa.FromClause, column: str) -> sa.Select[Any]:
+        """Return the query for the distinct values of an indexed id column."""
+        return sa.select(table.c[column]).distinct()
+
+    def needs_separate_sort(self, storage: Storage) -> bool:
+        """Return whether rows cannot be sorted while their values are touched."""
+        return False
+
+    # --- limits -------------------------------------------------------------------------------
+
+    def limits(self, schema: Schema) -> list[Limit]:
+        """Return the limits of the value column, the one in force first."""
+        return []
+
+    def warnings(self, schema: Schema) -> list[str]:
+        """Return what an operator should know about this server's handling of values."""
+        return []
+
+    # --- errors -------------------------------------------------------------------------------
+
+    def explain(self, error: sa.exc.DBAPIError, *, connecting: bool = False) -> DatabaseError:
+        """Return what a driver's error means, and what to try."""
+        cause = error.orig if error.orig is not None else error
+        reason, hint = self.diagnose(cause, connecting=connecting)
+        if connecting:
+            message = f'could not connect to "{self.target.shown}"'
+            hint = hint or f"The url comes from {self.target.origin}."
+        else:
+            message = f'could not read "{self.target.shown}"'
+        if reason:
+            message = f"{message}: {reason}"
+        return DatabaseError(message, detail=self._first_line(cause), hint=hint)
+
+    def diagnose(
+        self, cause: BaseException, *, connecting: bool
+    ) -> tuple[str | None, str | None]:
+        """Return the reason in a few words and a hint, each None where there is none."""
+        return None, None
+
+    def timed_out(self) -> tuple[str, str]:
+        """Return the diagnosis of a statement that took too long."""
+        seconds = self.target.timeout_s or 0
+        return (
+            f"a statement took longer than {seconds:g} s",
+            "Narrow the filters, or raise --timeout (0 for no bound).",
+        )
+
+    @staticmethod
+    def _first_line(error: object) -> str:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return lines[0] if lines else type(error).__name__
+
+
+def _text(value: object) -> str:
+    """Return a catalogue's text, which MySQL may hand over as bytes."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return "" if value is None else str(value)
+
+
+def glob_to_regex(glob: str, *, escape: str = "\\") -> str:
+    """Return the body of a regular expression that matches as the shell glob does.
+
+    Only syntax that PostgreSQL, ICU and PCRE read alike; the caller anchors it.
+    """
+    out: list[str] = []
+    position = 0
+    while position < len(glob):
+        char = glob[position]
+        position += 1
+        if char == "*":
+            out.append(".*")
+        elif char == "?":
+            out.append(".")
+        elif char == "[" and (end := _class_end(glob, position)) is not None:
+            body = glob[position:end]
+            negated = body.startswith("!")
+            inner = re.sub(r"([\\\[\]^&~|])", r"\\\1", body[1:] if negated else body)
+            out.append(f"[{'^' if negated else ''}{inner}]")
+            position = end + 1
+        elif char.isalnum() or char == "_" or ord(char) > 127:
+            out.append(char)
+        else:
+            out.append(escape + char)
+    return "".join(out)
+
+
+def _class_end(glob: str, start: int) -> int | None:
+    """Return where the `]` of a bracket expression is, None where the `[` is just a bracket."""
+    first = start + 1 if glob[start : start + 1] == "!" else start
+    end = glob.find("]", first + 1)
+    return None if end < 0 else end
+
+
+def glob_to_like(glob: str) -> str | None:
+    """Return the LIKE pattern (escape `\\`) of a glob, None where it holds a `[...]`."""
+    if "[" in glob:
+        return None
+    escaped = re.sub(r"([\\%_])", r"\\\1", glob)
+    return escaped.replace("*", "%").replace("?", "_")

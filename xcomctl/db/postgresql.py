@@ -1,0 +1,168 @@
+"""PostgreSQL through psycopg2: bytea in Airflow 1 and 2, jsonb in Airflow 3."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import sqlalchemy as sa
+
+from xcomctl.db.backend import Backend, Element, Page, glob_to_like, glob_to_regex
+from xcomctl.db.schema import Column
+from xcomctl.db.sqlite import skip_scan
+from xcomctl.errors import DatabaseError
+from xcomctl.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
+from xcomctl.model import Limit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xcomctl.db.schema import Schema
+    from xcomctl.model import Storage
+
+
+class PostgreSQL(Backend):
+    """A PostgreSQL server, or a pooler in front of one."""
+
+    name: ClassVar[str] = "postgresql"
+    paged_values: ClassVar[Page] = Page(64, inline_bytes=256 * 1024)
+
+    def connect_args(self, url: sa.URL) -> dict[str, Any]:
+        given = set(url.query)
+        args: dict[str, Any] = {}
+        if "connect_timeout" not in given:
+            args["connect_timeout"] = max(2, round(self.target.connect_timeout_s))
+        if "client_encoding" not in given:
+            args["client_encoding"] = "utf8"
+        if "application_name" not in given:
+            args["application_name"] = "xcomctl"
+        return args
+
+    def engine(self) -> sa.Engine:
+        # The transaction is opened with BEGIN READ ONLY: no session state that a transaction
+        # pooler could lose or leak.
+        return super().engine().execution_options(postgresql_readonly=True)
+
+    def guard(self, connection: sa.Connection) -> None:
+        milliseconds = int((self.target.timeout_s or 0) * 1000)
+        connection.execute(
+            sa.text(
+                "SELECT set_config('statement_timeout', :timeout, true),"
+                " set_config('TimeZone', 'UTC', true)"
+            ),
+            {"timeout": str(milliseconds)},
+        )
+
+    def product(self) -> str:
+        return f"PostgreSQL {self.server_version()}"
+
+    def server_version(self) -> str:
+        version: str = self.connection.scalar(sa.text("SHOW server_version")) or ""
+        return version.partition(" ")[0]
+
+    def columns(self, table: str) -> Mapping[str, Column]:
+        # information_schema hides what the role may not read, and that is worth an error of
+        # its own; to_regclass follows the search path.
+        schema = self.schema_name()
+        rows = self.connection.execute(
+            sa.text(
+                "SELECT attname, format_type(atttypid, NULL) AS type, attnotnull, atthasdef"
+                " FROM pg_catalog.pg_attribute"
+                " WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped"
+            ),
+            {"name": f"{_quoted(schema)}.{_quoted(table)}" if schema else _quoted(table)},
+        )
+        return {
+            row.attname: Column(row.attname, row.type, not row.attnotnull, row.atthasdef)
+            for row in rows
+        }
+
+    def raw(self, value: Element, storage: Storage) -> Element:
+        return sa.cast(value, sa.Text) if storage == "json" else value
+
+    def piece(self, value: Element, storage: Storage, start: int, length: int) -> Element:
+        return sa.func.substring(self.raw(value, storage), start, length)
+
+    def size(self, value: Element, storage: Storage) -> Element:
+        if storage == "bytes":
+            return sa.func.octet_length(value)
+        # An empty path returns the whole document as an expression: not the compressed datum
+        # on disk, whose size pg_column_size(value) would tell.
+        whole = value.op("#>")(sa.literal_column("'{}'"))
+        return sa.func.pg_column_size(whole)
+
+    def text_size(self, value: Element, storage: Storage) -> Element:
+        return sa.func.octet_length(self.raw(value, storage))
+
+    def stored_size(self, value: Element, storage: Storage) -> Element:
+        return sa.func.pg_column_size(value)
+
+    def same(self, column: Element, text: str) -> Element:
+        # No text of PostgreSQL's holds a NUL, and the driver refuses to send one.
+        return sa.false() if "\0" in text else column == text
+
+    def like(self, column: Element, glob: str) -> Element:
+        if "\0" in glob:
+            return sa.false()
+        pattern = glob_to_like(glob)
+        if pattern is not None:
+            return column.like(pattern, escape="\\")
+        return column.op("~")(f"^(?:{glob_to_regex(glob)})$")
+
+    def distinct(self, table: sa.FromClause, column: str) -> sa.Select[Any]:
+        return skip_scan(table, column)
+
+    def limits(self, schema: Schema) -> list[Limit]:
+        column = f'column "xcom.value" is {schema.value_type}'
+        if schema.storage == "json":
+            return [
+                Limit(
+                    "jsonb",
+                    MAX_JSONB,
+                    f"{column}: 28 bits for a string and for the sum of a container's elements",
+                    "refused: the value is too large for jsonb",
+                ),
+                Limit("field", MAX_BYTEA, "a field holds 1 GiB at most", "refused"),
+            ]
+        return [
+            Limit(
+                "bytea_readable",
+                MAX_READABLE_BYTEA,
+                f"{column}, which the server sends as text of two digits a byte",
+                "can be stored, and not read back as text",
+            ),
+            Limit("field", MAX_BYTEA, "a field holds 1 GiB at most", "refused"),
+        ]
+
+    def explain(self, error: sa.exc.DBAPIError, *, connecting: bool = False) -> DatabaseError:
+        explained = super().explain(error, connecting=connecting)
+        if not connecting and explained.detail:
+            explained.detail = explained.detail.removeprefix("ERROR:").strip()
+        return explained
+
+    def diagnose(
+        self, cause: BaseException, *, connecting: bool
+    ) -> tuple[str | None, str | None]:
+        code = getattr(cause, "pgcode", None)
+        text = str(cause)
+        if code == "57014":
+            return self.timed_out()
+        if code == "42501":
+            return (
+                "the role may not read a table of Airflow's",
+                "GRANT SELECT ON xcom, dag_run, task_instance, dag, alembic_version TO the role.",
+            )
+        if "password authentication failed" in text or "no password supplied" in text:
+            return "access denied", None
+        if "does not exist" in text and connecting:
+            return "no such database or role", None
+        if "Connection refused" in text or "could not translate host name" in text:
+            return "no server answers there", None
+        if "timeout expired" in text:
+            return "the server did not answer in time", "Raise --connect-timeout."
+        if "server closed the connection" in text or "terminating connection" in text:
+            return "the server closed the connection", None
+        return None, None
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

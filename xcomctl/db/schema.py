@@ -1,0 +1,234 @@
+"""Which Airflow made this xcom table: asked of the table itself, never of a version number.
+
+Half-migrated databases exist, so columns decide how rows are read; `alembic_version` only says
+which releases share that layout, and how they read what is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xcomctl.codec import Reader
+from xcomctl.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from xcomctl.model import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as the database describes it."""
+
+    name: str
+    type: str
+    """Lower case, as the database spells it: `bytea`, `longblob`, `json`."""
+    nullable: bool = True
+    has_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A layout of the xcom table that several releases of Airflow share."""
+
+    name: str
+    needs: frozenset[str]
+    """Columns that tell it from the older ones."""
+    identity: tuple[str, ...]
+    """The primary key, or what names a row where there is none."""
+    mapped: bool
+    """Whether rows carry run_id and map_index; older ones know a run by its date only."""
+    columns: frozenset[str]
+    """Every column that a writer knows how to fill."""
+
+
+_COMMON = frozenset({"key", "value", "timestamp", "task_id", "dag_id"})
+
+GENERATIONS = (
+    Generation(
+        "2.3",
+        frozenset({"dag_run_id", "run_id", "map_index"}),
+        ("dag_run_id", "task_id", "map_index", "key"),
+        mapped=True,
+        columns=_COMMON | {"dag_run_id", "run_id", "map_index", "dag_result"},
+    ),
+    Generation(
+        "1.10",
+        frozenset({"id", "execution_date"}),
+        ("id",),
+        mapped=False,
+        columns=_COMMON | {"id", "execution_date"},
+    ),
+    Generation(
+        "2.0",
+        frozenset({"execution_date"}),
+        ("dag_id", "task_id", "key", "execution_date"),
+        mapped=False,
+        columns=_COMMON | {"execution_date"},
+    ),
+)
+"""Newest first; the first whose columns are all there is the one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The xcom table of one metadata DB, in traits that code branches on."""
+
+    generation: Generation
+    storage: Storage
+    value_type: str
+    """The value column's type as the database spells it."""
+    airflow: str
+    """The releases that leave this database so: `2.8.1-2.8.4`."""
+    heads: tuple[str, ...]
+    """The rows of `alembic_version`."""
+    reader: Reader
+    """How that Airflow reads what is stored."""
+    run_date: str | None
+    """dag_run's column with the run's date; None where there is no such table."""
+    tables: frozenset[str]
+    """Those of Airflow's other tables that are there, of the few that xcomctl asks."""
+    unknown_required: tuple[str, ...] = ()
+    """Columns that no known Airflow has and that must be filled: nothing may be written."""
+
+    @property
+    def mapped(self) -> bool:
+        """Return whether rows carry run_id and map_index."""
+        return self.generation.mapped
+
+    @property
+    def major(self) -> int:
+        """Return 1, 2 or 3."""
+        if self.storage == "json":
+            return 3
+        return 1 if self.generation.name == "1.10" else 2
+
+    @property
+    def null_fails(self) -> bool:
+        """Return whether this Airflow raises where the value is SQL NULL."""
+        return not self.mapped
+
+
+_RELEASES_BY_HEAD = {
+    "9635ae0956e7": "1.10.0-1.10.1",
+    "41f5f12752f8": "1.10.2",
+    "a56c9515abdc": "1.10.3-1.10.6",
+    "004c1210f153": "1.10.3-1.10.6",
+    "74effc47d867": "1.10.3-1.10.6",
+    "b3b105409875": "1.10.3-1.10.6",
+    "fe461863935f": "1.10.7",
+    "7939bcff74ba": "1.10.8-1.10.9",
+    "952da73b5eff": "1.10.10",
+    "a66efa278eea": "1.10.11",
+    "da3f683c3a5a": "1.10.12",
+    "03afc6b6f902": "1.10.13-1.10.15",
+    "e959f08ac86c": "2.0.0",
+    "82b7c48c147f": "2.0.1",
+    "2e42bb497a22": "2.0.2",
+    "a13f7613ad25": "2.1.0-2.1.2",
+    "97cdd93827b8": "2.1.3",
+    "ccde3e26fe78": "2.1.4",
+    "7b2661a43ba3": "2.2.0-2.2.2",
+    "be2bfac3da23": "2.2.3",
+    "587bdf053233": "2.2.4-2.2.5",
+    "b1b348e02d07": "2.3.0",
+    "1de7bc13c950": "2.3.1",
+    "3c94c427fdf6": "2.3.2",
+    "f5fcbda3e651": "2.3.3-2.3.4",
+    "ecb43d2a1842": "2.4.0-2.4.1",
+    "b0d31815b5a6": "2.4.2",
+    "e07f49787c9d": "2.4.3",
+    "290244fb8b83": "2.5.0-2.5.3",
+    "98ae134e6fff": "2.6.0-2.6.1",
+    "c804e5c76e3e": "2.6.2-2.6.3",
+    "4bc4d934e2bc": "2.6.2-2.6.3",
+    "405de8318b3a": "2.7.0-2.7.3",
+    "10b52ebd31f7": "2.8.0",
+    "88344c1d9134": "2.8.1-2.8.4",
+    "1949afb29106": "2.9.0-2.9.1",
+    "686269002441": "2.9.2-2.9.3",
+    "22ed7efa9da2": "2.10.0-2.10.2",
+    "5f2621c13b39": "2.10.3-2.11",
+    "29ce7909c52b": "3.0.0-3.0.2",
+    "fe199e1abd77": "3.0.3-3.0.6",
+    "cc92b33c6709": "3.1.0-3.1.7",
+    "509b94a1042d": "3.1.8",
+    "1d6611b6ab7c": "3.2",
+    "d2f4e1b3c5a7": "3.3",
+}
+
+_JSON_TYPES = ("json", "jsonb")
+
+
+def detect(
+    columns: Mapping[str, Column],
+    dag_run_columns: Collection[str],
+    tables: Collection[str],
+    heads: Collection[str],
+) -> Schema:
+    """Return the schema that the columns of `xcom` and `dag_run` show.
+
+    Raises:
+        DatabaseError: no Airflow from 1.10 to 3.3 has such a table.
+    """
+    generation = next((one for one in GENERATIONS if one.needs <= columns.keys()), None)
+    if generation is None or not columns.keys() >= _COMMON:
+        raise DatabaseError(
+            "cannot read this xcom table: no Airflow from 1.10 to 3.3 has such columns",
+            detail=f"Its columns are {', '.join(sorted(columns)) or 'none'}.",
+            hint="Check that --url and --schema name Airflow's metadata DB.",
+        )
+    value_type = columns["value"].type
+    # MariaDB has no JSON type: Airflow 3's column is a LONGTEXT with a check there. No older
+    # Airflow has a text column for values.
+    storage: Storage = (
+        "json" if value_type in _JSON_TYPES or value_type.endswith("text") else "bytes"
+    )
+    run_date = next((name for name in ("logical_date", "execution_date") if name in dag_run_columns), None)
+    required = [one for one in columns.values() if not one.nullable and not one.has_default]
+    airflow = _releases(generation, storage, columns, heads)
+    return Schema(
+        generation=generation,
+        storage=storage,
+        value_type=value_type,
+        airflow=airflow,
+        heads=tuple(sorted(heads)),
+        reader=_reader(generation, storage, airflow),
+        run_date=run_date,
+        tables=frozenset(tables),
+        unknown_required=tuple(
+            one.name for one in required if one.name not in generation.columns
+        ),
+    )
+
+
+def _releases(
+    generation: Generation,
+    storage: Storage,
+    columns: Mapping[str, Column],
+    heads: Collection[str],
+) -> str:
+    """Return the releases that the heads name, where the columns do not say otherwise."""
+    if generation.name == "1.10":
+        fallback, prefixes = "1.10", ("1.",)
+    elif generation.name == "2.0":
+        fallback, prefixes = "2.0-2.2", ("2.0", "2.1.", "2.2")
+    elif storage == "bytes":
+        fallback, prefixes = "2.3-2.11", ("2.",)
+    elif "dag_result" in columns:
+        fallback, prefixes = "3.3", ("3.",)
+    else:
+        fallback, prefixes = "3.0-3.2", ("3.",)
+    named = {_RELEASES_BY_HEAD[head] for head in heads if head in _RELEASES_BY_HEAD}
+    fitting = sorted(one for one in named if one.startswith(prefixes))
+    return fitting[-1] if fitting else fallback
+
+
+def _reader(generation: Generation, storage: Storage, airflow: str) -> Reader:
+    if storage == "json":
+        return Reader.SERDE
+    if not generation.mapped or airflow.startswith(("2.3.", "2.4.")):
+        return Reader.PLAIN
+    return Reader.CLASSES if airflow.startswith("2.5.") else Reader.SERDE

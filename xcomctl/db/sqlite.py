@@ -1,0 +1,171 @@
+"""SQLite: a file, opened so that nothing can be written or created."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote
+
+import sqlalchemy as sa
+
+from xcomctl import urls
+from xcomctl.db.backend import Backend, Element
+from xcomctl.db.schema import Column
+from xcomctl.errors import DatabaseError
+from xcomctl.model import Limit, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from xcomctl.db.schema import Schema
+    from xcomctl.model import Storage
+
+_OPCODES_BETWEEN_CHECKS = 20_000
+
+
+class SQLite(Backend):
+    """A SQLite file."""
+
+    name: ClassVar[str] = "sqlite"
+
+    def engine(self) -> sa.Engine:
+        path = urls.sqlite_path(self.target.url)
+        self._check_file(path)
+        self._deadline = float("inf")
+
+        def connect() -> sqlite3.Connection:
+            # mode=ro is what keeps us from writing: it never creates a file either.
+            connection = sqlite3.connect(
+                f"file:{quote(str(path.absolute()))}?mode=ro",
+                uri=True,
+                timeout=self.target.connect_timeout_s,
+                isolation_level=None,
+            )
+            # What is not UTF-8 must neither fail nor be lost.
+            connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+            if self.target.timeout_s:
+                connection.set_progress_handler(
+                    lambda: time.monotonic() > self._deadline, _OPCODES_BETWEEN_CHECKS
+                )
+            return connection
+
+        engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
+        if self.target.timeout_s:
+            sa.event.listen(engine, "before_cursor_execute", self._start_clock)
+        return engine
+
+    def _start_clock(self, *_: object) -> None:
+        self._deadline = time.monotonic() + (self.target.timeout_s or 0)
+
+    def _check_file(self, path: Path) -> None:
+        reason = None
+        try:
+            if not path.exists():
+                reason = "there is no such file"
+            elif path.is_dir():
+                reason = "it is a directory"
+            else:
+                with path.open("rb") as file:
+                    start = file.read(16)
+                if start not in (b"", b"SQLite format 3\x00"):
+                    reason = "it is not a SQLite database"
+        except OSError as error:
+            reason = (error.strerror or "it cannot be read").lower()
+        if reason:
+            raise DatabaseError(
+                f'could not open "{path}": {reason}',
+                hint=f"The path comes from {self.target.origin}.",
+            )
+
+    def guard(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+
+    def server_version(self) -> str:
+        return sqlite3.sqlite_version
+
+    def product(self) -> str:
+        return f"SQLite {sqlite3.sqlite_version}"
+
+    def columns(self, table: str) -> Mapping[str, Column]:
+        rows = self.connection.execute(
+            sa.text("SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info(:name)"),
+            {"name": table},
+        ).all()
+        # An INTEGER PRIMARY KEY fills itself; so does no other key.
+        alone = sum(1 for row in rows if row.pk) == 1
+        return {
+            row.name: Column(
+                row.name,
+                str(row.type).lower().partition("(")[0],
+                not row.notnull,
+                row.dflt_value is not None or (alone and row.pk == 1),
+            )
+            for row in rows
+        }
+
+    def piece(self, value: Element, storage: Storage, start: int, length: int) -> Element:
+        # substr() would turn a number into text, and the number is what Airflow reads.
+        number = sa.func.typeof(value).in_(("integer", "real"))
+        return sa.case((number, value), else_=sa.func.substr(value, start, length))
+
+    def size(self, value: Element, storage: Storage) -> Element:
+        if sqlite3.sqlite_version_info >= (3, 43):
+            return sa.func.octet_length(value)
+        # length() of a BLOB reads its header only; of text it counts characters.
+        return sa.case(
+            (sa.func.typeof(value) == "blob", sa.func.length(value)),
+            else_=sa.func.length(sa.cast(value, sa.LargeBinary)),
+        )
+
+    def like(self, column: Element, glob: str) -> Element:
+        # SQLite's GLOB is the shell's, but for the sign of a negated class.
+        return column.op("GLOB")(glob.replace("[!", "[^"))
+
+    def moment(self, column: Element) -> Element:
+        return sa.func.replace(column, "T", " ")
+
+    def bound_moment(self, moment: datetime) -> str:
+        return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+    def distinct(self, table: sa.FromClause, column: str) -> sa.Select[Any]:
+        return skip_scan(table, column)
+
+    def limits(self, schema: Schema) -> list[Limit]:
+        raw = self.connection.connection.driver_connection
+        if not isinstance(raw, sqlite3.Connection):  # pragma: no cover - it is ours
+            raise TypeError
+        length = raw.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+        return [
+            Limit(
+                "sqlite_max_length",
+                Size(length),
+                "SQLITE_MAX_LENGTH of this SQLite library, which counts the whole row",
+                'fails with "string or blob too big"',
+            )
+        ]
+
+    def diagnose(
+        self, cause: BaseException, *, connecting: bool
+    ) -> tuple[str | None, str | None]:
+        text = str(cause)
+        if "interrupted" in text:
+            return self.timed_out()
+        if "locked" in text or "busy" in text:
+            return "another process has locked it", "Try again, or raise --connect-timeout."
+        if "not a database" in text or "malformed" in text:
+            return "it is not a sound SQLite database", None
+        return None, None
+
+
+def skip_scan(table: sa.FromClause, column: str) -> sa.Select[Any]:
+    """Return the query that hops from one distinct value of an index to the next."""
+    value = table.c[column]
+    hop = sa.select(sa.func.min(value).label("v")).cte("hop", recursive=True)
+    following = (
+        sa.select(sa.func.min(value)).where(value > hop.c.v).correlate(hop).scalar_subquery()
+    )
+    hop = hop.union_all(sa.select(following).where(hop.c.v.is_not(None)))
+    return sa.select(hop.c.v).where(hop.c.v.is_not(None))

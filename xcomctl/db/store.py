@@ -1,0 +1,615 @@
+"""Every statement that asks the xcom table something; each opens read-only and streams."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+
+from xcomctl import codec
+from xcomctl.db import schema as schemas
+from xcomctl.db.backend import Backend, Element
+from xcomctl.errors import DatabaseError
+from xcomctl.model import (
+    UNMAPPED,
+    Encoding,
+    Facts,
+    Limit,
+    Raw,
+    Selection,
+    Size,
+    XComEntry,
+    XComRef,
+    is_glob,
+)
+from xcomctl.settings import parse_iso
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+SortKey = Literal["run", "size", "timestamp", "dag_id"]
+
+HEAD_BYTES = 64
+"""Enough to tell every encoding, and all of a small value."""
+
+_OTHER_TABLES = ("dag_run", "task_instance", "dag", "alembic_version", "_xcom_archive")
+_EVERYTHING = 2**63 - 1
+"""A LIMIT that keeps MySQL from merging a derived table into the query around it."""
+
+
+class Store:
+    """An open metadata DB, and what its xcom table turned out to be."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._connection = backend.connection
+        with self._explained():
+            columns = {name: backend.columns(name) for name in ("xcom", *_OTHER_TABLES)}
+        if not columns["xcom"]:
+            there = [name for name in _OTHER_TABLES if columns[name]]
+            raise DatabaseError(
+                f'could not find the table "xcom" in "{backend.target.shown}"',
+                detail=f"Of Airflow's tables, {', '.join(there)} are there."
+                if there
+                else "None of Airflow's tables are there.",
+                hint="Check the url, and --schema where Airflow sets sql_alchemy_schema.",
+            )
+        heads = self._heads() if columns["alembic_version"] else ()
+        tables = frozenset(name for name in _OTHER_TABLES if columns[name])
+        self.schema = schemas.detect(columns["xcom"], columns["dag_run"], tables, heads)
+        self._x = self._table("xcom", columns["xcom"]).alias("x")
+        self._run = self._table("dag_run", columns["dag_run"]).alias("r")
+        self._joined = "dag_run" in tables and self.schema.run_date is not None
+        self._columns = columns
+        self._open: list[sa.CursorResult[Any]] = []
+
+    def _table(self, name: str, columns: Mapping[str, schemas.Column]) -> sa.TableClause:
+        schema = self._backend.target.schema
+        return sa.table(name, *(sa.column(column) for column in columns), schema=schema)
+
+    def _heads(self) -> tuple[str, ...]:
+        table = self._table("alembic_version", {"version_num": schemas.Column("", "")})
+        # A role may read xcom and not this; then the columns alone tell.
+        if self._backend.name == "postgresql" and not self._may_read("alembic_version"):
+            return ()
+        try:
+            rows = self._connection.execute(sa.select(table.c.version_num)).scalars().all()
+        except sa.exc.DBAPIError:
+            return ()
+        return tuple(str(head) for head in rows)
+
+    def _may_read(self, table: str) -> bool:
+        # Asked first, because a refused SELECT would end PostgreSQL's transaction.
+        schema = self._backend.target.schema
+        name = f'"{schema}"."{table}"' if schema else f'"{table}"'
+        statement = sa.text("SELECT has_table_privilege(:name, 'SELECT')")
+        return bool(self._connection.scalar(statement, {"name": name}))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            raise self._backend.explain(error) from None
+
+    # --- facts --------------------------------------------------------------------------------
+
+    def facts(self) -> Facts:
+        """Return what is known of this metadata DB."""
+        with self._explained():
+            version, product = self._backend.server_version(), self._backend.product()
+        return Facts(
+            backend=self._backend.name,
+            product=product,
+            server_version=version,
+            airflow=self.schema.airflow,
+            generation=self.schema.generation.name,
+            column_type=self.schema.value_type,
+            storage=self.schema.storage,
+            heads=self.schema.heads,
+        )
+
+    def limits(self) -> list[Limit]:
+        """Return the limits that the live database puts on a value, the one in force first."""
+        with self._explained():
+            return self._backend.limits(self.schema)
+
+    def warnings(self) -> list[str]:
+        """Return what an operator should know about how this server handles values."""
+        with self._explained():
+            return self._backend.warnings(self.schema)
+
+    def readable(self) -> dict[str, bool]:
+        """Return, of each table of Airflow's that xcomctl asks, whether it is there to read."""
+        found: dict[str, bool] = {}
+        for name in ("xcom", *_OTHER_TABLES[:4]):
+            there = bool(self._columns[name])
+            if there and self._backend.name == "postgresql":
+                there = self._may_read(name)
+            found[name] = there
+        return found
+
+    def files(self, dag_ids: set[str]) -> dict[str, str]:
+        """Return the file that defines each DAG, where the database knows one."""
+        columns = self._columns["dag"]
+        if not dag_ids or "fileloc" not in columns or not self.readable()["dag"]:
+            return {}
+        dag = self._table("dag", columns)
+        # All of them: a few thousand short rows, where an IN of as many names would be slower.
+        statement = sa.select(dag.c.dag_id, dag.c.fileloc)
+        with self._explained():
+            rows = self._connection.execute(statement).all()
+        return {row.dag_id: row.fileloc for row in rows if row.dag_id in dag_ids and row.fileloc}
+
+    @property
+    def context(self) -> codec.Context:
+        """Return how the Airflow that owns this database reads a stored value."""
+        return codec.Context(
+            reader=self.schema.reader,
+            storage=self.schema.storage,
+            null_fails=self.schema.null_fails,
+        )
+
+    # --- many ---------------------------------------------------------------------------------
+
+    def scan(
+        self,
+        selection: Selection,
+        *,
+        sort: SortKey | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+        text: bool = False,
+        stored: bool = False,
+        heads: int | None = None,
+    ) -> Iterator[XComEntry]:
+        """Yield the selected entries without their values, as the database sends them.
+
+        Unsorted where `sort` is None. `heads` is how many bytes of each value to bring along;
+        by default what telling its encoding takes.
+
+        Raises:
+            DatabaseError: the connection was lost, timed out or may not read the table.
+        """
+        with self._explained():
+            statement = self._scan(selection, sort, descending, limit, text, stored, heads)
+            for row in self._stream(statement, self._backend.paged.rows):
+                yield self._entry(row)
+
+    def scan_values(self, selection: Selection) -> Iterator[tuple[XComEntry, Raw]]:
+        """Yield the selected entries with their whole values, unsorted, one by one.
+
+        Raises:
+            DatabaseError: as `scan`.
+        """
+        page = self._backend.paged_values
+        value, storage = self._x.c.value, self.schema.storage
+        whole: Element = self._backend.raw(value, storage)
+        if page.inline_bytes is not None:
+            small = self._backend.stored_size(value, storage) <= page.inline_bytes // 4
+            size = self._backend.size(value, storage)
+            if storage == "bytes":
+                small = size <= page.inline_bytes
+            whole = sa.case((small, whole))
+        with self._explained():
+            base = self._base(selection, text=False, stored=False, heads=HEAD_BYTES)
+            for row in self._stream(base.add_columns(whole.label("whole")), page.rows):
+                entry = self._entry(row)
+                raw = self._backend.fetched(row.whole)
+                if raw is None and entry.encoding is not Encoding.NULL:
+                    raw = self.read(entry)
+                yield entry, raw
+
+    def count(self, selection: Selection) -> int:
+        """Return how many entries are selected."""
+        with self._explained():
+            statement = sa.select(sa.func.count()).select_from(self._from())
+            for condition in self._where(selection):
+                statement = statement.where(condition)
+            return int(self._connection.scalar(statement) or 0)
+
+    def _stream(self, statement: sa.Select[Any], rows: int) -> Iterator[sa.Row[Any]]:
+        result = self._connection.execution_options(
+            stream_results=True, max_row_buffer=rows
+        ).execute(statement)
+        self._open.append(result)
+        try:
+            while batch := result.fetchmany(rows):
+                yield from batch
+        finally:
+            result.close()
+            self._open.remove(result)
+
+    def close(self) -> None:
+        """End what is still being read, and the connection."""
+        for result in self._open:
+            result.close()
+        self._backend.close()
+
+    def _scan(
+        self,
+        selection: Selection,
+        sort: SortKey | None,
+        descending: bool,
+        limit: int | None,
+        text: bool,
+        stored: bool,
+        heads: int | None,
+    ) -> sa.Select[Any]:
+        base = self._base(selection, text=text, stored=stored, heads=heads or HEAD_BYTES)
+        if sort is None:
+            return base if limit is None else base.limit(limit)
+        if self._backend.needs_separate_sort(self.schema.storage):
+            if self._sorts_by_key(sort) and selection == Selection():
+                # Read along the primary key, nothing is sorted at all.
+                base = base.with_hint(self._x, "FORCE INDEX (PRIMARY)", "mysql")
+            else:
+                # Measure first, sort the measures: the values stay out of the sort.
+                derived = base.limit(_EVERYTHING).subquery("d")
+                base = sa.select(*derived.c)
+                ordered = base.order_by(*self._order(sort, descending, derived.c))
+                return ordered if limit is None else ordered.limit(limit)
+        ordered = base.order_by(*self._order(sort, descending, None))
+        return ordered if limit is None else ordered.limit(limit)
+
+    def _sorts_by_key(self, sort: SortKey) -> bool:
+        return sort == "run" and self.schema.mapped
+
+    def _order(self, sort: SortKey, descending: bool, columns: Any) -> list[Element]:
+        """Return the order: the sort key, then the identity, so that it is always the same."""
+        x: Any = self._x.c if columns is None else columns
+        identity: list[Any] = [x[name] for name in self.schema.generation.identity]
+        keys: list[Any]
+        if sort == "size":
+            measured = self._size() if columns is None else columns.size
+            # A NULL has no size: last, whichever way.
+            absent = sa.case((measured.is_(None), 1), else_=0)
+            direction = measured.desc() if descending else measured.asc()
+            return [absent, direction, *identity]
+        if sort == "timestamp":
+            keys = [x.timestamp, *identity]
+        elif sort == "dag_id":
+            keys = [x.dag_id, x.task_id, *identity]
+        elif self.schema.mapped:
+            keys = identity
+        else:
+            keys = [x.execution_date, *identity]
+        return [key.desc() if descending else key.asc() for key in keys]
+
+    def _base(
+        self, selection: Selection, *, text: bool, stored: bool, heads: int
+    ) -> sa.Select[Any]:
+        x, run = self._x.c, self._run.c
+        value, storage = x.value, self.schema.storage
+        columns: list[Any] = [x[name] for name in self.schema.generation.identity]
+        columns += [x[name] for name in ("dag_id", "task_id", "key") if x[name] not in columns]
+        if self.schema.mapped:
+            columns += [x.run_id]
+            date: Element = run[self.schema.run_date] if self._joined else sa.null()
+        else:
+            columns += [(run.run_id if self._joined else sa.null()).label("run_id")]
+            date = x.execution_date
+        columns += [
+            date.label("execution_date"),
+            x.timestamp,
+            self._size().label("size"),
+            self._backend.head(value, storage, heads).label("head")
+            if self._needs_head(heads)
+            else sa.case((value.is_(None), 1), else_=0).label("head"),
+            (self._backend.text_size(value, storage) if text else sa.null()).label("text_size"),
+            (self._backend.stored_size(value, storage) if stored else sa.null()).label(
+                "stored_size"
+            ),
+        ]
+        unique = {column.name: column for column in reversed(columns)}
+        statement = sa.select(*reversed(unique.values())).select_from(self._from())
+        for condition in self._where(selection):
+            statement = statement.where(condition)
+        return statement
+
+    def _needs_head(self, heads: int) -> bool:
+        # A JSON column holds JSON, but for SQLite's, which holds anything.
+        return (
+            self.schema.storage == "bytes" or self._backend.name == "sqlite" or heads > HEAD_BYTES
+        )
+
+    def _size(self) -> Element:
+        return self._backend.size(self._x.c.value, self.schema.storage)
+
+    def _from(self) -> sa.FromClause:
+        """Return xcom with its runs; rows without one stay."""
+        if not self._joined:
+            return self._x
+        x, run = self._x.c, self._run.c
+        same_dag = self._backend.same_column(run.dag_id, x.dag_id)
+        if self.schema.mapped:
+            # A wrong dag_run_id is accepted everywhere; such a row has no run then.
+            on = sa.and_(run.id == x.dag_run_id, same_dag, run.run_id == x.run_id)
+        else:
+            on = sa.and_(same_dag, run.execution_date == x.execution_date)
+        return sa.outerjoin(self._x, self._run, on)
+
+    def _where(self, selection: Selection) -> list[Element]:
+        x, backend = self._x.c, self._backend
+        conditions: list[Element] = []
+        if selection.dag_ids:
+            conditions.append(self._any_of(x.dag_id, selection.dag_ids))
+            if any(map(is_glob, selection.dag_ids)):
+                conditions.append(x.dag_id.in_(self._dags_like(selection.dag_ids)))
+        if selection.run_ids:
+            conditions.append(self._any_run(selection.run_ids))
+        if selection.task_ids:
+            conditions.append(self._any_of(x.task_id, selection.task_ids))
+        if selection.keys:
+            conditions.append(self._any_of(x.key, selection.keys))
+        if selection.map_indexes:
+            if self.schema.mapped:
+                conditions.append(x.map_index.in_(selection.map_indexes))
+            elif UNMAPPED not in selection.map_indexes:
+                conditions.append(sa.false())
+        if selection.since:
+            moment = backend.bound_moment(selection.since)
+            conditions.append(backend.moment(x.timestamp) >= moment)
+        if selection.until:
+            moment = backend.bound_moment(selection.until)
+            conditions.append(backend.moment(x.timestamp) <= moment)
+        if selection.min_size is not None:
+            conditions.append(self._size() >= int(selection.min_size))
+        if selection.max_size is not None:
+            conditions.append(self._size() <= int(selection.max_size))
+        return conditions
+
+    def _any_of(self, column: Element, texts: Sequence[str]) -> Element:
+        return sa.or_(
+            *(
+                self._backend.like(column, text)
+                if is_glob(text)
+                else self._backend.same(column, text)
+                for text in texts
+            )
+        )
+
+    def _any_run(self, run_ids: Sequence[str]) -> Element:
+        """Return whether the row is of one of the runs, named by id or, of old, by date."""
+        if self.schema.mapped:
+            return self._any_of(self._x.c.run_id, run_ids)
+        conditions: list[Element] = []
+        if self._joined:
+            conditions.append(self._any_of(self._run.c.run_id, run_ids))
+        for text in run_ids:
+            moment = parse_iso(text)
+            if moment is not None:
+                date = self._backend.moment(self._x.c.execution_date)
+                conditions.append(date == self._backend.bound_moment(moment))
+        return sa.or_(sa.false(), *conditions)
+
+    def _dags_like(self, patterns: Sequence[str]) -> list[str]:
+        """Return the dag_ids that can match, found along the index.
+
+        A superset: a database that folds case lists one of two spellings, and its IN finds both.
+        """
+        lower = [pattern.lower() for pattern in patterns]
+        return [
+            dag_id
+            for dag_id in self.dag_ids()
+            if any(fnmatch.fnmatchcase(dag_id.lower(), one) or dag_id.lower() == one for one in lower)
+        ]
+
+    def dag_ids(self) -> list[str]:
+        """Return the dag_ids that have an XCom."""
+        with self._explained():
+            statement = self._backend.distinct(self._x, "dag_id")
+            return [str(one) for one in self._connection.execute(statement).scalars()]
+
+    def _entry(self, row: sa.Row[Any]) -> XComEntry:
+        size = None if row.size is None else Size(row.size)
+        head = self._backend.fetched(row.head)
+        if self._head_is_flag(row):
+            encoding = Encoding.NULL if head == 1 else Encoding.JSON
+            head = None
+        else:
+            encoding = codec.sniff(head, size, self.schema.storage)
+        logical_date = _moment(row.execution_date)
+        return XComEntry(
+            ref=XComRef(
+                row.dag_id,
+                row.task_id,
+                row.run_id,
+                row.key,
+                row.map_index if self.schema.mapped else UNMAPPED,
+                logical_date,
+            ),
+            size=size,
+            timestamp=_moment(row.timestamp),
+            encoding=encoding,
+            row=tuple(row._mapping[name] for name in self.schema.generation.identity),
+            text_size=None if row.text_size is None else Size(row.text_size),
+            stored_size=None if row.stored_size is None else Size(row.stored_size),
+            head=head,
+        )
+
+    def _head_is_flag(self, row: sa.Row[Any]) -> bool:
+        return (
+            self.schema.storage == "json"
+            and self._backend.name != "sqlite"
+            and isinstance(row.head, int)
+        )
+
+    # --- one ----------------------------------------------------------------------------------
+
+    def find(
+        self,
+        dag_id: str,
+        task_id: str,
+        key: str,
+        *,
+        run_id: str | None = None,
+        map_index: int | None = UNMAPPED,
+    ) -> list[XComEntry]:
+        """Return the entries of one name in its newest run that has it (or in `run_id`).
+
+        In map_index order; more than one with `map_index` None, or 1.10's duplicates, the newest
+        first. Empty where there is none.
+        """
+        conditions = self._named(dag_id, task_id, key)
+        if map_index is not None:
+            if self.schema.mapped:
+                conditions.append(self._x.c.map_index == map_index)
+            elif map_index != UNMAPPED:
+                return []
+        with self._explained():
+            if run_id is not None:
+                conditions.append(self._one_run(run_id))
+            else:
+                newest = self._newest(conditions)
+                if newest is None:
+                    return []
+                conditions.append(newest)
+            base = self._base(Selection(), text=False, stored=False, heads=HEAD_BYTES)
+            rows = self._connection.execute(base.where(*conditions)).all()
+        entries = [self._entry(row) for row in rows]
+        entries.sort(key=_newest_first, reverse=True)
+        entries.sort(key=lambda entry: entry.ref.map_index)
+        return entries
+
+    def _named(self, dag_id: str, task_id: str, key: str | None) -> list[Element]:
+        x, same = self._x.c, self._backend.same
+        conditions = [same(x.dag_id, dag_id), same(x.task_id, task_id)]
+        return conditions if key is None else [*conditions, same(x.key, key)]
+
+    def _one_run(self, run_id: str) -> Element:
+        """Return whether the row is of the run, taken as an id, never as a glob."""
+        if self.schema.mapped:
+            return self._backend.same(self._x.c.run_id, run_id)
+        moment = parse_iso(run_id)
+        by_id = self._backend.same(self._run.c.run_id, run_id) if self._joined else sa.false()
+        if moment is None:
+            return by_id
+        date = self._backend.moment(self._x.c.execution_date)
+        return sa.or_(by_id, date == self._backend.bound_moment(moment))
+
+    def _newest(self, conditions: list[Element]) -> Element | None:
+        """Return the condition that names the newest run among the rows, None without rows."""
+        by = self._x.c.dag_run_id if self.schema.mapped else self._x.c.execution_date
+        statement = sa.select(by).where(*conditions).order_by(by.desc()).limit(1)
+        if self.schema.mapped and self._joined:
+            # Rows of no run count only where there are no others.
+            real = statement.select_from(self._from()).where(self._run.c.id.is_not(None))
+            found = self._connection.execute(real).first()
+            if found is not None:
+                return by == found[0]
+        found = self._connection.execute(statement).first()
+        return None if found is None else by == found[0]
+
+    def read(self, entry: XComEntry) -> Raw:
+        """Return the whole value of an entry as it is stored.
+
+        Raises:
+            DatabaseError: it cannot be read, or is gone.
+        """
+        value = self._backend.raw(self._x.c.value, self.schema.storage)
+        statement = sa.select(value).select_from(self._x).where(*self._is_row(entry))
+        with self._explained():
+            found = self._connection.execute(statement).first()
+        if found is None:
+            raise DatabaseError(
+                f'could not read "{entry.ref}"', detail="It was deleted a moment ago."
+            )
+        return self._backend.fetched(found[0])
+
+    def _is_row(self, entry: XComEntry) -> list[Element]:
+        conditions: list[Element] = []
+        for name, value in zip(self.schema.generation.identity, entry.row, strict=True):
+            column = self._x.c[name]
+            if isinstance(value, str) and name != "execution_date":
+                conditions.append(self._backend.same(column, value))
+            else:
+                conditions.append(column.is_(None) if value is None else column == value)
+        return conditions
+
+    # --- what is near -------------------------------------------------------------------------
+
+    def newer_run_without(self, entry: XComEntry) -> str | None:
+        """Return the newest run of the DAG where it is newer than the entry's, else None."""
+        if not self._joined:
+            return None
+        run = self._run.c
+        order = run.id if self.schema.mapped else run.execution_date
+        mine = entry.row[0] if self.schema.mapped else self._date_of(entry)
+        statement = (
+            sa.select(run.run_id)
+            .where(self._backend.same(run.dag_id, entry.ref.dag_id), order > mine)
+            .order_by(order.desc())
+            .limit(1)
+        )
+        with self._explained():
+            found = self._connection.execute(statement).first()
+        return None if found is None else str(found[0])
+
+    def _date_of(self, entry: XComEntry) -> Any:
+        date = entry.ref.logical_date
+        return self._backend.bound_moment(date) if date else None
+
+    def names(
+        self,
+        column: Literal["task_id", "key", "run_id", "map_index"],
+        dag_id: str,
+        task_id: str | None = None,
+        key: str | None = None,
+        run_id: str | None = None,
+        most: int = 1000,
+    ) -> list[str]:
+        """Return the names (or indexes, as text) under which XComs are there, sorted.
+
+        What a mistyped name may have meant; at most so many.
+        """
+        x = self._x.c
+        if column == "map_index" and not self.schema.mapped:
+            return []
+        wanted: Element = x[column] if column in x else sa.null()
+        if column == "run_id" and not self.schema.mapped:
+            wanted = self._run.c.run_id if self._joined else sa.null()
+        conditions = [self._backend.same(x.dag_id, dag_id)]
+        if task_id is not None:
+            conditions.append(self._backend.same(x.task_id, task_id))
+        if key is not None:
+            conditions.append(self._backend.same(x.key, key))
+        if run_id is not None:
+            conditions.append(self._one_run(run_id))
+        statement = sa.select(wanted.label("name")).select_from(self._from()).where(*conditions)
+        with self._explained():
+            found = self._connection.execute(statement.distinct().limit(most)).scalars().all()
+        return [str(one) for one in sorted(one for one in found if one is not None)]
+
+    def has_run(self, dag_id: str, run_id: str) -> bool:
+        """Return whether dag_run knows the run."""
+        if not self._joined:
+            return False
+        run = self._run.c
+        same = self._backend.same
+        named = same(run.run_id, run_id)
+        moment = parse_iso(run_id)
+        if moment is not None and not self.schema.mapped:
+            named = sa.or_(named, run.execution_date == self._backend.bound_moment(moment))
+        statement = sa.select(run.id).where(same(run.dag_id, dag_id), named).limit(1)
+        with self._explained():
+            return self._connection.execute(statement).first() is not None
+
+
+def _newest_first(entry: XComEntry) -> tuple[datetime, Any]:
+    return entry.timestamp or datetime.min.replace(tzinfo=UTC), entry.row[0]
+
+
+def _moment(value: object) -> datetime | None:
+    """Return a stored time as UTC, None where it is none that Python can hold."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -1,0 +1,685 @@
+"""The demo metadata DB: a SQLite file as Airflow would have left it after weeks of the sample DAGs.
+
+Owns what those DAGs push (the rules in `sample_dags/` once more, for where Airflow is not
+installed) and how five releases of Airflow lay it out. What the demo shows is left to `cli`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from xcomctl.errors import DatabaseError, RefusedError, UsageError
+from xcomctl.model import RETURN_VALUE, UNMAPPED, Size, Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+Layout = Literal["1.10", "2.2", "2.8", "2.10", "3.x"]
+"""Whose tables: Airflow 1.10.15 (without pickling), 2.2.5, 2.8.4, 2.10.5 or 3.3."""
+
+LAYOUTS: Final[tuple[Layout, ...]] = get_args(Layout)
+
+START: Final = date(2026, 1, 1)
+"""The date of the first run of both DAGs. No clock is asked: the same call gives the same rows."""
+
+MAX_DAYS: Final = 366
+"""A year is 68 MB of lists."""
+
+MAX_BLOB: Final = Size(65_535)
+"""What a MySQL BLOB holds, which the list of files outgrows."""
+
+NEAR: Final = 0.8
+"""The share of `MAX_BLOB` from which a list counts as near it."""
+
+MODELS: Final = ("training_model_a", "training_model_b", "training_model_c")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoFacts:
+    """What was built."""
+
+    path: Path
+    layout: Layout
+    dags: tuple[str, ...]
+    runs: int
+    rows: int
+    """XComs."""
+    first_day: date
+    last_day: date
+    largest: Size
+    """The longest list of files."""
+    near_day: date | None
+    """The run from which the list of files takes 80% of `MAX_BLOB`; None when it never does."""
+    over_day: date | None
+    """The run from which the list of files exceeds `MAX_BLOB`; None when it never does."""
+
+
+def build(path: Path, *, layout: Layout = "3.x", days: int = 90, seed: int = 0) -> DemoFacts:
+    """Write the demo to `path`, whole or not at all, and return what is in it.
+
+    A demo that lies there already is replaced. The accuracies are those of `xcom_dag` run with
+    `XCOM_DAG_SEED` set to the seed.
+
+    Raises:
+        RefusedError: something else lies at `path`, or the demo there is in use.
+        UsageError: `days` is not from 1 to `MAX_DAYS`.
+        DatabaseError: the file could not be written.
+    """
+    if not 1 <= days <= MAX_DAYS:
+        raise UsageError(
+            f"cannot build a demo of {days} days", hint=f"Choose from 1 to {MAX_DAYS} days."
+        )
+    target = path.resolve()
+    fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        _refuse_what_is_not_ours(path, target)
+        with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+            _write(connection, _LAYOUTS[layout], days, seed)
+        _refuse_what_is_not_ours(path, target)
+        fresh.replace(target)
+    except (OSError, sqlite3.Error) as error:
+        raise DatabaseError(
+            f'could not write the demo to "{path}"',
+            detail=f"{error.strerror if isinstance(error, OSError) else error}.",
+            hint="Choose a path in a directory that exists and may be written to.",
+        ) from error
+    finally:
+        fresh.unlink(missing_ok=True)
+    return _facts(path, layout, days)
+
+
+def accuracy(seed: int, run_id: str, model: str) -> float:
+    """Return the accuracy that a model reaches in a run of `xcom_dag`."""
+    return random.Random(f"{seed}/{run_id}/{model}").uniform(0.1, 10.0)
+
+
+def file_names(day: date) -> list[str]:
+    """Return what `file_list_dag` lists for a day: 50 bytes of JSON a name, 20 names more a day."""
+    count = max(0, 120 + 20 * (day - START).days)
+    folder = f"s3-like/landing/{day:%Y/%m/%d}"
+    return [f"{folder}/part-{number:06d}.parquet" for number in range(count)]
+
+
+def _facts(path: Path, layout: Layout, days: int) -> DemoFacts:
+    every_day = [START + timedelta(days=number) for number in range(days)]
+    sizes = [Size(len(json.dumps(file_names(day)))) for day in every_day]
+    sized = tuple(zip(every_day, sizes, strict=True))
+    return DemoFacts(
+        path=path,
+        layout=layout,
+        dags=tuple(_STAGES),
+        runs=days * len(_STAGES),
+        rows=days * sum(len(stage) for stages in _STAGES.values() for stage in stages),
+        first_day=every_day[0],
+        last_day=every_day[-1],
+        largest=max(sizes),
+        near_day=next((day for day, size in sized if size >= NEAR * MAX_BLOB), None),
+        over_day=next((day for day, size in sized if size > MAX_BLOB), None),
+    )
+
+
+# What may be replaced
+
+_APPLICATION_ID = 0x78636F6D
+"""`xcom` in a SQLite file's header marks a demo; Airflow leaves zero there.
+
+https://www.sqlite.org/fileformat2.html#application_id
+"""
+
+
+def _refuse_what_is_not_ours(path: Path, target: Path) -> None:
+    if target.exists() and not _is_demo(target):
+        raise RefusedError(
+            f'refused to overwrite "{path}"',
+            detail="It is not a demo that xcomctl made.",
+            hint="Choose another path, or remove it first.",
+        )
+    for suffix in ("-wal", "-journal"):
+        # SQLite would replay it into the new file: sqlite.org/howtocorrupt.html
+        if target.with_name(target.name + suffix).exists():
+            raise RefusedError(
+                f'refused to overwrite "{path}"',
+                detail=f'"{path}{suffix}" shows that it is in use, or was when a program died.',
+                hint="Close the program that uses it, or choose another path.",
+            )
+
+
+def _is_demo(target: Path) -> bool:
+    if not target.is_file():
+        return False
+    with target.open("rb") as file:
+        header = file.read(72)
+    return header.startswith(b"SQLite format 3\0") and header[68:] == _APPLICATION_ID.to_bytes(4)
+
+
+# What happened: the same for every layout
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    task_id: str
+    operator: str
+    seconds: float
+    """How long it takes at least."""
+    priority: int
+    key: str = RETURN_VALUE
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    id: int
+    dag_id: str
+    day: date
+
+    @property
+    def run_id(self) -> str:
+        return f"scheduled__{self.day}T00:00:00+00:00"
+
+
+_STAGES: Final = {
+    "file_list_dag": (
+        (_Task("list_files", "_PythonDecoratedOperator", 0.4, 2),),
+        (_Task("download_files", "_PythonDecoratedOperator", 0.3, 1),),
+    ),
+    "xcom_dag": (
+        (_Task("downloading_data", "BashOperator", 3.1, 5),),
+        tuple(
+            _Task(f"processing_tasks.{model}", "PythonOperator", 0.3, 2, "model_accuracy")
+            for model in MODELS
+        ),
+        (_Task("task_4", "PythonOperator", 0.2, 1),),
+    ),
+}
+"""What each DAG runs: stage after stage, the tasks of a stage side by side."""
+
+_DESCRIPTIONS = {
+    "file_list_dag": "List the files of a source, then download them: the list grows day by day",
+    "xcom_dag": "Download, train three models, choose the best by XCom",
+}
+
+
+def _values(run: _Run, seed: int) -> dict[str, object]:
+    """Return the one value that each task of the run pushes, by task."""
+    if run.dag_id == "file_list_dag":
+        names = file_names(run.day)
+        return {"list_files": names, "download_files": {"downloaded": len(names)}}
+    reached = {model: accuracy(seed, run.run_id, model) for model in MODELS}
+    best = max(reached, key=lambda model: reached[model])
+    return {
+        # What BashOperator returns where the command prints nothing.
+        "downloading_data": "",
+        **{f"processing_tasks.{model}": value for model, value in reached.items()},
+        "task_4": {"model": best, "accuracy": reached[best]},
+    }
+
+
+# How it is stored
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """How a release of Airflow lays out its tables."""
+
+    head: str
+    """What `alembic_version` holds."""
+    storage: Storage
+    ddl: str
+    starts_after: timedelta
+    """From a run's date to its start."""
+
+
+def _write(connection: sqlite3.Connection, tables: _Tables, days: int, seed: int) -> None:
+    # A failure throws the whole file away, so nothing needs a journal.
+    connection.executescript(
+        f"PRAGMA journal_mode = OFF; PRAGMA application_id = {_APPLICATION_ID}; BEGIN; {tables.ddl}"
+    )
+    names = ("alembic_version", "dag", "dag_run", "task_instance", "xcom")
+    columns = {
+        name: {str(row[1]) for row in connection.execute(f"PRAGMA table_info({name})")}
+        for name in names
+    }
+    for table, row in _rows(tables, days, seed):
+        present = {name: value for name, value in row.items() if name in columns[table]}
+        connection.execute(
+            f"INSERT INTO {table} ({', '.join(present)}) VALUES ({', '.join('?' * len(present))})",
+            tuple(present.values()),
+        )
+    connection.execute("COMMIT")
+
+
+def _rows(tables: _Tables, days: int, seed: int) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Yield table and row, parents first. A row has a value for the columns of every release."""
+    yield "alembic_version", {"version_num": tables.head}
+    for dag_id in _STAGES:
+        yield "dag", _dag_row(dag_id)
+    for number in range(days):
+        for place, dag_id in enumerate(_STAGES):
+            run = _Run(number * len(_STAGES) + place + 1, dag_id, START + timedelta(days=number))
+            yield from _run_rows(run, tables, seed)
+
+
+def _dag_row(dag_id: str) -> dict[str, object]:
+    return {
+        "dag_id": dag_id,
+        "is_paused": 0,
+        "is_active": 1,
+        "is_stale": 0,
+        "fileloc": f"/opt/airflow/dags/{dag_id}.py",
+        "relative_fileloc": f"{dag_id}.py",
+        "owners": "airflow",
+        "description": _DESCRIPTIONS[dag_id],
+        "schedule_interval": '"@daily"',
+        "timetable_type": "CronTriggerTimetable",
+        "timetable_summary": "0 0 * * *",
+        "max_active_tasks": 16,
+        "max_active_runs": 16,
+        "has_task_concurrency_limits": 0,
+    }
+
+
+def _run_rows(run: _Run, tables: _Tables, seed: int) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Yield the run, then each of its tasks with what it pushed."""
+    clock = random.Random(f"{seed}/{run.run_id}/{run.dag_id}")
+    values = _values(run, seed)
+    scheduled = datetime.combine(run.day, time(), UTC) + tables.starts_after
+    queued = scheduled + timedelta(seconds=clock.uniform(0.2, 2.0))
+    started = moment = queued + timedelta(seconds=clock.uniform(0.02, 0.1))
+    finished: list[tuple[str, Mapping[str, object]]] = []
+    for stage in _STAGES[run.dag_id]:
+        ended = moment
+        for task in stage:
+            begin = moment + timedelta(seconds=clock.uniform(0.5, 1.5))
+            end = begin + timedelta(seconds=task.seconds * clock.uniform(1.0, 1.3))
+            pushed = end - timedelta(seconds=clock.uniform(0.005, 0.02))
+            finished.append(("task_instance", _task_row(run, task, begin, end, clock)))
+            finished.append(("xcom", _xcom_row(run, task, values[task.task_id], pushed, tables)))
+            ended = max(ended, end)
+        moment = ended
+    yield "dag_run", _dag_run_row(run, scheduled, queued, started, moment)
+    yield from finished
+
+
+def _dag_run_row(
+    run: _Run, scheduled: datetime, queued: datetime, started: datetime, ended: datetime
+) -> dict[str, object]:
+    run_date = _text(datetime.combine(run.day, time(), UTC))
+    return {
+        "id": run.id,
+        "dag_id": run.dag_id,
+        "run_id": run.run_id,
+        "execution_date": run_date,
+        "logical_date": run_date,
+        # Airflow 3 runs on the date itself, so there the interval has no length.
+        "data_interval_start": run_date,
+        "data_interval_end": _text(scheduled),
+        "run_after": _text(scheduled),
+        "queued_at": _text(queued),
+        "start_date": _text(started),
+        "end_date": _text(ended),
+        "state": "success",
+        "run_type": "scheduled",
+        "external_trigger": 0,
+        "triggered_by": "TIMETABLE",
+    }
+
+
+def _task_row(
+    run: _Run, task: _Task, begin: datetime, end: datetime, clock: random.Random
+) -> dict[str, object]:
+    queued = begin - timedelta(seconds=clock.uniform(0.1, 0.4))
+    return {
+        "id": _uuid(queued, clock),
+        "task_id": task.task_id,
+        "dag_id": run.dag_id,
+        "run_id": run.run_id,
+        "execution_date": _text(datetime.combine(run.day, time(), UTC)),
+        "map_index": UNMAPPED,
+        "queued_dttm": _text(queued),
+        "start_date": _text(begin),
+        "end_date": _text(end),
+        "duration": (end - begin).total_seconds(),
+        "state": "success",
+        "try_number": 1,
+        "max_tries": 0,
+        "hostname": "worker",
+        "unixname": "airflow",
+        "pool": "default_pool",
+        "pool_slots": 1,
+        "queue": "default",
+        "priority_weight": task.priority,
+        "operator": task.operator,
+    }
+
+
+def _xcom_row(
+    run: _Run, task: _Task, value: object, pushed: datetime, tables: _Tables
+) -> dict[str, object]:
+    text = json.dumps(value)
+    return {
+        "dag_run_id": run.id,
+        "dag_id": run.dag_id,
+        "run_id": run.run_id,
+        "execution_date": _text(datetime.combine(run.day, time(), UTC)),
+        "task_id": task.task_id,
+        "map_index": UNMAPPED,
+        "key": task.key,
+        "dag_result": 0,
+        # Bound as text, as Airflow 3 does: the column's affinity makes numbers of numbers.
+        "value": text if tables.storage == "json" else text.encode(),
+        "timestamp": _text(pushed),
+    }
+
+
+def _text(moment: datetime) -> str:
+    """Return the time as Airflow stores it in SQLite: UTC, microseconds, no zone."""
+    return f"{moment:%Y-%m-%d %H:%M:%S.%f}"
+
+
+def _uuid(moment: datetime, generator: random.Random) -> str:
+    """Return a UUID of version 7, which Airflow 3 gives task instances, as 32 hex digits."""
+    milliseconds = int(moment.timestamp() * 1000)
+    variant = 0b10 << 62 | generator.getrandbits(62)
+    return f"{milliseconds:012x}7{generator.getrandbits(12):03x}{variant:016x}"
+
+
+# The tables. Column for column what the release has for `xcom`; of the other tables the main
+# columns with their keys, and no foreign keys to tables that are not here.
+
+_ALEMBIC = """
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+"""
+
+_DDL_1_10 = f"""
+{_ALEMBIC}
+CREATE TABLE dag (
+    dag_id VARCHAR(250) NOT NULL,
+    is_paused BOOLEAN,
+    is_active BOOLEAN,
+    fileloc VARCHAR(2000),
+    owners VARCHAR(2000),
+    description TEXT,
+    schedule_interval TEXT,
+    PRIMARY KEY (dag_id)
+);
+CREATE TABLE dag_run (
+    id INTEGER NOT NULL,
+    dag_id VARCHAR(250),
+    execution_date DATETIME,
+    state VARCHAR(50),
+    run_id VARCHAR(250),
+    external_trigger BOOLEAN,
+    end_date DATETIME,
+    start_date DATETIME,
+    PRIMARY KEY (id),
+    UNIQUE (dag_id, execution_date),
+    UNIQUE (dag_id, run_id)
+);
+CREATE TABLE task_instance (
+    task_id VARCHAR(250) NOT NULL,
+    dag_id VARCHAR(250) NOT NULL,
+    execution_date DATETIME NOT NULL,
+    start_date DATETIME,
+    end_date DATETIME,
+    duration FLOAT,
+    state VARCHAR(20),
+    try_number INTEGER,
+    hostname VARCHAR(1000),
+    unixname VARCHAR(1000),
+    pool VARCHAR(50) NOT NULL,
+    queue VARCHAR(256),
+    priority_weight INTEGER,
+    operator VARCHAR(1000),
+    queued_dttm DATETIME,
+    max_tries INTEGER DEFAULT '-1',
+    pool_slots INTEGER,
+    PRIMARY KEY (task_id, dag_id, execution_date)
+);
+CREATE TABLE xcom (
+    id INTEGER NOT NULL,
+    "key" VARCHAR(512),
+    value BLOB,
+    timestamp DATETIME NOT NULL,
+    execution_date DATETIME NOT NULL,
+    task_id VARCHAR(250) NOT NULL,
+    dag_id VARCHAR(250) NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX idx_xcom_dag_task_date ON xcom (dag_id, task_id, execution_date);
+"""
+
+_DDL_2_2 = f"""
+{_ALEMBIC}
+CREATE TABLE dag (
+    dag_id VARCHAR(250) NOT NULL,
+    is_paused BOOLEAN,
+    is_active BOOLEAN,
+    fileloc VARCHAR(2000),
+    owners VARCHAR(2000),
+    description TEXT,
+    schedule_interval TEXT,
+    max_active_tasks INTEGER NOT NULL,
+    has_task_concurrency_limits BOOLEAN NOT NULL,
+    max_active_runs INTEGER,
+    PRIMARY KEY (dag_id)
+);
+CREATE TABLE dag_run (
+    id INTEGER NOT NULL,
+    dag_id VARCHAR(250) NOT NULL,
+    execution_date DATETIME NOT NULL,
+    state VARCHAR(50),
+    run_id VARCHAR(250) NOT NULL,
+    external_trigger BOOLEAN,
+    end_date DATETIME,
+    start_date DATETIME,
+    run_type VARCHAR(50) NOT NULL,
+    queued_at DATETIME,
+    data_interval_start TIMESTAMP,
+    data_interval_end TIMESTAMP,
+    PRIMARY KEY (id),
+    CONSTRAINT dag_run_dag_id_execution_date_key UNIQUE (dag_id, execution_date),
+    CONSTRAINT dag_run_dag_id_run_id_key UNIQUE (dag_id, run_id)
+);
+CREATE TABLE task_instance (
+    task_id VARCHAR(250) NOT NULL,
+    dag_id VARCHAR(250) NOT NULL,
+    start_date DATETIME,
+    end_date DATETIME,
+    duration FLOAT,
+    state VARCHAR(20),
+    try_number INTEGER,
+    hostname VARCHAR(1000),
+    unixname VARCHAR(1000),
+    pool VARCHAR(256) NOT NULL,
+    queue VARCHAR(256),
+    priority_weight INTEGER,
+    operator VARCHAR(1000),
+    queued_dttm DATETIME,
+    max_tries INTEGER DEFAULT '-1',
+    pool_slots INTEGER NOT NULL,
+    run_id VARCHAR(250) NOT NULL,
+    CONSTRAINT task_instance_pkey PRIMARY KEY (dag_id, task_id, run_id),
+    CONSTRAINT task_instance_dag_run_fkey FOREIGN KEY (dag_id, run_id)
+        REFERENCES dag_run (dag_id, run_id) ON DELETE CASCADE
+);
+CREATE TABLE xcom (
+    "key" VARCHAR(512) NOT NULL,
+    value BLOB,
+    timestamp DATETIME NOT NULL,
+    execution_date TIMESTAMP NOT NULL,
+    task_id VARCHAR(250) NOT NULL,
+    dag_id VARCHAR(250) NOT NULL,
+    CONSTRAINT pk_xcom PRIMARY KEY (dag_id, task_id, "key", execution_date)
+);
+"""
+
+_XCOM_KEYS = """
+    CONSTRAINT xcom_pkey PRIMARY KEY (dag_run_id, task_id, map_index, "key"),
+    CONSTRAINT xcom_task_instance_fkey FOREIGN KEY (dag_id, task_id, run_id, map_index)
+        REFERENCES task_instance (dag_id, task_id, run_id, map_index) ON DELETE CASCADE
+);
+CREATE INDEX idx_xcom_key ON xcom ("key");
+CREATE INDEX idx_xcom_task_instance ON xcom (dag_id, task_id, run_id, map_index);
+"""
+"""The end of `CREATE TABLE xcom` since Airflow 2.3."""
+
+_DDL_2_8 = f"""
+{_ALEMBIC}
+CREATE TABLE dag (
+    dag_id VARCHAR(250) NOT NULL,
+    is_paused BOOLEAN,
+    is_active BOOLEAN,
+    fileloc VARCHAR(2000),
+    owners VARCHAR(2000),
+    description TEXT,
+    schedule_interval TEXT,
+    max_active_tasks INTEGER NOT NULL,
+    max_active_runs INTEGER,
+    has_task_concurrency_limits BOOLEAN NOT NULL,
+    CONSTRAINT dag_pkey PRIMARY KEY (dag_id)
+);
+CREATE TABLE dag_run (
+    id INTEGER NOT NULL,
+    dag_id VARCHAR(250) NOT NULL,
+    queued_at TIMESTAMP,
+    execution_date TIMESTAMP NOT NULL,
+    start_date TIMESTAMP,
+    end_date TIMESTAMP,
+    state VARCHAR(50),
+    run_id VARCHAR(250) NOT NULL,
+    external_trigger BOOLEAN,
+    run_type VARCHAR(50) NOT NULL,
+    data_interval_start TIMESTAMP,
+    data_interval_end TIMESTAMP,
+    CONSTRAINT dag_run_pkey PRIMARY KEY (id),
+    CONSTRAINT dag_run_dag_id_execution_date_key UNIQUE (dag_id, execution_date),
+    CONSTRAINT dag_run_dag_id_run_id_key UNIQUE (dag_id, run_id)
+);
+CREATE TABLE task_instance (
+    task_id VARCHAR(250) NOT NULL,
+    dag_id VARCHAR(250) NOT NULL,
+    run_id VARCHAR(250) NOT NULL,
+    map_index INTEGER DEFAULT -1 NOT NULL,
+    start_date TIMESTAMP,
+    end_date TIMESTAMP,
+    duration FLOAT,
+    state VARCHAR(20),
+    try_number INTEGER,
+    max_tries INTEGER DEFAULT -1,
+    hostname VARCHAR(1000),
+    unixname VARCHAR(1000),
+    pool VARCHAR(256) NOT NULL,
+    pool_slots INTEGER NOT NULL,
+    queue VARCHAR(256),
+    priority_weight INTEGER,
+    operator VARCHAR(1000),
+    queued_dttm TIMESTAMP,
+    CONSTRAINT task_instance_pkey PRIMARY KEY (dag_id, task_id, run_id, map_index),
+    CONSTRAINT task_instance_dag_run_fkey FOREIGN KEY (dag_id, run_id)
+        REFERENCES dag_run (dag_id, run_id) ON DELETE CASCADE
+);
+CREATE TABLE xcom (
+    dag_run_id INTEGER NOT NULL,
+    task_id VARCHAR(250) NOT NULL,
+    map_index INTEGER DEFAULT -1 NOT NULL,
+    "key" VARCHAR(512) NOT NULL,
+    dag_id VARCHAR(250) NOT NULL,
+    run_id VARCHAR(250) NOT NULL,
+    value BLOB,
+    timestamp TIMESTAMP NOT NULL,
+    {_XCOM_KEYS}
+"""
+
+_DDL_3 = f"""
+{_ALEMBIC}
+CREATE TABLE dag (
+    dag_id VARCHAR(250) NOT NULL,
+    is_paused BOOLEAN NOT NULL,
+    is_stale BOOLEAN NOT NULL,
+    fileloc VARCHAR(2000),
+    relative_fileloc VARCHAR(2000),
+    owners VARCHAR(2000),
+    description TEXT,
+    timetable_type VARCHAR(255) NOT NULL,
+    timetable_summary TEXT,
+    max_active_tasks INTEGER NOT NULL,
+    max_active_runs INTEGER,
+    has_task_concurrency_limits BOOLEAN NOT NULL,
+    CONSTRAINT dag_pkey PRIMARY KEY (dag_id)
+);
+CREATE TABLE dag_run (
+    id INTEGER NOT NULL,
+    dag_id VARCHAR(250) NOT NULL,
+    queued_at TIMESTAMP,
+    logical_date TIMESTAMP,
+    start_date TIMESTAMP,
+    end_date TIMESTAMP,
+    state VARCHAR(50),
+    run_id VARCHAR(250) NOT NULL,
+    run_type VARCHAR(50) NOT NULL,
+    triggered_by VARCHAR(50),
+    data_interval_start TIMESTAMP,
+    data_interval_end TIMESTAMP,
+    run_after TIMESTAMP NOT NULL,
+    CONSTRAINT dag_run_pkey PRIMARY KEY (id),
+    CONSTRAINT dag_run_dag_id_run_id_key UNIQUE (dag_id, run_id),
+    CONSTRAINT dag_run_dag_id_logical_date_key UNIQUE (dag_id, logical_date)
+);
+CREATE TABLE task_instance (
+    id CHAR(32) NOT NULL,
+    task_id VARCHAR(250) NOT NULL,
+    dag_id VARCHAR(250) NOT NULL,
+    run_id VARCHAR(250) NOT NULL,
+    map_index INTEGER DEFAULT '-1' NOT NULL,
+    start_date TIMESTAMP,
+    end_date TIMESTAMP,
+    duration FLOAT,
+    state VARCHAR(20),
+    try_number INTEGER NOT NULL,
+    max_tries INTEGER DEFAULT '-1' NOT NULL,
+    hostname VARCHAR(1000),
+    unixname VARCHAR(1000),
+    pool VARCHAR(256) NOT NULL,
+    pool_slots INTEGER NOT NULL,
+    queue VARCHAR(256),
+    priority_weight INTEGER,
+    operator VARCHAR(1000),
+    queued_dttm TIMESTAMP,
+    CONSTRAINT task_instance_pkey PRIMARY KEY (id),
+    CONSTRAINT task_instance_composite_key UNIQUE (dag_id, task_id, run_id, map_index),
+    CONSTRAINT task_instance_dag_run_fkey FOREIGN KEY (dag_id, run_id)
+        REFERENCES dag_run (dag_id, run_id) ON DELETE CASCADE
+);
+CREATE TABLE xcom (
+    dag_run_id INTEGER NOT NULL,
+    task_id VARCHAR(250) NOT NULL,
+    map_index INTEGER DEFAULT '-1' NOT NULL,
+    "key" VARCHAR(512) NOT NULL,
+    dag_result BOOLEAN,
+    dag_id VARCHAR(250) NOT NULL,
+    run_id VARCHAR(250) NOT NULL,
+    value JSON,
+    timestamp TIMESTAMP NOT NULL,
+    {_XCOM_KEYS}
+"""
+
+_DAY = timedelta(days=1)
+
+_LAYOUTS: Final[Mapping[Layout, _Tables]] = {
+    "1.10": _Tables("03afc6b6f902", "bytes", _DDL_1_10, _DAY),
+    "2.2": _Tables("587bdf053233", "bytes", _DDL_2_2, _DAY),
+    "2.8": _Tables("88344c1d9134", "bytes", _DDL_2_8, _DAY),
+    "2.10": _Tables("5f2621c13b39", "bytes", _DDL_2_8, _DAY),
+    "3.x": _Tables("d2f4e1b3c5a7", "json", _DDL_3, timedelta()),
+}
+"""`@daily` runs at the end of its day up to Airflow 2 and at its beginning since Airflow 3."""

@@ -1,0 +1,58 @@
+"""JSON: one document that streams, or a line for each row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xcomctl.codec import dumps
+
+if TYPE_CHECKING:
+    from xcomctl.formats import Layout, Paper, Row, Writer
+
+
+def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+    """Return a writer of `json` or `jsonl`."""
+    return JsonLines(layout, paper) if name == "jsonl" else JsonDocument(layout, paper)
+
+
+class JsonLines:
+    """A line for each row, nothing else."""
+
+    def __init__(self, layout: Layout, paper: Paper) -> None:
+        self._names = [column.name for column in layout.machine_columns()]
+        self._out = paper.out
+
+    def row(self, row: Row) -> None:
+        self._out.write(dumps({name: row.get(name) for name in self._names}) + "\n")
+
+    def end(self) -> None:
+        pass
+
+
+class JsonDocument:
+    """The whole result as one object, its rows one a line."""
+
+    def __init__(self, layout: Layout, paper: Paper) -> None:
+        self._layout = layout
+        self._names = [column.name for column in layout.machine_columns()]
+        self._out = paper.out
+        self._rows = 0
+
+    def row(self, row: Row) -> None:
+        self._start() if not self._rows else self._out.write(",")
+        self._rows += 1
+        self._out.write("\n    " + dumps({name: row.get(name) for name in self._names}))
+
+    def _start(self) -> None:
+        self._out.write(f'{{\n  "schema": {dumps(self._layout.schema)}')
+        for name, value in self._layout.before().items():
+            self._out.write(f",\n  {dumps(name)}: {dumps(value)}")
+        self._out.write(f",\n  {dumps(self._layout.rows_name)}: [")
+
+    def end(self) -> None:
+        if not self._rows:
+            self._start()
+        self._out.write("\n  ]" if self._rows else "]")
+        for name, value in self._layout.after().items():
+            self._out.write(f",\n  {dumps(name)}: {dumps(value)}")
+        self._out.write("\n}\n")

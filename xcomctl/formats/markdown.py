@@ -1,0 +1,63 @@
+"""Markdown: a table that reads well in a job summary or a comment."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from xcomctl.formats.people import Cells
+
+if TYPE_CHECKING:
+    from xcomctl.formats import Layout, Paper, Row, Writer
+
+_BATCH = 500
+_ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@:-])")
+"""Characters that mean something to some Markdown: links, HTML, mentions, tables."""
+
+
+def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+    """Return a writer of `markdown`."""
+    return Markdown(layout, paper)
+
+
+class Markdown:
+    """A pipe table, a batch at a time."""
+
+    def __init__(self, layout: Layout, paper: Paper) -> None:
+        self._layout = layout
+        self._out = paper.out
+        self._columns = layout.people_columns()
+        self._cells = Cells(self._columns)
+        self._batch: list[Row] = []
+        self._written = False
+
+    def row(self, row: Row) -> None:
+        self._batch.append(row)
+        if len(self._batch) >= _BATCH:
+            self._flush()
+
+    def end(self) -> None:
+        if self._batch:
+            self._flush()
+        closing = self._layout.closing()
+        if closing:
+            self._out.write(("\n" if self._written else "") + "\n".join(map(_inert, closing)) + "\n")
+
+    def _flush(self) -> None:
+        rows, self._batch = self._batch, []
+        if not self._written and self._layout.header:
+            headings = [_inert(column.heading) for column in self._columns]
+            rules = [
+                "---:" if column.kind in ("number", "size", "exact", "percent") else "---"
+                for column in self._columns
+            ]
+            self._out.write(f"| {' | '.join(headings)} |\n| {' | '.join(rules)} |\n")
+        self._written = True
+        for line in self._cells.texts(rows):
+            self._out.write(f"| {' | '.join(map(_inert, line))} |\n")
+
+
+def _inert(text: str) -> str:
+    """Return the text so that Markdown shows it and does nothing with it."""
+    # Within a word an underscore, a dash or a colon means nothing, and reads better bare.
+    return re.sub(r"(?<=\w)\\([_:-])(?=\w)", r"\1", _ACTIVE.sub(r"\\\1", text))

@@ -1,0 +1,62 @@
+"""YAML: the JSON document in block style; every text is a double-quoted scalar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TextIO
+
+from xcomctl.codec import dumps
+
+if TYPE_CHECKING:
+    from xcomctl.formats import Layout, Paper, Row, Writer
+
+
+def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+    """Return a writer of `yaml`."""
+    return Yaml(layout, paper)
+
+
+class Yaml:
+    """The whole result as one document. JSON's scalars are YAML's."""
+
+    def __init__(self, layout: Layout, paper: Paper) -> None:
+        self._layout = layout
+        self._names = [column.name for column in layout.machine_columns()]
+        self._out = paper.out
+        self._rows = 0
+
+    def row(self, row: Row) -> None:
+        if not self._rows:
+            self._start()
+            self._out.write(f"{self._layout.rows_name}:\n")
+        self._rows += 1
+        lead = "  - "
+        for name in self._names:
+            self._out.write(lead)
+            _write(self._out, name, row.get(name), 4)
+            lead = "    "
+
+    def _start(self) -> None:
+        _write(self._out, "schema", self._layout.schema, 0)
+        for name, value in self._layout.before().items():
+            _write(self._out, name, value, 0)
+
+    def end(self) -> None:
+        if not self._rows:
+            self._start()
+            self._out.write(f"{self._layout.rows_name}: []\n")
+        for name, value in self._layout.after().items():
+            _write(self._out, name, value, 0)
+
+
+def _write(out: TextIO, name: str, value: object, indent: int) -> None:
+    """Write `name: value`, the first line where the cursor stands."""
+    key = name if name.isidentifier() else dumps(name)
+    if isinstance(value, Mapping) and value:
+        out.write(f"{key}:\n")
+        for inner, content in value.items():
+            out.write(" " * (indent + 2))
+            _write(out, str(inner), content, indent + 2)
+    else:
+        # A list of documents in flow style is still YAML, and one line in a diff.
+        out.write(f"{key}: {dumps(value)}\n")

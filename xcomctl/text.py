@@ -1,0 +1,57 @@
+"""Text as it may be shown: characters that a terminal would obey are written out."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+UNSAFE: Final = re.compile(
+    "["
+    "\x00-\x1f\x7f-\x9f"  # C0, DEL and C1: escape sequences begin here
+    "\u00ad\u061c\u180e"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f"  # zero width, line ends, direction
+    "\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff"  # halves of a pair, which no encoding can write
+    "\U000e0000-\U000e0fff"  # tags
+    "]"
+)
+"""Every character that could move the cursor, change direction, hide, or fail to be encoded."""
+
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def visible(text: str) -> str:
+    """Return the text with every unsafe character written out: `\\x1b`, `\\u202e`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return UNSAFE.sub(_written_out, text)
+
+
+def _written_out(match: re.Match[str]) -> str:
+    char = match[0]
+    code = ord(char)
+    if char in _SHORT:
+        return _SHORT[char]
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def json_escaped(match: re.Match[str]) -> str:
+    """Return the unsafe character of a match as JSON writes it: `\\u001b`, a pair above U+FFFF."""
+    code = ord(match[0])
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that a mistyped one most likely means."""
+    import difflib
+
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None
