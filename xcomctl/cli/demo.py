@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xcomctl.cli.options import Manners
+from xcomctl.errors import UsageError
+from xcomctl.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.cli.console import Console
-    from xcomctl.demo import DemoFacts
+    from xcomctl.demo import DemoFacts, Layout
 
 DEFAULT_PATH = "xcomctl-demo.db"
 
@@ -25,9 +27,9 @@ def command(
         str, typer.Argument(metavar="[PATH]", help="The SQLite file to make; one that a demo made is made anew.")
     ] = DEFAULT_PATH,
     layout: Annotated[
-        str | None, typer.Option("--layout", metavar="AIRFLOW", help="Whose tables: 3.x, 2.10, 2.2 or 1.10. [default: 3.x]")
+        str | None, typer.Option("--layout", metavar="AIRFLOW", help="Whose tables: 3.x, 2.10, 2.8, 2.2 or 1.10. [default: 3.x]")
     ] = None,
-    days: Annotated[int | None, typer.Option("--days", metavar="N", min=1, max=3650, help="Days of runs. [default: 90]")] = None,
+    days: Annotated[int | None, typer.Option("--days", metavar="N", min=1, max=366, help="Days of runs. [default: 90]")] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Another seed, other accuracies. [default: 0]")] = None,
     no_tour: Annotated[bool, typer.Option("--no-tour", help="Only build the database.")] = False,
 ) -> None:
@@ -40,7 +42,7 @@ def command(
 
     facts = demo.build(
         Path(path),
-        layout=demo.parse_layout(layout or "3.x"),
+        layout=_layout(layout or "3.x"),
         days=90 if days is None else days,
         seed=seed or 0,
     )
@@ -56,6 +58,19 @@ def command(
     console.text(
         "\nThat was the first minute. Against your own metadata DB, leave --url out where Airflow's\n"
         'configuration is at hand, or set XCOMCTL_URL; "xcomctl --help" lists the commands.\n'
+    )
+
+
+def _layout(text: str) -> Layout:
+    from xcomctl.demo import LAYOUTS
+
+    for layout in LAYOUTS:
+        if text == layout:
+            return layout
+    near = nearest(text, LAYOUTS)
+    raise UsageError(
+        f'unknown layout "{text}"',
+        hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(LAYOUTS)}.",
     )
 
 
