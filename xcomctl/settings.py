@@ -155,7 +155,11 @@ def load_config(typed: str | None = None, *, start: Path | None = None) -> Confi
             )
         return _read_config(path)
     for path in _config_places(start or Path.cwd()):
-        config = _read_config(path) if path.is_file() else None
+        try:
+            config = _read_config(path) if path.is_file() else None
+        except PermissionError:
+            # Somebody else's home, under sudo: it is not ours to read, so it says nothing.
+            continue
         if config is not None and config.path is not None:
             return config
     return Config()
@@ -355,7 +359,7 @@ class AirflowSettings:
         self._options = self._read()
 
     def _read(self) -> dict[tuple[str, str], str]:
-        if not self.file.exists():
+        if not _exists(self.file):
             return {}
         import configparser
 
@@ -411,7 +415,7 @@ class AirflowSettings:
                 else:
                     add(origin, lambda origin=origin: _refuse_secret(origin))  # type: ignore[misc]
         database = self.home / "airflow.db"
-        if database.exists() or self._options:
+        if self._options or _exists(database):
             found.append(Candidate(f"airflow's default ({database})", f"sqlite:///{database}"))
         return found
 
@@ -424,6 +428,13 @@ class AirflowSettings:
             if value := self._options.get((section, "sql_alchemy_schema")):
                 return value
         return None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
 
 
 def _expand(text: str) -> str:

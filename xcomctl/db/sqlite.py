@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -33,13 +34,13 @@ class SQLite(Backend):
 
     def engine(self) -> sa.Engine:
         path = urls.sqlite_path(self.target.url)
-        self._check_file(path)
+        mode = self._check_file(path)
         self._deadline = float("inf")
 
         def connect() -> sqlite3.Connection:
             # mode=ro is what keeps us from writing: it never creates a file either.
             connection = sqlite3.connect(
-                f"file:{quote(str(path.absolute()))}?mode=ro",
+                f"file:{quote(str(path.absolute()))}?{mode}",
                 uri=True,
                 timeout=self.target.connect_timeout_s,
                 isolation_level=None,
@@ -60,7 +61,12 @@ class SQLite(Backend):
     def _start_clock(self, *_: object) -> None:
         self._deadline = time.monotonic() + (self.target.timeout_s or 0)
 
-    def _check_file(self, path: Path) -> None:
+    def _check_file(self, path: Path) -> str:
+        """Return the options to open the file with.
+
+        Raises:
+            DatabaseError: there is no SQLite database.
+        """
         reason = None
         try:
             if not path.exists():
@@ -69,9 +75,14 @@ class SQLite(Backend):
                 reason = "it is a directory"
             else:
                 with path.open("rb") as file:
-                    start = file.read(16)
-                if start not in (b"", b"SQLite format 3\x00"):
+                    start = file.read(20)
+                if start[:16] not in (b"", b"SQLite format 3\x00"):
                     reason = "it is not a SQLite database"
+                elif start[18:20] == b"\x02\x02" and not os.access(path.parent, os.W_OK):
+                    # Reading a WAL database takes two files beside it, which nobody can make
+                    # here; so nobody is writing either.
+                    if not path.with_name(f"{path.name}-wal").exists():
+                        return "mode=ro&immutable=1"
         except OSError as error:
             reason = (error.strerror or "it cannot be read").lower()
         if reason:
@@ -79,6 +90,7 @@ class SQLite(Backend):
                 f'could not open "{path}": {reason}',
                 hint=f"The path comes from {self.target.origin}.",
             )
+        return "mode=ro"
 
     def guard(self, connection: sa.Connection) -> None:
         connection.exec_driver_sql("PRAGMA query_only = ON")

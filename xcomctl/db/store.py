@@ -471,7 +471,9 @@ class Store:
             base = self._base(Selection(), text=False, stored=False, heads=HEAD_BYTES)
             rows = self._connection.execute(base.where(*conditions)).all()
         entries = [self._entry(row) for row in rows]
-        entries.sort(key=_newest_first, reverse=True)
+        # Of two pushed in the same moment Airflow, which sorts by that alone, reads the first.
+        entries.sort(key=lambda entry: entry.row[:1] if self.schema.generation.name == "1.10" else ())
+        entries.sort(key=_pushed, reverse=True)
         entries.sort(key=lambda entry: entry.ref.map_index)
         return entries
 
@@ -599,8 +601,8 @@ class Store:
             return self._connection.execute(statement).first() is not None
 
 
-def _newest_first(entry: XComEntry) -> tuple[datetime, Any]:
-    return entry.timestamp or datetime.min.replace(tzinfo=UTC), entry.row[0]
+def _pushed(entry: XComEntry) -> datetime:
+    return entry.timestamp or datetime.min.replace(tzinfo=UTC)
 
 
 def _moment(value: object) -> datetime | None:

@@ -1,0 +1,144 @@
+"""Small metadata DBs of any generation on any backend, for tests to fill row by row."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+WHEN = dt.datetime(2026, 1, 31, 7, 8, 9, 123456)
+
+_VALUE_TYPES = {
+    ("sqlite", "bytes"): "BLOB",
+    ("sqlite", "json"): "JSON",
+    ("postgresql", "bytes"): "BYTEA",
+    ("postgresql", "json"): "JSONB",
+    ("mysql", "bytes"): "LONGBLOB",
+    ("mysql", "json"): "JSON",
+}
+
+
+@dataclass
+class Metadata:
+    """An xcom table with its runs, of one generation: `1.10`, `2.0`, `2.3` or `3.0`."""
+
+    url: str
+    generation: str = "2.3"
+    value_type: str | None = None
+    runs: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        url = self.url if "://" in self.url else f"sqlite:///{self.url}"
+        self.engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+        self.backend = self.engine.dialect.name
+        storage = "json" if self.generation.startswith("3") else "bytes"
+        self.value_type = self.value_type or _VALUE_TYPES[self.backend, storage]
+        self.json = storage == "json"
+        self._create()
+
+    @property
+    def mapped(self) -> bool:
+        return self.generation >= "2.3"
+
+    def _create(self) -> None:
+        key = "`key`" if self.backend == "mysql" else '"key"'
+        stamp = {"postgresql": "TIMESTAMPTZ", "mysql": "TIMESTAMP(6)"}.get(self.backend, "TIMESTAMP")
+        stamp_null = f"{stamp} NULL"
+        serial = {"postgresql": "SERIAL", "mysql": "INTEGER AUTO_INCREMENT"}.get(self.backend, "INTEGER")
+        text = "VARCHAR(250)" + (
+            " CHARACTER SET utf8mb3 COLLATE utf8mb3_bin" if self.backend == "mysql" else ""
+        )
+        long = text.replace("250", "512")
+        date = "logical_date" if self.generation.startswith("3") else "execution_date"
+        if self.mapped:
+            columns = (
+                f"dag_run_id INTEGER NOT NULL, task_id {text} NOT NULL, map_index INTEGER DEFAULT -1 NOT NULL,"
+                f" {key} {long} NOT NULL, dag_id {text} NOT NULL, run_id {text} NOT NULL,"
+                f" value {self.value_type}, timestamp {stamp} NOT NULL,"
+                f" CONSTRAINT xcom_pkey PRIMARY KEY (dag_run_id, task_id, map_index, {key})"
+            )
+        elif self.generation == "1.10":
+            columns = (
+                f"id {serial} PRIMARY KEY, {key} {long}, value {self.value_type}, timestamp {stamp} NOT NULL,"
+                f" execution_date {stamp} NOT NULL, task_id {text} NOT NULL, dag_id {text} NOT NULL"
+            )
+        else:
+            columns = (
+                f"{key} {long} NOT NULL, value {self.value_type}, timestamp {stamp} NOT NULL,"
+                f" execution_date {stamp} NOT NULL, task_id {text} NOT NULL, dag_id {text} NOT NULL,"
+                f" CONSTRAINT pk_xcom PRIMARY KEY (dag_id, task_id, {key}, execution_date)"
+            )
+        if self.backend == "mysql":
+            columns = columns.replace(f"{stamp} NOT NULL", f"{stamp} NOT NULL DEFAULT CURRENT_TIMESTAMP(6)")
+        statements = [
+            f"CREATE TABLE xcom ({columns})",
+            f"CREATE TABLE dag_run (id {serial} PRIMARY KEY, dag_id {text} NOT NULL, run_id {text} NOT NULL, {date} {stamp_null}, state VARCHAR(50))",
+            f"CREATE TABLE dag (dag_id {text} PRIMARY KEY, fileloc VARCHAR(2000))",
+        ]
+        with self.engine.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    def run(self, dag_id: str, run_id: str, date: dt.datetime | None = WHEN) -> int:
+        """Return the id of the run, made where it is not there yet."""
+        if (dag_id, run_id) not in self.runs:
+            number = len(self.runs) + 1
+            column = "logical_date" if self.generation.startswith("3") else "execution_date"
+            self.execute(
+                f"INSERT INTO dag_run (id, dag_id, run_id, {column}, state) VALUES (:id, :dag, :run, :date, 'success')",
+                id=number, dag=dag_id, run=run_id, date=self._moment(date),
+            )  # fmt: skip
+            self.runs[dag_id, run_id] = number
+        return self.runs[dag_id, run_id]
+
+    def add(
+        self,
+        value: bytes | str | int | float | None,
+        *,
+        dag_id: str = "dag",
+        task_id: str = "task",
+        key: str | None = "return_value",
+        run_id: str = "run_1",
+        map_index: int = -1,
+        date: dt.datetime = WHEN,
+        timestamp: dt.datetime = WHEN,
+        dag_run_id: int | None = None,
+        with_run: bool = True,
+    ) -> None:
+        """Insert a row whose value column holds exactly this."""
+        number = dag_run_id
+        if with_run:
+            number = self.run(dag_id, run_id, date) if number is None else number
+        name = "`key`" if self.backend == "mysql" else '"key"'
+        given: dict[str, Any] = {
+            "dag_id": dag_id, "task_id": task_id, name: key,
+            "timestamp": self._moment(timestamp), "value": value,
+        }  # fmt: skip
+        if self.mapped:
+            given |= {"dag_run_id": number or 999, "run_id": run_id, "map_index": map_index}
+        else:
+            given["execution_date"] = self._moment(date)
+        parameters = {f"p{index}": one for index, one in enumerate(given.values())}
+        places = [
+            f"CAST(:{parameter} AS JSONB)"
+            if self.json and self.backend == "postgresql" and column == "value"
+            else f":{parameter}"
+            for column, parameter in zip(given, parameters, strict=True)
+        ]
+        self.execute(f"INSERT INTO xcom ({', '.join(given)}) VALUES ({', '.join(places)})", **parameters)
+
+    def execute(self, statement: str, **parameters: Any) -> None:
+        """Run one statement, and commit it."""
+        with self.engine.begin() as connection:
+            if self.backend == "mysql":
+                connection.exec_driver_sql("SET time_zone = '+00:00'")
+            connection.execute(sa.text(statement), parameters)
+
+    def _moment(self, moment: dt.datetime | None) -> Any:
+        if moment is None:
+            return None
+        if self.backend == "sqlite":
+            return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+        return moment.replace(tzinfo=dt.UTC) if self.backend == "postgresql" else moment

@@ -1,0 +1,144 @@
+"""The shape of a DataFrame that Airflow stored as Parquet, read from the file's footer.
+
+Thrift's compact protocol, only as far as the two numbers that are wanted:
+https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
+https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+"""
+
+from __future__ import annotations
+
+import re
+
+_MAGIC = b"PAR1"
+_STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = (
+    0, 1, 2, 3, 7, 8, 9, 10, 11, 12,
+)  # fmt: skip
+_INDEX_COLUMN = re.compile(r"__index_level_\d+__")
+
+
+def shape(data: bytes) -> tuple[int, list[str]] | None:
+    """Return the number of rows and the names of the columns; None where it is no Parquet."""
+    if len(data) < 12 or data[-4:] != _MAGIC:
+        return None
+    length = int.from_bytes(data[-8:-4], "little")
+    if not 0 < length <= len(data) - 8:
+        return None
+    try:
+        return _Footer(data[-8 - length : -8]).shape()
+    except (ValueError, IndexError, RecursionError, OverflowError):
+        return None
+
+
+class _Footer:
+    """A FileMetaData structure, read from front to back."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def shape(self) -> tuple[int, list[str]] | None:
+        rows: int | None = None
+        elements: list[tuple[str, int]] = []
+        for field, kind in self._fields():
+            if field == 2 and kind == _LIST:
+                elements = [self._element() for _ in range(self._list_size())]
+            elif field == 3:
+                rows = self._integer()
+            else:
+                self._skip(kind)
+        if rows is None or not elements:
+            return None
+        return rows, self._top_names(elements)
+
+    @staticmethod
+    def _top_names(elements: list[tuple[str, int]]) -> list[str]:
+        """Return the columns below the root: the list is a tree, in depth-first order."""
+        names: list[str] = []
+        position = 1
+        for _ in range(elements[0][1]):
+            names.append(elements[position][0])
+            below = 1
+            while below:
+                below += elements[position][1] - 1
+                position += 1
+        return [name for name in names if not _INDEX_COLUMN.fullmatch(name)]
+
+    def _element(self) -> tuple[str, int]:
+        name, children = "", 0
+        for field, kind in self._fields():
+            if field == 4:
+                name = self._bytes().decode("utf-8", "replace")
+            elif field == 5:
+                children = self._integer()
+            else:
+                self._skip(kind)
+        return name, children
+
+    def _fields(self):  # type: ignore[no-untyped-def]
+        field = 0
+        while True:
+            head = self._byte()
+            kind = head & 0x0F
+            if kind == _STOP:
+                return
+            field = field + (head >> 4) if head >> 4 else self._integer()
+            yield field, kind
+
+    def _byte(self) -> int:
+        self._at += 1
+        return self._data[self._at - 1]
+
+    def _varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self._byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+            if shift > 63:
+                raise ValueError("number too long")
+
+    def _integer(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
+
+    def _bytes(self) -> bytes:
+        length = self._varint()
+        if length > len(self._data) - self._at:
+            raise ValueError("text too long")
+        self._at += length
+        return self._data[self._at - length : self._at]
+
+    def _list_size(self) -> int:
+        size = self._byte() >> 4
+        size = self._varint() if size == 15 else size
+        if size > len(self._data):
+            raise ValueError("list too long")
+        return size
+
+    def _skip(self, kind: int) -> None:
+        if kind in (_TRUE, _FALSE):
+            return
+        if kind == _BYTE:
+            self._at += 1
+        elif kind == _DOUBLE:
+            self._at += 8
+        elif kind == _BINARY:
+            self._bytes()
+        elif kind in (_LIST, _SET):
+            inner = self._data[self._at] & 0x0F
+            for _ in range(self._list_size()):
+                # In a list a boolean takes a byte; as a field its type is its value.
+                self._skip(_BYTE if inner in (_TRUE, _FALSE) else inner)
+        elif kind == _MAP:
+            size = self._varint()
+            kinds = self._byte() if size else 0
+            for _ in range(min(size, len(self._data))):
+                self._skip(kinds >> 4)
+                self._skip(kinds & 0x0F)
+        elif kind == _STRUCT:
+            for _, inner in self._fields():
+                self._skip(inner)
+        else:
+            self._varint()
