@@ -203,7 +203,9 @@ def _cut(policy: Policy, entry: XComEntry, raw: Raw) -> str | None:
         return verdict.reason
     if verdict.health is codec.Health.PICKLED and isinstance(raw, bytes):
         # A pickle says where it ends, and a cut one does not get there.
-        return None if codec.describe_pickle(raw, most=0)["complete"] else "the pickle has no end"
+        from xcomctl.pickles import describe_pickle
+
+        return None if describe_pickle(raw, most=0)["complete"] else "the pickle has no end"
     return None
 
 

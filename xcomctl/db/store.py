@@ -212,9 +212,9 @@ class Store:
             return int(self._connection.scalar(statement) or 0)
 
     def _stream(self, statement: sa.Select[Any], rows: int) -> Iterator[sa.Row[Any]]:
-        result = self._connection.execution_options(
-            stream_results=True, max_row_buffer=rows
-        ).execute(statement)
+        result = self._connection.execute(
+            statement, execution_options={"stream_results": True, "max_row_buffer": rows}
+        )
         self._open.append(result)
         try:
             while batch := result.fetchmany(rows):

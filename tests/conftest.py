@@ -1,0 +1,161 @@
+"""What tests share: real servers, and the program run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from tests import servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.servers import Server
+
+_left_out: dict[str, tuple[str, int]] = {}
+_started: dict[str, Server] = {}
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run of the program left."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def out(self) -> str:
+        return self.stdout.decode("utf-8")
+
+    @property
+    def err(self) -> str:
+        return self.stderr.decode("utf-8")
+
+    def json(self) -> Any:
+        """Return stdout as JSON, of a run that must have succeeded."""
+        assert self.code == 0, self.err
+        return json.loads(self.stdout)
+
+
+class Run(Protocol):
+    """`run("list", "--url", url)`"""
+
+    def __call__(
+        self,
+        *arguments: str | Path,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout: float = 120,
+    ) -> Done: ...
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """Return this process's variables without those that name a database, a home or colours."""
+    dropped = ("AIRFLOW", "XCOMCTL", "PG", "MYSQL", "XDG_", "NO_COLOR", "FORCE_COLOR", "TZ")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    return kept | {"HOME": str(home)}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run the program as a subprocess in an empty home, and return what it left."""
+    home = tmp_path / "home"
+    home.mkdir(exist_ok=True)
+
+    def call(
+        *arguments: str | Path,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout: float = 120,
+    ) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "xcomctl", *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            env=clean_environment(home) | dict(env or {}),
+            cwd=tmp_path,
+            timeout=timeout,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+def _server(backend: str) -> Server:
+    if backend not in _started:
+        reason, count = _left_out.get(backend, ("", 0))
+        if not reason:
+            try:
+                _started[backend] = servers.start(backend)
+                return _started[backend]
+            except servers.ServerMissing as missing:
+                reason = str(missing)
+        if os.environ.get("XCOMCTL_REQUIRE_SERVERS") == "1":
+            pytest.fail(f"{reason}, and XCOMCTL_REQUIRE_SERVERS=1", pytrace=False)
+        _left_out[backend] = (reason, count + 1)
+        pytest.skip(reason)
+    return _started[backend]
+
+
+@pytest.fixture(params=list(servers.KINDS))
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each of the three servers in turn."""
+    return _server(request.param)
+
+
+@pytest.fixture
+def postgres() -> Server:
+    """PostgreSQL."""
+    return _server("postgresql")
+
+
+@pytest.fixture(params=["mysql", "mariadb"])
+def mysql_like(request: pytest.FixtureRequest) -> Server:
+    """MySQL and MariaDB in turn."""
+    return _server(request.param)
+
+
+@pytest.fixture
+def mysql() -> Server:
+    """MySQL."""
+    return _server("mysql")
+
+
+@pytest.fixture(params=["sqlite", *servers.KINDS])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database on each backend in turn."""
+    if request.param == "sqlite":
+        return str(tmp_path / "airflow.db")
+    return _server(request.param).create_database()
+
+
+@pytest.fixture(scope="session")
+def any_server() -> Any:
+    """Return the server of a backend by name."""
+    return _server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _end_servers() -> Iterator[None]:
+    yield
+    for one in _started.values():
+        one.stop()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say loudly which servers the tests did without."""
+    if not _left_out:
+        return
+    terminalreporter.section("SERVERS LEFT OUT", sep="!", red=True, bold=True)
+    for backend, (reason, count) in _left_out.items():
+        terminalreporter.line(f"{backend}: {count} tests did not run: {reason}", red=True)
+    terminalreporter.line("XCOMCTL_REQUIRE_SERVERS=1 makes this a failure.", red=True)
