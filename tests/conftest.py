@@ -97,7 +97,7 @@ def _server(backend: str) -> Server:
             try:
                 _started[backend] = servers.start(backend)
                 return _started[backend]
-            except servers.ServerMissing as missing:
+            except servers.ServerMissingError as missing:
                 reason = str(missing)
         if os.environ.get("XCOMCTL_REQUIRE_SERVERS") == "1":
             pytest.fail(f"{reason}, and XCOMCTL_REQUIRE_SERVERS=1", pytrace=False)

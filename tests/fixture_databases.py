@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent.parent.parent / "shared" / "fixtures"
 SUFFIX_BY_BACKEND = {"sqlite": "", "postgresql": ".pg", "mysql": ".mysql", "mariadb": ".mariadb"}
 
-needed = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the real metadata DBs are not in {FOLDER}")
+needed = pytest.mark.skipif(
+    not FOLDER.is_dir(), reason=f"the real metadata DBs are not in {FOLDER}"
+)
 
 
 @dataclass(frozen=True)

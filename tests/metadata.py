@@ -44,9 +44,13 @@ class Metadata:
 
     def _create(self) -> None:
         key = "`key`" if self.backend == "mysql" else '"key"'
-        stamp = {"postgresql": "TIMESTAMPTZ", "mysql": "TIMESTAMP(6)"}.get(self.backend, "TIMESTAMP")
+        stamp = {"postgresql": "TIMESTAMPTZ", "mysql": "TIMESTAMP(6)"}.get(
+            self.backend, "TIMESTAMP"
+        )
         stamp_null = f"{stamp} NULL"
-        serial = {"postgresql": "SERIAL", "mysql": "INTEGER AUTO_INCREMENT"}.get(self.backend, "INTEGER")
+        serial = {"postgresql": "SERIAL", "mysql": "INTEGER AUTO_INCREMENT"}.get(
+            self.backend, "INTEGER"
+        )
         text = "VARCHAR(250)" + (
             " CHARACTER SET utf8mb3 COLLATE utf8mb3_bin" if self.backend == "mysql" else ""
         )
@@ -71,7 +75,9 @@ class Metadata:
                 f" CONSTRAINT pk_xcom PRIMARY KEY (dag_id, task_id, {key}, execution_date)"
             )
         if self.backend == "mysql":
-            columns = columns.replace(f"{stamp} NOT NULL", f"{stamp} NOT NULL DEFAULT CURRENT_TIMESTAMP(6)")
+            columns = columns.replace(
+                f"{stamp} NOT NULL", f"{stamp} NOT NULL DEFAULT CURRENT_TIMESTAMP(6)"
+            )
         statements = [
             f"CREATE TABLE xcom ({columns})",
             f"CREATE TABLE dag_run (id {serial} PRIMARY KEY, dag_id {text} NOT NULL, run_id {text} NOT NULL, {date} {stamp_null}, state VARCHAR(50))",
@@ -127,7 +133,9 @@ class Metadata:
             else f":{parameter}"
             for column, parameter in zip(given, parameters, strict=True)
         ]
-        self.execute(f"INSERT INTO xcom ({', '.join(given)}) VALUES ({', '.join(places)})", **parameters)
+        self.execute(
+            f"INSERT INTO xcom ({', '.join(given)}) VALUES ({', '.join(places)})", **parameters
+        )
 
     def execute(self, statement: str, **parameters: Any) -> None:
         """Run one statement, and commit it."""

@@ -27,7 +27,7 @@ PASSWORD = "s3rver-p4ssword"
 START_S = 90
 
 
-class ServerMissing(Exception):
+class ServerMissingError(Exception):
     """There is no such server on this machine; the text says what to install."""
 
 
@@ -43,7 +43,9 @@ class Server:
     backend = ""
     dialect = ""
 
-    def __init__(self, url: sa.URL, process: subprocess.Popen[bytes] | None, folder: Path | None) -> None:
+    def __init__(
+        self, url: sa.URL, process: subprocess.Popen[bytes] | None, folder: Path | None
+    ) -> None:
         self.url = url
         self.process = process
         self.folder = folder
@@ -142,7 +144,9 @@ class PostgresServer(Server):
                  "-c", "synchronous_commit=off", "-c", "full_page_writes=off"],
                 stdout=out, stderr=out, user=user, cwd=folder,
             )  # fmt: skip
-        url = sa.URL.create("postgresql+psycopg2", "tester", PASSWORD, "127.0.0.1", port, "postgres")
+        url = sa.URL.create(
+            "postgresql+psycopg2", "tester", PASSWORD, "127.0.0.1", port, "postgres"
+        )
         server = cls(url, process, folder)
         _wait(server, log)
         return server
@@ -152,7 +156,7 @@ class PostgresServer(Server):
         found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
         path = str(found[-1]) if found else shutil.which(name)
         if not path:
-            raise ServerMissing("PostgreSQL is not installed (Debian: postgresql)")
+            raise ServerMissingError("PostgreSQL is not installed (Debian: postgresql)")
         return path
 
 
@@ -168,11 +172,11 @@ class MySQLServer(Server):
         if program and "MariaDB" not in _output([program, "--version"]):
             return cls._start([program], Path(tempfile.mkdtemp(prefix="xcomctl-mysql-")), None)
         if not (root / "usr/sbin/mysqld").exists():
-            raise ServerMissing(
+            raise ServerMissingError(
                 "MySQL is not installed (Debian sid: mysql-server-core, see .ci/run)"
             )
         if os.geteuid() != 0:
-            raise ServerMissing(f"the MySQL in {root} takes root, for chroot")
+            raise ServerMissingError(f"the MySQL in {root} takes root, for chroot")
         inside = Path(tempfile.mkdtemp(prefix="xcomctl-mysql-", dir=root / "tmp"))
         return cls._start(["chroot", str(root), "mysqld"], inside, root)
 
@@ -192,13 +196,16 @@ class MySQLServer(Server):
                  "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M"],
                 stdout=out, stderr=out, cwd=folder,
             )  # fmt: skip
-        return cls._ready(port, process, folder, log)
+        server: MySQLServer = cls._ready(port, process, folder, log)
+        return server
 
     @classmethod
     def _ready(
         cls, port: int, process: subprocess.Popen[bytes], folder: Path, log: Path
-    ) -> Any:
-        url = sa.URL.create("mysql+pymysql", "root", "", "127.0.0.1", port, query={"charset": "utf8mb4"})
+    ) -> Any:  # a server of the class it is called on
+        url = sa.URL.create(
+            "mysql+pymysql", "root", "", "127.0.0.1", port, query={"charset": "utf8mb4"}
+        )
         server = cls(url, process, folder)
         _wait(server, log)
         for statement in (
@@ -219,7 +226,7 @@ class MariaDBServer(MySQLServer):
     def start(cls) -> MariaDBServer:
         program, install = shutil.which("mariadbd"), shutil.which("mariadb-install-db")
         if not program or not install:
-            raise ServerMissing("MariaDB is not installed (Debian: mariadb-server)")
+            raise ServerMissingError("MariaDB is not installed (Debian: mariadb-server)")
         folder = Path(tempfile.mkdtemp(prefix="xcomctl-mariadb-"))
         data, log, port = folder / "data", folder / "log", free_port()
         root = ["--user=root"] if os.geteuid() == 0 else []
@@ -263,7 +270,7 @@ def start(backend: str) -> Server:
     """Return a server of the kind: the given one, or one that is started now.
 
     Raises:
-        ServerMissing: there is none on this machine.
+        ServerMissingError: there is none on this machine.
     """
     kind, variable = KINDS[backend]
     given = os.environ.get(variable)

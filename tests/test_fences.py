@@ -59,7 +59,9 @@ def test_rich_stays_in_two_places() -> None:
 
 def test_nothing_unpickles_or_imports_what_a_value_names() -> None:
     """No loader of code is in reach of a value; importlib only takes names that we wrote."""
-    assert users_of("pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve") == set()
+    assert (
+        users_of("pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve") == set()
+    )
     assert users_of("importlib") <= {"cli/__init__.py", "formats/__init__.py"}
     for path in MODULES:
         calls = {
@@ -108,7 +110,8 @@ HEAVY = {"sqlalchemy", "psycopg2", "pymysql", "sqlite3", "pydantic", "rich.conso
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["list", "--help"], ["pull", "-h"], ["audit", "--help"], ["--version"]]
+    "arguments",
+    [["--help"], ["list", "--help"], ["pull", "-h"], ["audit", "--help"], ["--version"]],
 )
 def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
     """Asking what there is touches no database library."""

@@ -107,9 +107,7 @@ def not_comparable(row: Row) -> str | None:
 
 
 @pytest.mark.parametrize("fixture", FIXTURES, ids=str)
-def test_pull_gives_what_airflow_returned(
-    fixture: Fixture, load: Callable[[Fixture], str]
-) -> None:
+def test_pull_gives_what_airflow_returned(fixture: Fixture, load: Callable[[Fixture], str]) -> None:
     """Every row can be pulled; what JSON cannot tell is a marker that says what it is."""
     url = load(fixture)
     compared = 0

@@ -56,7 +56,7 @@ def test_chain_takes_the_first_that_is_given(
     monkeypatch.setenv("XCOMCTL_PROFILE", "e")
 
     def winner(**typed: str) -> list[str]:
-        target = settings.resolve_target(config=config, **typed)  # type: ignore[arg-type]
+        target = settings.resolve_target(config=config, **typed)
         return [target.url, *(one.url for one in target.beaten)]
 
     everything = [

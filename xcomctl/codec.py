@@ -288,7 +288,9 @@ def _broken(raw: bytes | str, error: ValueError) -> Decoded:
         except UnicodeDecodeError:
             facts["head_hex"] = data[:32].hex()
     name = "broken-json" if encoding is Encoding.JSON else encoding.value
-    return Decoded(encoding if encoding is Encoding.EMPTY else Encoding.UNKNOWN, Opaque(name, facts))
+    return Decoded(
+        encoding if encoding is Encoding.EMPTY else Encoding.UNKNOWN, Opaque(name, facts)
+    )
 
 
 @contextmanager
@@ -317,7 +319,7 @@ _CLASS, _VERSION, _DATA = "__classname__", "__version__", "__data__"
 _OLD_TYPE, _OLD_DATA = "__type", "__var"
 
 
-class _Problem(Exception):
+class _ProblemError(Exception):
     """Airflow's own reader raises on this envelope."""
 
 
@@ -346,15 +348,18 @@ class _Envelopes:
         if self._reader is Reader.CLASSES:
             problem = "Airflow 2.5 imports such a class only where its configuration allows it"
             return self._opaque(name, version, data, problem)
-        if (
-            isinstance(data, dict)
-            and name in _KNOWN
-            and name.endswith(("datetime", "DateTime"))
-        ):
-            data = {key: one for key, one in data.items()}
+        if isinstance(data, dict) and name in _KNOWN and name.endswith(("datetime", "DateTime")):
+            data = dict(data.items())
         try:
             opened = self._known(name, version, data)
-        except (_Problem, ValueError, TypeError, OverflowError, ArithmeticError, KeyError) as error:
+        except (
+            _ProblemError,
+            ValueError,
+            TypeError,
+            OverflowError,
+            ArithmeticError,
+            KeyError,
+        ) as error:
             return self._opaque(name, version, data, f"Airflow cannot read it back: {error}")
         if opened is not None:
             return opened
@@ -401,7 +406,7 @@ class _Envelopes:
             return self.open(data)
         try:
             opened = _OLD_KNOWN[kind](self, data) if kind in _OLD_KNOWN else None
-        except (_Problem, ValueError, TypeError, OverflowError, KeyError):
+        except (_ProblemError, ValueError, TypeError, OverflowError, KeyError):
             opened = None
         if opened is None:
             return self._opaque(str(kind), None, data, None)
@@ -412,15 +417,15 @@ class _Envelopes:
 
     def list_of(self, data: Any) -> list[object]:
         if not isinstance(data, list):
-            raise _Problem("its data is no list")
+            raise _ProblemError("its data is no list")
         return [self.open(one) for one in data]
 
     def moment(self, data: Any) -> datetime:
         if not isinstance(data, dict):
-            raise _Problem("its data is no object")
+            raise _ProblemError("its data is no object")
         stamp, zone = data["timestamp"], data.get("tz")
         if isinstance(stamp, bool) or not isinstance(stamp, int | float):
-            raise _Problem("its timestamp is no number")
+            raise _ProblemError("its timestamp is no number")
         if zone is None:
             self._notes[
                 "a naive datetime was stored as seconds in the worker's local time, taken for UTC"
@@ -436,23 +441,23 @@ class _Envelopes:
         if isinstance(data, int) and not isinstance(data, bool):
             return timezone(timedelta(seconds=data))
         if not isinstance(data, str):
-            raise _Problem("its time zone is neither name nor offset")
+            raise _ProblemError("its time zone is neither name nor offset")
         from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
         if not data:
-            raise _Problem("ValueError, its time zone has no name")
+            raise _ProblemError("ValueError, its time zone has no name")
         try:
             return ZoneInfo(data)
         except ZoneInfoNotFoundError:
             self._notes[f'time zone "{visible(data)}" is not known here; shown in UTC'] += 1
             return UTC
         except (ValueError, OSError):
-            raise _Problem(f'ValueError, "{visible(data)}" names no time zone') from None
+            raise _ProblemError(f'ValueError, "{visible(data)}" names no time zone') from None
 
     @staticmethod
     def duration(data: Any) -> timedelta:
         if not isinstance(data, float):
-            raise _Problem("TypeError, its seconds are no float")
+            raise _ProblemError("TypeError, its seconds are no float")
         return timedelta(seconds=data)
 
     @staticmethod
@@ -464,7 +469,7 @@ class _Envelopes:
         from decimal import Decimal
 
         if isinstance(data, bool) or not isinstance(data, int | float | str):
-            raise _Problem("its data is no number")
+            raise _ProblemError("its data is no number")
         return Decimal(str(data))
 
     @staticmethod
@@ -472,7 +477,7 @@ class _Envelopes:
         from uuid import UUID
 
         if not isinstance(data, str):
-            raise _Problem("its data is no text")
+            raise _ProblemError("its data is no text")
         return UUID(data)
 
 

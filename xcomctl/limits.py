@@ -52,7 +52,9 @@ BACKENDS: Final = ("sqlite", "postgresql", "mysql", "mariadb")
 
 def nominal(backend: str) -> Limit:
     """Return the figure that the case study quotes for the backend."""
-    return Limit("nominal", NOMINAL[backend], "the case study's figure, enforced by nothing", "", hard=False)
+    return Limit(
+        "nominal", NOMINAL[backend], "the case study's figure, enforced by nothing", "", hard=False
+    )
 
 
 def typical(backend: str, airflow: tuple[int, int]) -> Limit:

@@ -8,6 +8,10 @@ https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.m
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MAGIC = b"PAR1"
 _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = (
@@ -74,7 +78,7 @@ class _Footer:
                 self._skip(kind)
         return name, children
 
-    def _fields(self):  # type: ignore[no-untyped-def]
+    def _fields(self) -> Iterator[tuple[int, int]]:
         field = 0
         while True:
             head = self._byte()

@@ -50,7 +50,7 @@ def describe_pickle(data: bytes, most: int = 200) -> dict[str, object]:
             elif name in ("BINPUT", "LONG_BINPUT", "PUT") and strings and isinstance(argument, int):
                 memo[argument] = strings[-1]
             elif name in ("BINGET", "LONG_BINGET", "GET") and argument in memo:
-                strings.append(memo[argument])  # type: ignore[index]
+                strings.append(memo[argument])
             if name in _CALLS:
                 calls += 1
             if name == "STOP":

@@ -25,7 +25,15 @@ CONFIG_NAME = "xcomctl.toml"
 DEFAULT_TIMEOUT = "60s"
 DEFAULT_CONNECT_TIMEOUT = "10s"
 
-_PROFILE_KEYS = ("url", "url_env", "airflow_home", "schema", "read_only", "timeout", "connect_timeout")
+_PROFILE_KEYS = (
+    "url",
+    "url_env",
+    "airflow_home",
+    "schema",
+    "read_only",
+    "timeout",
+    "connect_timeout",
+)
 _AUDIT_KEYS = ("size_limit", "warn_at", "fail_on")
 _TOP_KEYS = ("default_profile", "profiles", "audit")
 
@@ -276,10 +284,10 @@ def resolve_target(
         add_profile(profile, f"--profile {profile}")
     if env_url := os.environ.get("XCOMCTL_URL"):
         candidates.append(Candidate("XCOMCTL_URL", env_url))
-    if env_profile := os.environ.get("XCOMCTL_PROFILE"):
-        # A profile that could not win anyway must not make a command fail.
-        if not candidates or env_profile in config.profiles:
-            add_profile(env_profile, f"XCOMCTL_PROFILE={env_profile}")
+    env_profile = os.environ.get("XCOMCTL_PROFILE")
+    # A profile that could not win anyway must not make a command fail.
+    if env_profile and (not candidates or env_profile in config.profiles):
+        add_profile(env_profile, f"XCOMCTL_PROFILE={env_profile}")
     if config.default_profile:
         add_profile(config.default_profile, f'default_profile "{config.default_profile}"')
     airflow = AirflowSettings(airflow_home)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from xcomctl import codec
 from xcomctl.audit import rules
-from xcomctl.audit.rules import Rule, Severity
 from xcomctl.model import Encoding, Limit, Size, XComRef, format_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from xcomctl.audit.rules import Rule, Severity
     from xcomctl.model import Raw, Storage, XComEntry
 
 
@@ -212,7 +212,13 @@ def _cut(policy: Policy, entry: XComEntry, raw: Raw) -> str | None:
 def _finding(group: _Group, policy: Policy) -> Finding:
     entry = group.example
     measured = group.rule in (rules.OVER_LIMIT, rules.NEAR_LIMIT)
-    limit = policy.limit.size if measured else policy.capacity if group.rule is rules.TRUNCATED else None
+    limit = (
+        policy.limit.size
+        if measured
+        else policy.capacity
+        if group.rule is rules.TRUNCATED
+        else None
+    )
     return Finding(
         rule=group.rule,
         severity=group.rule.severity,
@@ -229,7 +235,11 @@ def _finding(group: _Group, policy: Policy) -> Finding:
 
 def _message(group: _Group, limit: Size | None) -> str:
     size = group.example.size
-    shown, *of = format_sizes(*(one for one in (size, limit) if one is not None)) if size is not None else ("",)
+    shown, *of = (
+        format_sizes(*(one for one in (size, limit) if one is not None))
+        if size is not None
+        else ("",)
+    )
     rule = group.rule
     if rule is rules.OVER_LIMIT:
         return f"{shown} exceeds the limit of {of[0]}"

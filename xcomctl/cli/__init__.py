@@ -47,7 +47,9 @@ def _version(asked: bool) -> None:
 def _root(
     version: Annotated[
         bool | None,
-        typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", "-V", callback=_version, is_eager=True, help="Print the version."
+        ),
     ] = None,
 ) -> None:
     """Inspect, audit and size-check Airflow's XComs, straight in the metadata DB."""

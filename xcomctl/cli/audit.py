@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xcomctl.audit.rules import Severity
     from xcomctl.db.store import Store
     from xcomctl.formats import Row
-    from xcomctl.model import Limit, Raw, Selection, XComEntry
+    from xcomctl.model import Limit, Raw, Selection, Size, XComEntry
 
 _COLUMNS = (
     Column("severity"),
@@ -48,23 +48,56 @@ def command(
     manners: Manners,
     size_limit: Annotated[
         str | None,
-        typer.Option("--size-limit", metavar="auto|nominal|SIZE", help="What sizes are held against: what this database enforces, the case study's figures, or a size. [default: auto]"),
+        typer.Option(
+            "--size-limit",
+            metavar="auto|nominal|SIZE",
+            help="What sizes are held against: what this database enforces, the case study's figures, or a size. [default: auto]",
+        ),
     ] = None,
     warn_at: Annotated[
-        str | None, typer.Option("--warn-at", metavar="PCT|SIZE", help="From where on a value is close to the limit. [default: 80%]")
+        str | None,
+        typer.Option(
+            "--warn-at",
+            metavar="PCT|SIZE",
+            help="From where on a value is close to the limit. [default: 80%]",
+        ),
     ] = None,
     fail_on: Annotated[
-        str | None, typer.Option("--fail-on", metavar="SEVERITY", help="error, warning, note or never: from where on the exit code is 1. [default: error]")
+        str | None,
+        typer.Option(
+            "--fail-on",
+            metavar="SEVERITY",
+            help="error, warning, note or never: from where on the exit code is 1. [default: error]",
+        ),
     ] = None,
-    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 whatever is found (never when the audit fails).")] = False,
-    fail_on_empty: Annotated[bool, typer.Option("--fail-on-empty", help="Fail where no XCom matches: nothing was judged.")] = False,
-    per_entry: Annotated[bool, typer.Option("--per-entry", help="A finding for each entry, not for each task and key.")] = False,
-    rules: Annotated[str | None, typer.Option("--rules", metavar="LIST", help="Only these rules.")] = None,
-    skip_rules: Annotated[str | None, typer.Option("--skip-rules", metavar="LIST", help="All but these rules.")] = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Read every value whole: JSON validity, double encoding.")] = False,
+    exit_zero: Annotated[
+        bool,
+        typer.Option(
+            "--exit-zero", help="Exit with 0 whatever is found (never when the audit fails)."
+        ),
+    ] = False,
+    fail_on_empty: Annotated[
+        bool,
+        typer.Option("--fail-on-empty", help="Fail where no XCom matches: nothing was judged."),
+    ] = False,
+    per_entry: Annotated[
+        bool,
+        typer.Option("--per-entry", help="A finding for each entry, not for each task and key."),
+    ] = False,
+    rules: Annotated[
+        str | None, typer.Option("--rules", metavar="LIST", help="Only these rules.")
+    ] = None,
+    skip_rules: Annotated[
+        str | None, typer.Option("--skip-rules", metavar="LIST", help="All but these rules.")
+    ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every value whole: JSON validity, double encoding.")
+    ] = False,
     as_: Annotated[
         str | None,
-        typer.Option("--as", metavar="BACKEND[:AIRFLOW]", help="Judge as on another backend: mysql:2.8."),
+        typer.Option(
+            "--as", metavar="BACKEND[:AIRFLOW]", help="Judge as on another backend: mysql:2.8."
+        ),
     ] = None,
 ) -> None:
     """Judge the XComs that match the filters."""
@@ -151,7 +184,7 @@ def _run(store: Store, selection: Selection, policy: Policy) -> Report:
     return audit.run(policy, entries(), suspects)
 
 
-def _capacity(store: Store) -> int | None:
+def _capacity(store: Store) -> Size | None:
     """Return what the value column holds where a server may have cut to it, else None."""
     from xcomctl.limits import CAPACITY_BY_TYPE
 
@@ -201,7 +234,9 @@ def _enabled(only: str | None, skipped: str | None) -> frozenset[str]:
                 near = nearest(name, RULE_BY_ID)
                 raise UsageError(
                     f'unknown rule "{name}"',
-                    hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(RULE_BY_ID)}.",
+                    hint=f'Did you mean "{near}"?'
+                    if near
+                    else f"There are {', '.join(RULE_BY_ID)}.",
                 )
         return names
 
@@ -269,7 +304,7 @@ def _closing(report: Report) -> list[str]:
     limit = report.policy.limit
     lines = [
         f"{', '.join(counts)} in {report.scanned:,} XComs of {Size(report.total_bytes)}, "
-        f"held against {limit.size} ({limit.source})"
+        f"held against {limit.size.exactly()} ({limit.source})"
     ]
     if report.policy.deep:
         lines.append("every value was read whole")

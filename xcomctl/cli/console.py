@@ -246,16 +246,16 @@ def parse_outputs(
     Raises:
         UsageError: an unknown format, an empty file name, or two without a file.
     """
-    from xcomctl.formats import FORMATS as known
+    from xcomctl.formats import FORMATS
 
     outputs: list[tuple[str, str | None]] = []
     for text in given or [default]:
         name, equals, path = text.partition("=")
-        if name not in known:
-            near = nearest(name, known)
+        if name not in FORMATS:
+            near = nearest(name, FORMATS)
             raise UsageError(
                 f'unknown output format "{name}"',
-                hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(known)}.",
+                hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(FORMATS)}.",
             )
         if equals and not path:
             raise UsageError(f'"-o {text}" names no file', hint=f"Say -o {name}=FILE or -o {name}.")

@@ -24,13 +24,27 @@ DEFAULT_PATH = "xcomctl-demo.db"
 def command(
     manners: Manners,
     path: Annotated[
-        str, typer.Argument(metavar="[PATH]", help="The SQLite file to make; one that a demo made is made anew.")
+        str,
+        typer.Argument(
+            metavar="[PATH]", help="The SQLite file to make; one that a demo made is made anew."
+        ),
     ] = DEFAULT_PATH,
     layout: Annotated[
-        str | None, typer.Option("--layout", metavar="AIRFLOW", help="Whose tables: 3.x, 2.10, 2.8, 2.2 or 1.10. [default: 3.x]")
+        str | None,
+        typer.Option(
+            "--layout",
+            metavar="AIRFLOW",
+            help="Whose tables: 3.x, 2.10, 2.8, 2.2 or 1.10. [default: 3.x]",
+        ),
     ] = None,
-    days: Annotated[int | None, typer.Option("--days", metavar="N", min=1, max=366, help="Days of runs. [default: 90]")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Another seed, other accuracies. [default: 0]")] = None,
+    days: Annotated[
+        int | None,
+        typer.Option("--days", metavar="N", min=1, max=366, help="Days of runs. [default: 90]"),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="N", help="Another seed, other accuracies. [default: 0]"),
+    ] = None,
     no_tour: Annotated[bool, typer.Option("--no-tour", help="Only build the database.")] = False,
 ) -> None:
     """Build a demo metadata DB and walk through the first minute."""
@@ -78,7 +92,10 @@ def _steps(path: str, facts: DemoFacts) -> Iterator[tuple[str, list[str]]]:
     url = ["--url", path]
     yield "1. What is there? The newest runs first:", ["list", *url, "-n", "5"]
     yield "2. Which values are largest?", ["list", *url, "--sort", "-size", "-n", "3"]
-    yield "3. What did a task push? The newest run's, decoded:", ["pull", "xcom_dag", "task_4", *url]
+    yield (
+        "3. What did a task push? The newest run's, decoded:",
+        ["pull", "xcom_dag", "task_4", *url],
+    )
     yield "4. How large may a value be here, and elsewhere?", ["limits", *url]
     yield (
         "5. Is any too large for this database?",

@@ -23,7 +23,9 @@ def command(
     connection: Connection,
     output: Output,
     manners: Manners,
-    count: Annotated[bool, typer.Option("--count", help="Count the XComs, which reads an index from end to end.")] = False,
+    count: Annotated[
+        bool, typer.Option("--count", help="Count the XComs, which reads an index from end to end.")
+    ] = False,
 ) -> None:
     """Show which metadata DB was found and how, its Airflow, and what may be read."""
     from xcomctl.cli import console
@@ -72,7 +74,11 @@ def _document(store: Store, target: Target, config: Config, *, count: bool) -> d
             "schema": target.schema,
             "read_only": True,
         },
-        "server": {"backend": facts.backend, "version": facts.server_version, "product": facts.product},
+        "server": {
+            "backend": facts.backend,
+            "version": facts.server_version,
+            "product": facts.product,
+        },
         "airflow": {
             "releases": facts.airflow,
             "generation": facts.generation,

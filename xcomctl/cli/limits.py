@@ -34,7 +34,9 @@ def command(
     manners: Manners,
     as_: Annotated[
         str | None,
-        typer.Option("--as", metavar="BACKEND[:AIRFLOW]", help="Show one backend's limit only: mysql:2.8."),
+        typer.Option(
+            "--as", metavar="BACKEND[:AIRFLOW]", help="Show one backend's limit only: mysql:2.8."
+        ),
     ] = None,
 ) -> None:
     """Show the limit in force, where it comes from, and what other backends allow."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -44,19 +44,35 @@ def command(
     manners: Manners,
     sort: Annotated[
         str | None,
-        typer.Option("--sort", metavar="KEY", help="size, timestamp, dag_id or run; a leading - for descending. [default: -run]"),
+        typer.Option(
+            "--sort",
+            metavar="KEY",
+            help="size, timestamp, dag_id or run; a leading - for descending. [default: -run]",
+        ),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", "-n", metavar="N", min=0, help=f"How many at most; 0 for all. [default: {DEFAULT_LIMIT}]"),
+        typer.Option(
+            "--limit",
+            "-n",
+            metavar="N",
+            min=0,
+            help=f"How many at most; 0 for all. [default: {DEFAULT_LIMIT}]",
+        ),
     ] = None,
     value: Annotated[bool, typer.Option("--value", help="Add a preview of the value.")] = False,
     text: Annotated[bool, typer.Option("--text", help="Add the length as JSON text.")] = False,
-    stored: Annotated[bool, typer.Option("--stored", help="Add what lies on disk, after compression.")] = False,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Add what lies on disk, after compression.")
+    ] = False,
     total: Annotated[bool, typer.Option("--total", help="Count what was cut, too.")] = False,
     as_: Annotated[
         str | None,
-        typer.Option("--as", metavar="BACKEND[:AIRFLOW]", help="Measure against another backend's limit: mysql:2.8."),
+        typer.Option(
+            "--as",
+            metavar="BACKEND[:AIRFLOW]",
+            help="Measure against another backend's limit: mysql:2.8.",
+        ),
     ] = None,
 ) -> None:
     """List the XCom entries that match the filters."""
@@ -114,7 +130,9 @@ def command(
             if page.total is None:
                 after() if total else None
             cut = f"of {page.total:,}" if page.total is not None else "and there are more"
-            console.note(f"showing {page.returned:,} entries {cut}; -n 0 shows all, --total counts them")
+            console.note(
+                f"showing {page.returned:,} entries {cut}; -n 0 shows all, --total counts them"
+            )
         elif not page.returned:
             console.note("no XCom matches")
 

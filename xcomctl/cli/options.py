@@ -35,29 +35,58 @@ class Connection:
 
     url: Annotated[
         _Text,
-        typer.Option("--url", metavar="URL", help="SQLAlchemy URL of the metadata DB, or the path of a SQLite file. [env: XCOMCTL_URL]"),
+        typer.Option(
+            "--url",
+            metavar="URL",
+            help="SQLAlchemy URL of the metadata DB, or the path of a SQLite file. [env: XCOMCTL_URL]",
+        ),
     ] = None
     profile: Annotated[
         _Text,
-        typer.Option("--profile", "-P", metavar="NAME", help="A named connection of the configuration. [env: XCOMCTL_PROFILE]"),
+        typer.Option(
+            "--profile",
+            "-P",
+            metavar="NAME",
+            help="A named connection of the configuration. [env: XCOMCTL_PROFILE]",
+        ),
     ] = None
     airflow_home: Annotated[
         _Text,
-        typer.Option("--airflow-home", metavar="DIR", help="Where airflow.cfg and airflow.db are. [env: AIRFLOW_HOME]"),
+        typer.Option(
+            "--airflow-home",
+            metavar="DIR",
+            help="Where airflow.cfg and airflow.db are. [env: AIRFLOW_HOME]",
+        ),
     ] = None
     schema: Annotated[
         _Text,
-        typer.Option("--schema", metavar="NAME", help="Database schema of Airflow's tables. [default: Airflow's sql_alchemy_schema]"),
+        typer.Option(
+            "--schema",
+            metavar="NAME",
+            help="Database schema of Airflow's tables. [default: Airflow's sql_alchemy_schema]",
+        ),
     ] = None
     timeout: Annotated[
-        _Text, typer.Option("--timeout", metavar="DUR", help="Longest time for a statement; 0 for no bound. [default: 60s]")
+        _Text,
+        typer.Option(
+            "--timeout",
+            metavar="DUR",
+            help="Longest time for a statement; 0 for no bound. [default: 60s]",
+        ),
     ] = None
     connect_timeout: Annotated[
-        _Text, typer.Option("--connect-timeout", metavar="DUR", help="Longest time for connecting. [default: 10s]")
+        _Text,
+        typer.Option(
+            "--connect-timeout", metavar="DUR", help="Longest time for connecting. [default: 10s]"
+        ),
     ] = None
     config: Annotated[
         _Text,
-        typer.Option("--config", metavar="FILE", help="Configuration to use. [default: the nearest xcomctl.toml or pyproject.toml; env: XCOMCTL_CONFIG]"),
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Configuration to use. [default: the nearest xcomctl.toml or pyproject.toml; env: XCOMCTL_CONFIG]",
+        ),
     ] = None
 
     def resolve(self, console: Console) -> tuple[settings.Target, settings.Config]:
@@ -76,8 +105,8 @@ class Connection:
             connect_timeout=self.connect_timeout,
             config=config,
         )
-        for candidate in (target, *target.beaten):
-            console.hide(urls.secrets_of(candidate.url))
+        for url in (target.url, *(one.url for one in target.beaten)):
+            console.hide(urls.secrets_of(url))
         console.detail(f'metadata DB "{target.shown}" from {target.origin}')
         return target, config
 
@@ -85,8 +114,15 @@ class Connection:
 def _environment_urls() -> list[str | None]:
     import os
 
-    names = ("XCOMCTL_URL", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__CORE__SQL_ALCHEMY_CONN")
-    return [*map(os.environ.get, names), os.environ.get("PGPASSWORD") and f"x://x:{os.environ['PGPASSWORD']}@"]
+    names = (
+        "XCOMCTL_URL",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+        "AIRFLOW__CORE__SQL_ALCHEMY_CONN",
+    )
+    return [
+        *map(os.environ.get, names),
+        os.environ.get("PGPASSWORD") and f"x://x:{os.environ['PGPASSWORD']}@",
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,28 +130,55 @@ class Filters:
     """Which XComs."""
 
     dag_id: Annotated[
-        _Texts, typer.Option("--dag-id", "-d", metavar="GLOB", help="DAG: exact, or a glob with * ? [. Repeatable.")
+        _Texts,
+        typer.Option(
+            "--dag-id", "-d", metavar="GLOB", help="DAG: exact, or a glob with * ? [. Repeatable."
+        ),
     ] = None
     run_id: Annotated[
-        _Texts, typer.Option("--run-id", "-r", metavar="GLOB", help="Run: exact, or a glob. Repeatable.")
+        _Texts,
+        typer.Option("--run-id", "-r", metavar="GLOB", help="Run: exact, or a glob. Repeatable."),
     ] = None
     task_id: Annotated[
-        _Texts, typer.Option("--task-id", "-t", metavar="GLOB", help="Task, with its group's prefix: exact, or a glob. Repeatable.")
+        _Texts,
+        typer.Option(
+            "--task-id",
+            "-t",
+            metavar="GLOB",
+            help="Task, with its group's prefix: exact, or a glob. Repeatable.",
+        ),
     ] = None
     key: Annotated[
-        _Texts, typer.Option("--key", "-k", metavar="GLOB", help="Key: exact, or a glob. Repeatable.")
+        _Texts,
+        typer.Option("--key", "-k", metavar="GLOB", help="Key: exact, or a glob. Repeatable."),
     ] = None
     map_index: Annotated[
-        list[int] | None, typer.Option("--map-index", "-m", metavar="INT", help="Index of a mapped task; -1 where it is not mapped. Repeatable.")
+        list[int] | None,
+        typer.Option(
+            "--map-index",
+            "-m",
+            metavar="INT",
+            help="Index of a mapped task; -1 where it is not mapped. Repeatable.",
+        ),
     ] = None
     since: Annotated[
-        _Text, typer.Option("--since", metavar="WHEN", help="Pushed at or after: 7d, 24h, 90m, or ISO 8601 (naive means UTC).")
+        _Text,
+        typer.Option(
+            "--since",
+            metavar="WHEN",
+            help="Pushed at or after: 7d, 24h, 90m, or ISO 8601 (naive means UTC).",
+        ),
     ] = None
-    until: Annotated[_Text, typer.Option("--until", metavar="WHEN", help="Pushed at or before.")] = None
+    until: Annotated[
+        _Text, typer.Option("--until", metavar="WHEN", help="Pushed at or before.")
+    ] = None
     min_size: Annotated[
-        _Text, typer.Option("--min-size", metavar="SIZE", help="At least so large: 48KiB, 1MB, 65535.")
+        _Text,
+        typer.Option("--min-size", metavar="SIZE", help="At least so large: 48KiB, 1MB, 65535."),
     ] = None
-    max_size: Annotated[_Text, typer.Option("--max-size", metavar="SIZE", help="At most so large.")] = None
+    max_size: Annotated[
+        _Text, typer.Option("--max-size", metavar="SIZE", help="At most so large.")
+    ] = None
 
     def selection(self) -> Selection:
         """Return what the filters say.
@@ -149,11 +212,21 @@ class Manners:
     """How much is said on stderr, and in which colours."""
 
     color: Annotated[
-        _Text, typer.Option("--color", metavar="WHEN", help="auto, always or never. [default: auto; env: NO_COLOR, FORCE_COLOR]")
+        _Text,
+        typer.Option(
+            "--color",
+            metavar="WHEN",
+            help="auto, always or never. [default: auto; env: NO_COLOR, FORCE_COLOR]",
+        ),
     ] = None
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more; with a traceback if xcomctl has a bug.")] = False
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")
+    ] = False
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Say more; with a traceback if xcomctl has a bug."),
+    ] = False
 
     def apply(self, console: Console) -> None:
         """Tell the console."""
@@ -166,12 +239,19 @@ class Output:
 
     output: Annotated[
         _Texts,
-        typer.Option("--output", "-o", metavar="FORMAT[=FILE]", help="table, json, jsonl, csv, tsv, yaml or markdown; repeatable, with a file for all but one. [default: table]"),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FORMAT[=FILE]",
+            help="table, json, jsonl, csv, tsv, yaml or markdown; repeatable, with a file for all but one. [default: table]",
+        ),
     ] = None
     columns: Annotated[
         _Text, typer.Option("--columns", metavar="A,B,C", help="Which columns, in which order.")
     ] = None
-    no_header: Annotated[bool, typer.Option("--no-header", help="Leave out the header of tables, csv and tsv.")] = False
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="Leave out the header of tables, csv and tsv.")
+    ] = False
 
     def chosen(self, columns: Sequence[Column]) -> tuple[str, ...]:
         """Return the names of the chosen columns, none for the format's own choice.
@@ -229,5 +309,5 @@ def spread(function: Callable[..., Any]) -> Callable[..., Any]:
         parameters[index] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
     gather.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     gather.__annotations__ = {one.name: one.annotation for one in parameters}
-    del gather.__wrapped__  # type: ignore[attr-defined]
+    del gather.__wrapped__
     return gather

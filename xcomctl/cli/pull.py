@@ -26,25 +26,48 @@ def command(
     connection: Connection,
     manners: Manners,
     dag_id: Annotated[str, typer.Argument(metavar="DAG_ID", help="The DAG.")],
-    task_id: Annotated[str, typer.Argument(metavar="TASK_ID", help="The task, with its group's prefix.")],
+    task_id: Annotated[
+        str, typer.Argument(metavar="TASK_ID", help="The task, with its group's prefix.")
+    ],
     key: Annotated[str, typer.Argument(metavar="[KEY]", help="The key.")] = RETURN_VALUE,
     run_id: Annotated[
         str | None,
-        typer.Option("--run-id", "-r", metavar="RUN", help="The run. [default: the newest that has this XCom]"),
+        typer.Option(
+            "--run-id",
+            "-r",
+            metavar="RUN",
+            help="The run. [default: the newest that has this XCom]",
+        ),
     ] = None,
     map_index: Annotated[
-        int | None, typer.Option("--map-index", "-m", metavar="N", help="Index of a mapped task. [default: -1]")
+        int | None,
+        typer.Option(
+            "--map-index", "-m", metavar="N", help="Index of a mapped task. [default: -1]"
+        ),
     ] = None,
     all_map_indexes: Annotated[
         bool, typer.Option("--all-map-indexes", help="The values of every index, as a JSON list.")
     ] = False,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FORMAT", help="json, raw (the stored bytes), pretty or repr (Python's). [default: pretty at a terminal, else json]"),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FORMAT",
+            help="json, raw (the stored bytes), pretty or repr (Python's). [default: pretty at a terminal, else json]",
+        ),
     ] = None,
-    file: Annotated[str | None, typer.Option("--file", metavar="PATH", help="Write to a file, whole or not at all.")] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("--file", metavar="PATH", help="Write to a file, whole or not at all."),
+    ] = None,
     default: Annotated[
-        str | None, typer.Option("--default", metavar="JSON", help="What to print, with exit code 0, where there is none.")
+        str | None,
+        typer.Option(
+            "--default",
+            metavar="JSON",
+            help="What to print, with exit code 0, where there is none.",
+        ),
     ] = None,
     path: Annotated[
         str | None, typer.Option("--path", metavar="PATH", help="A part of the value: a.b[0].")
@@ -108,7 +131,8 @@ def _parse_default(text: str | None) -> object:
         return json.loads(text)
     except ValueError:
         raise UsageError(
-            "cannot read --default: it is not JSON", hint="A text needs quotes of its own: '\"none\"'."
+            "cannot read --default: it is not JSON",
+            hint="A text needs quotes of its own: '\"none\"'.",
         ) from None
 
 
@@ -149,7 +173,9 @@ def _walk(value: object, steps: list[str | int]) -> object:
             if -len(value) <= step < len(value):
                 value, walked = value[step], place
                 continue
-            raise NotFoundError(f"there is no {place}", detail=f"{walked} has {len(value)} elements.")
+            raise NotFoundError(
+                f"there is no {place}", detail=f"{walked} has {len(value)} elements."
+            )
         if isinstance(value, dict):
             name = str(step)
             if name in value:
@@ -162,7 +188,8 @@ def _walk(value: object, steps: list[str | int]) -> object:
                 hint=f'Did you mean "{near}"?' if near else None,
             )
         raise NotFoundError(
-            f"there is no {place}", detail=f"{walked} is a {_json_type(value)}, which has no such parts."
+            f"there is no {place}",
+            detail=f"{walked} is a {_json_type(value)}, which has no such parts.",
         )
     return value
 
@@ -192,9 +219,7 @@ def _say_which_run(console: Console, store: Store, entry: XComEntry) -> None:
         console.note(f'a newer run lacks it: "{newer}"')
 
 
-def _rendered(
-    console: Console, store: Store, raw: Raw, form: str, steps: list[str | int]
-) -> bytes:
+def _rendered(console: Console, store: Store, raw: Raw, form: str, steps: list[str | int]) -> bytes:
     from xcomctl import codec
 
     if form == "raw":
@@ -273,7 +298,9 @@ def _absence(
         return NotFoundError(
             message,
             detail=f'No XCom is of a DAG "{dag_id}".',
-            hint=f'Did you mean the DAG "{near}"?' if near else '"xcomctl list" shows what there is.',
+            hint=f'Did you mean the DAG "{near}"?'
+            if near
+            else '"xcomctl list" shows what there is.',
         )
     if task_id not in tasks:
         grouped = [task for task in tasks if task.endswith(f".{task_id}")]

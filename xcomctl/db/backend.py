@@ -227,9 +227,7 @@ class Backend:
             message = f"{message}: {reason}"
         return DatabaseError(message, detail=self._first_line(cause), hint=hint)
 
-    def diagnose(
-        self, cause: BaseException, *, connecting: bool
-    ) -> tuple[str | None, str | None]:
+    def diagnose(self, cause: BaseException, *, connecting: bool) -> tuple[str | None, str | None]:
         """Return the reason in a few words and a hint, each None where there is none."""
         return None, None
 

@@ -126,10 +126,9 @@ class MySQL(Backend):
             "silently, and the task that reads it fails"
         ]
 
-    def diagnose(
-        self, cause: BaseException, *, connecting: bool
-    ) -> tuple[str | None, str | None]:
-        number = cause.args[0] if cause.args and isinstance(cause.args[0], int) else 0
+    def diagnose(self, cause: BaseException, *, connecting: bool) -> tuple[str | None, str | None]:
+        first: object = next(iter(cause.args), None)
+        number = first if isinstance(first, int) else 0
         if number in (3024, 1969) or (number == 1317 and self.target.timeout_s):
             return self.timed_out()
         if number in (1044, 1045, 1698):
@@ -152,7 +151,7 @@ class MySQL(Backend):
 
     @staticmethod
     def _first_line(error: object) -> str:
-        args = getattr(error, "args", ())
+        args: list[object] = [*getattr(error, "args", ())]
         if len(args) > 1 and isinstance(args[0], int):
             return f"{args[1]} (error {args[0]})"
         return Backend._first_line(error)

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from xcomctl.db.backend import Backend, Element, Page, glob_to_like, glob_to_regex
 from xcomctl.db.schema import Column
 from xcomctl.db.sqlite import skip_scan
-from xcomctl.errors import DatabaseError
 from xcomctl.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
 from xcomctl.model import Limit
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from xcomctl.db.schema import Schema
+    from xcomctl.errors import DatabaseError
     from xcomctl.model import Storage
 
 
@@ -139,9 +139,7 @@ class PostgreSQL(Backend):
             explained.detail = explained.detail.removeprefix("ERROR:").strip()
         return explained
 
-    def diagnose(
-        self, cause: BaseException, *, connecting: bool
-    ) -> tuple[str | None, str | None]:
+    def diagnose(self, cause: BaseException, *, connecting: bool) -> tuple[str | None, str | None]:
         code = getattr(cause, "pgcode", None)
         text = str(cause)
         if code == "57014":

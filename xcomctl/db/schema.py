@@ -186,7 +186,9 @@ def detect(
     storage: Storage = (
         "json" if value_type in _JSON_TYPES or value_type.endswith("text") else "bytes"
     )
-    run_date = next((name for name in ("logical_date", "execution_date") if name in dag_run_columns), None)
+    run_date = next(
+        (name for name in ("logical_date", "execution_date") if name in dag_run_columns), None
+    )
     required = [one for one in columns.values() if not one.nullable and not one.has_default]
     airflow = _releases(generation, storage, columns, heads)
     return Schema(
@@ -198,9 +200,7 @@ def detect(
         reader=_reader(generation, storage, airflow),
         run_date=run_date,
         tables=frozenset(tables),
-        unknown_required=tuple(
-            one.name for one in required if one.name not in generation.columns
-        ),
+        unknown_required=tuple(one.name for one in required if one.name not in generation.columns),
     )
 
 
@@ -211,6 +211,7 @@ def _releases(
     heads: Collection[str],
 ) -> str:
     """Return the releases that the heads name, where the columns do not say otherwise."""
+    prefixes: tuple[str, ...]
     if generation.name == "1.10":
         fallback, prefixes = "1.10", ("1.",)
     elif generation.name == "2.0":

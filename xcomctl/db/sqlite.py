@@ -78,11 +78,14 @@ class SQLite(Backend):
                     start = file.read(20)
                 if start[:16] not in (b"", b"SQLite format 3\x00"):
                     reason = "it is not a SQLite database"
-                elif start[18:20] == b"\x02\x02" and not os.access(path.parent, os.W_OK):
+                elif (
+                    start[18:20] == b"\x02\x02"
+                    and not os.access(path.parent, os.W_OK)
+                    and not path.with_name(f"{path.name}-wal").exists()
+                ):
                     # Reading a WAL database takes two files beside it, which nobody can make
                     # here; so nobody is writing either.
-                    if not path.with_name(f"{path.name}-wal").exists():
-                        return "mode=ro&immutable=1"
+                    return "mode=ro&immutable=1"
         except OSError as error:
             reason = (error.strerror or "it cannot be read").lower()
         if reason:
@@ -103,7 +106,7 @@ class SQLite(Backend):
 
     def columns(self, table: str) -> Mapping[str, Column]:
         rows = self.connection.execute(
-            sa.text("SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info(:name)"),
+            sa.text('SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_info(:name)'),
             {"name": table},
         ).all()
         # An INTEGER PRIMARY KEY fills itself; so does no other key.
@@ -159,9 +162,7 @@ class SQLite(Backend):
             )
         ]
 
-    def diagnose(
-        self, cause: BaseException, *, connecting: bool
-    ) -> tuple[str | None, str | None]:
+    def diagnose(self, cause: BaseException, *, connecting: bool) -> tuple[str | None, str | None]:
         text = str(cause)
         if "interrupted" in text:
             return self.timed_out()

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from xcomctl import codec
 from xcomctl.db import schema as schemas
-from xcomctl.db.backend import Backend, Element
 from xcomctl.errors import DatabaseError
 from xcomctl.model import (
     UNMAPPED,
@@ -29,6 +28,8 @@ from xcomctl.settings import parse_iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from xcomctl.db.backend import Backend, Element
 
 SortKey = Literal["run", "size", "timestamp", "dag_id"]
 
@@ -288,7 +289,7 @@ class Store:
         columns += [x[name] for name in ("dag_id", "task_id", "key") if x[name] not in columns]
         if self.schema.mapped:
             columns += [x.run_id]
-            date: Element = run[self.schema.run_date] if self._joined else sa.null()
+            date: Element = run[self.schema.run_date or ""] if self._joined else sa.null()
         else:
             columns += [(run.run_id if self._joined else sa.null()).label("run_id")]
             date = x.execution_date
@@ -395,7 +396,9 @@ class Store:
         return [
             dag_id
             for dag_id in self.dag_ids()
-            if any(fnmatch.fnmatchcase(dag_id.lower(), one) or dag_id.lower() == one for one in lower)
+            if any(
+                fnmatch.fnmatchcase(dag_id.lower(), one) or dag_id.lower() == one for one in lower
+            )
         ]
 
     def dag_ids(self) -> list[str]:
@@ -472,7 +475,9 @@ class Store:
             rows = self._connection.execute(base.where(*conditions)).all()
         entries = [self._entry(row) for row in rows]
         # Of two pushed in the same moment Airflow, which sorts by that alone, reads the first.
-        entries.sort(key=lambda entry: entry.row[:1] if self.schema.generation.name == "1.10" else ())
+        entries.sort(
+            key=lambda entry: entry.row[:1] if self.schema.generation.name == "1.10" else ()
+        )
         entries.sort(key=_pushed, reverse=True)
         entries.sort(key=lambda entry: entry.ref.map_index)
         return entries
@@ -502,9 +507,9 @@ class Store:
             real = statement.select_from(self._from()).where(self._run.c.id.is_not(None))
             found = self._connection.execute(real).first()
             if found is not None:
-                return by == found[0]
+                return _equals(by, found[0])
         found = self._connection.execute(statement).first()
-        return None if found is None else by == found[0]
+        return None if found is None else _equals(by, found[0])
 
     def read(self, entry: XComEntry) -> Raw:
         """Return the whole value of an entry as it is stored.
@@ -599,6 +604,10 @@ class Store:
         statement = sa.select(run.id).where(same(run.dag_id, dag_id), named).limit(1)
         with self._explained():
             return self._connection.execute(statement).first() is not None
+
+
+def _equals(column: Element, value: object) -> Element:
+    return column == value
 
 
 def _pushed(entry: XComEntry) -> datetime:

@@ -41,7 +41,9 @@ class Markdown:
             self._flush()
         closing = self._layout.closing()
         if closing:
-            self._out.write(("\n" if self._written else "") + "\n".join(map(_inert, closing)) + "\n")
+            self._out.write(
+                ("\n" if self._written else "") + "\n".join(map(_inert, closing)) + "\n"
+            )
 
     def _flush(self) -> None:
         rows, self._batch = self._batch, []
