@@ -93,7 +93,7 @@ def sniff(head: Raw, size: int | None, storage: Storage) -> Encoding:
         return Encoding.NULL
     if isinstance(head, int | float):
         return Encoding.JSON
-    data = head.encode("utf-8", "surrogateescape") if isinstance(head, str) else head
+    data = to_bytes(head)
     if not data:
         return Encoding.EMPTY
     if data[0] == 0x80:
@@ -105,6 +105,16 @@ def sniff(head: Raw, size: int | None, storage: Storage) -> Encoding:
     if whole and storage == "bytes" and _is_old_pickle(data):
         return Encoding.PICKLE
     return Encoding.UNKNOWN
+
+
+def to_bytes(stored: bytes | str) -> bytes:
+    """Return the bytes of a stored text, also of one that was no UTF-8."""
+    if isinstance(stored, bytes):
+        return stored
+    try:
+        return stored.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return stored.encode("utf-8", "surrogatepass")
 
 
 def _is_old_pickle(data: bytes) -> bool:
@@ -144,7 +154,7 @@ def check(raw: Raw, storage: Storage) -> Verdict:
         return Verdict(Health.NULL)
     if isinstance(raw, int | float):
         return _VALID
-    if isinstance(raw, bytes) and storage == "bytes" and raw[:1] == b"\x80":
+    if isinstance(raw, bytes) and raw[:1] == b"\x80":
         if sniff(raw, len(raw), storage) is Encoding.PICKLE:
             return Verdict(Health.PICKLED)
         return Verdict(Health.BROKEN, "it starts like a pickle and is none")
@@ -221,10 +231,8 @@ def decode(raw: Raw, context: Context) -> Decoded:
         return _wrong_class(raw, context)
     if isinstance(raw, int | float):
         return Decoded(Encoding.JSON, raw)
-    if isinstance(raw, bytes) and context.storage == "bytes":
-        encoding = sniff(raw, len(raw), context.storage)
-        if encoding is Encoding.PICKLE:
-            return Decoded(encoding, _pickle(raw))
+    if isinstance(raw, bytes) and sniff(raw, len(raw), context.storage) is Encoding.PICKLE:
+        return Decoded(Encoding.PICKLE, _pickle(raw))
     return _decode_json(raw, context)
 
 
@@ -233,7 +241,7 @@ def _wrong_class(raw: str | int | float, context: Context) -> Decoded:
     kind = "text" if isinstance(raw, str) else type(raw).__name__
     facts: dict[str, object] = {"storage_class": kind}
     if isinstance(raw, str):
-        inner = _decode_json(raw.encode("utf-8", "surrogateescape"), context).value
+        inner = _decode_json(to_bytes(raw), context).value
         if not (isinstance(inner, Opaque) and inner.encoding == "unknown"):
             facts["value"] = to_json(inner)[0]
     else:
@@ -279,7 +287,7 @@ def _decode_json(raw: bytes | str, context: Context) -> Decoded:
 
 
 def _broken(raw: bytes | str, error: ValueError) -> Decoded:
-    data = raw.encode("utf-8", "surrogateescape") if isinstance(raw, str) else raw
+    data = to_bytes(raw)
     encoding = sniff(data[:64], len(data), "bytes") if data else Encoding.EMPTY
     facts: dict[str, object] = {"size_bytes": len(data), "problem": _problem(error)}
     if data:

@@ -266,9 +266,9 @@ def _render(value: object, form: str, steps: list[str | int]) -> bytes:
 def _bytes_of(raw: Raw) -> bytes:
     if raw is None:
         return b""
-    if isinstance(raw, bytes):
-        return raw
-    return str(raw).encode("utf-8", "surrogateescape")
+    from xcomctl.codec import to_bytes
+
+    return to_bytes(raw if isinstance(raw, bytes) else str(raw))
 
 
 def _emit(console: Console, data: bytes, file: str | None) -> None:
