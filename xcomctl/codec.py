@@ -119,7 +119,7 @@ def to_bytes(stored: bytes | str) -> bytes:
 
 def _is_old_pickle(data: bytes) -> bool:
     """Return whether these bytes, which are no JSON, are a pickle of protocol 0 or 1."""
-    if not data.endswith(b"."):
+    if len(data) < 2 or not data.endswith(b"."):
         return False
     from xcomctl.pickles import describe_pickle
 
@@ -288,14 +288,16 @@ def _decode_json(raw: bytes | str, context: Context) -> Decoded:
 
 def _broken(raw: bytes | str, error: ValueError) -> Decoded:
     data = to_bytes(raw)
-    encoding = sniff(data[:64], len(data), "bytes") if data else Encoding.EMPTY
+    # Not "bytes": whether these are an old pickle was asked before, of all of them.
+    encoding = sniff(data[:64], len(data), "json") if data else Encoding.EMPTY
     facts: dict[str, object] = {"size_bytes": len(data), "problem": _problem(error)}
     if data:
         try:
             facts["head"] = visible(data[:60].decode("utf-8"))
         except UnicodeDecodeError:
             facts["head_hex"] = data[:32].hex()
-    name = "broken-json" if encoding is Encoding.JSON else encoding.value
+    broken = {Encoding.JSON: "broken-json", Encoding.EMPTY: "empty"}
+    name = broken.get(encoding, "unknown")
     return Decoded(
         encoding if encoding is Encoding.EMPTY else Encoding.UNKNOWN, Opaque(name, facts)
     )
