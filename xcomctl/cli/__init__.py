@@ -86,7 +86,7 @@ def _unread() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
-    _catch_signals()
+    received = _catch_signals()
     try:
         # The root has no option that takes a value, so the first word is the command.
         app = build_app(next((word for word in arguments if not word.startswith("-")), None))
@@ -94,8 +94,13 @@ def main(arguments: Sequence[str]) -> int:
         code: Any = app(args=[*arguments] or ["--help"], prog_name="xcomctl", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except XcomctlError as error:
-        console.error(error)
-        code = error.exit_code
+        if received:
+            # Within a driver's callback an exception is lost, and what it stopped is reported.
+            console.warn("interrupted")
+            code = 128 + received[0]
+        else:
+            console.error(error)
+            code = error.exit_code
     except Interrupted as interrupt:
         console.warn("interrupted")
         code = interrupt.exit_code
@@ -142,8 +147,12 @@ def _report_bug(bug: Exception) -> int:
     return EXIT_BUG
 
 
-def _catch_signals() -> None:
+def _catch_signals() -> list[int]:
+    """Raise Interrupted on the signals that end a program; return those that came."""
+    received: list[int] = []
+
     def interrupt(signum: int, _frame: FrameType | None) -> None:
+        received.append(signum)
         # A second one must not find a handler that is still tidying up.
         signal.signal(signum, signal.SIG_DFL)
         raise Interrupted(signum)
@@ -153,6 +162,7 @@ def _catch_signals() -> None:
         # nohup and background jobs ignore a signal on purpose.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
+    return received
 
 
 def _silence_stdout() -> None:

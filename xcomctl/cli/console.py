@@ -108,7 +108,7 @@ class Console:
 
         from xcomctl.formats import Paper, writer
 
-        with contextlib.ExitStack() as stack, _reporting():
+        with _reporting(), contextlib.ExitStack() as stack:
             writers = []
             for name, path in outputs:
                 paper = (

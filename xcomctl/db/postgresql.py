@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
@@ -43,6 +44,7 @@ class PostgreSQL(Backend):
         return super().engine().execution_options(postgresql_readonly=True)
 
     def guard(self, connection: sa.Connection) -> None:
+        _cancel_on_signal(connection)
         milliseconds = int((self.target.timeout_s or 0) * 1000)
         connection.execute(
             sa.text(
@@ -160,6 +162,31 @@ class PostgreSQL(Backend):
         if "server closed the connection" in text or "terminating connection" in text:
             return "the server closed the connection", None
         return None, None
+
+
+def _cancel_on_signal(connection: sa.Connection) -> None:
+    """Let Ctrl-C end a statement.
+
+    libpq goes on waiting for the server when a signal comes, and Python's handler has to wait
+    for libpq; so a thread that hears of the signal asks the server to cancel.
+    """
+    import signal
+    import socket
+    import threading
+
+    driver = connection.connection.driver_connection
+    if driver is None or threading.current_thread() is not threading.main_thread():
+        return
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+
+    def wait(_keeps_open: socket.socket) -> None:
+        while heard.recv(1):
+            with contextlib.suppress(Exception):
+                driver.cancel()
+
+    threading.Thread(target=wait, args=(told,), daemon=True).start()
 
 
 def _quoted(name: str) -> str:

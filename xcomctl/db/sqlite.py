@@ -47,10 +47,10 @@ class SQLite(Backend):
             )
             # What is not UTF-8 must neither fail nor be lost.
             connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
-            if self.target.timeout_s:
-                connection.set_progress_handler(
-                    lambda: time.monotonic() > self._deadline, _OPCODES_BETWEEN_CHECKS
-                )
+            # Also what lets Ctrl-C end a long statement, so it is there without a timeout, too.
+            connection.set_progress_handler(
+                lambda: time.monotonic() > self._deadline, _OPCODES_BETWEEN_CHECKS
+            )
             return connection
 
         engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
