@@ -112,3 +112,14 @@ def test_hiding_never_fails_and_never_shows(noise: str, password: str) -> None:
     urls.secrets_of(noise)
     shown = urls.hide_password(f"postgresql://u:QQ{password}QQ@h/db")
     assert f"QQ{password}QQ" not in shown
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql:/user:secret@h/d", "postgresql//user:secret@h/d", "user:secret@h/d"]
+)
+def test_url_without_its_slashes_is_no_path(url: str) -> None:
+    """A password in it is hidden, and it is called what it is."""
+    with pytest.raises(UsageError) as error:
+        urls.backend_of(url)
+    assert url.replace("secret", "***") in error.value.message
+    assert urls.secrets_of(url) == {"secret"}

@@ -15,6 +15,11 @@ HIDDEN = "***"
 
 _PARTS = re.compile(r"^(?P<scheme>[A-Za-z][\w+.-]*)://(?P<rest>.*)$", re.DOTALL)
 _LOGIN = re.compile(r"(?P<user>[^:/@?]*(?::[^@]*)?)@", re.DOTALL)
+_MISTYPED = re.compile(
+    r"^(?P<scheme>(?:[A-Za-z][\w+.-]*:?/{1,2})?)(?P<user>[^:/@]*):(?P<password>.+)@(?P<address>[^@]*)$",
+    re.DOTALL,
+)
+"""A url that lacks some of its `://` and holds a password all the same."""
 _SECRET_OPTION = re.compile(r"pass(word|wd|phrase)?$|secret|token", re.IGNORECASE)
 
 _DRIVER_BY_BACKEND = {
@@ -63,6 +68,12 @@ def backend_of(url: str) -> str:
     """
     parts = _split(url)
     if parts is None:
+        if _MISTYPED.match(url) and not Path(url).exists():
+            raise UsageError(
+                f'cannot read the url "{hide_password(url)}"',
+                detail='It has no "://" behind the name of a database.',
+                hint="It has the form postgresql://user:password@host:5432/database.",
+            )
         return "sqlite"
     name = parts[0].partition("+")[0].lower()
     name = _BACKEND_BY_ALIAS.get(name, name)
@@ -150,7 +161,7 @@ def hide_password(url: str) -> str:
     """Return the url as it may be shown: no password, also where the url is malformed."""
     parts = _split(url)
     if parts is None:
-        return url
+        return _MISTYPED.sub(rf"\g<scheme>\g<user>:{HIDDEN}@\g<address>", url)
     scheme, user, address, query = parts
     name, colon, _ = user.partition(":")
     shown = f"{name}:{HIDDEN}" if colon else name
@@ -165,7 +176,8 @@ def secrets_of(url: str) -> frozenset[str]:
     """Return every text in the url that must never be printed, as written and as decoded."""
     parts = _split(url)
     if parts is None:
-        return frozenset()
+        mistyped = _MISTYPED.match(url)
+        return frozenset({mistyped["password"]} if mistyped else ())
     _, user, address, query = parts
     name, _, password = user.partition(":")
     found = {password, *password.split("@")}
