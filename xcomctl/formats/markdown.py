@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from xcomctl.formats import Layout, Paper, Row, Writer
 
 _BATCH = 500
-_ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@:-])")
+_ACTIVE = re.compile(r"[\\`*_{}\[\]<>()#+!|~&$@:-]")
 """Characters that mean something to some Markdown: links, HTML, mentions, tables."""
+
+
+_ENTITY_BY_CHAR = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
 def writer(name: str, layout: Layout, paper: Paper) -> Writer:
@@ -62,4 +65,8 @@ class Markdown:
 def _inert(text: str) -> str:
     """Return the text so that Markdown shows it and does nothing with it."""
     # Within a word an underscore, a dash or a colon means nothing, and reads better bare.
-    return re.sub(r"(?<=\w)\\([_:-])(?=\w)", r"\1", _ACTIVE.sub(r"\\\1", text))
+    return re.sub(r"(?<=\w)\\([_:-])(?=\w)", r"\1", _ACTIVE.sub(_escaped, text))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return _ENTITY_BY_CHAR.get(match[0], f"\\{match[0]}")
