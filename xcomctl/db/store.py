@@ -390,15 +390,20 @@ class Store:
     def _dags_like(self, patterns: Sequence[str]) -> list[str]:
         """Return the dag_ids that can match, found along the index.
 
-        A superset: a database that folds case lists one of two spellings, and its IN finds both.
+        A superset: a database that folds case or ignores trailing spaces lists one of several
+        spellings, and its IN finds them all.
         """
         lower = [pattern.lower() for pattern in patterns]
+
+        def may_match(dag_id: str, pattern: str) -> bool:
+            bare = dag_id.rstrip(" ")
+            spellings = (bare + " " * spaces for spaces in range(len(pattern) + 1))
+            return dag_id == pattern or any(fnmatch.fnmatchcase(one, pattern) for one in spellings)
+
         return [
             dag_id
             for dag_id in self.dag_ids()
-            if any(
-                fnmatch.fnmatchcase(dag_id.lower(), one) or dag_id.lower() == one for one in lower
-            )
+            if any(may_match(dag_id.lower(), pattern) for pattern in lower)
         ]
 
     def dag_ids(self) -> list[str]:
