@@ -139,7 +139,10 @@ def test_rows_without_a_run_are_shown(run: Run, empty_url: str, generation: str)
     if metadata.mapped:
         assert by_task["orphan"]["run_id"] == "gone"
         assert by_task["orphan"]["logical_date"] is None
-        assert run("pull", "dag", "wrong", "--url", empty_url, "-r", "here").json() == 1
+        wrong = run("pull", "dag", "wrong", "--url", empty_url, "-r", "here")
+        assert wrong.json() == 1
+        assert "returns None" in wrong.err
+        assert "returns None" not in run("pull", "dag", "fine", "--url", empty_url).err
     else:
         assert by_task["orphan"]["run_id"] is None
         assert by_task["orphan"]["logical_date"] == "2026-01-31T07:08:09.123456Z"

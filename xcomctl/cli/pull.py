@@ -97,6 +97,10 @@ def command(
         entries = _one_each(console, entries)
         if run_id is None:
             _say_which_run(console, store, entries[0])
+        if not store.has_its_run(entries[0]):
+            console.note(
+                "its dag_run_id is of no run of that name, so Airflow's own xcom_pull returns None"
+            )
         if key == "":
             console.note("Airflow's own xcom_pull takes an empty key for none, and returns another")
         if all_map_indexes:

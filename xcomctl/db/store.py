@@ -561,6 +561,21 @@ class Store:
             found = self._connection.execute(statement).first()
         return None if found is None else str(found[0])
 
+    def has_its_run(self, entry: XComEntry) -> bool:
+        """Return whether the run that the row points to is the run that it names.
+
+        Airflow does not find a row where it is not, and returns None.
+        """
+        if not (self._joined and self.schema.mapped):
+            return True
+        run, same = self._run.c, self._backend.same
+        ref = entry.ref
+        statement = sa.select(run.id).where(
+            run.id == entry.row[0], same(run.dag_id, ref.dag_id), same(run.run_id, ref.run_id or "")
+        )
+        with self._explained():
+            return self._connection.execute(statement).first() is not None
+
     def _date_of(self, entry: XComEntry) -> Any:
         date = entry.ref.logical_date
         return self._backend.bound_moment(date) if date else None

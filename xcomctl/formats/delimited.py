@@ -46,6 +46,9 @@ def _field(value: object) -> str | int | float:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
+    if isinstance(value, int):
+        # The writer calls str(), which for a Size is the text for people.
+        return int(value)
+    if isinstance(value, float):
         return value
     return visible(value if isinstance(value, str) else dumps(value))

@@ -1,0 +1,92 @@
+"""One awkward database in every format, against files that a reviewer can open.
+
+`XCOMCTL_UPDATE_GOLDEN=1` writes them anew; read the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.metadata import Metadata
+from xcomctl.formats import FORMATS
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+GOLDEN = Path(__file__).parent / "golden"
+
+COMMANDS = {
+    "list": ("list", "-n", "0", "--sort", "dag_id", "--text", "--value"),
+    "audit": ("audit", "--deep", "--as", "mysql:2.8", "--exit-zero"),
+    "limits": ("limits",),
+}
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """Good, near, over, broken, pickled, double, NULL, orphaned, mapped, and hostile names."""
+    path = tmp_path / "airflow.db"
+    metadata = Metadata(str(path))
+    day = dt.datetime(2026, 2, 1, 6, 30)
+    for number in range(3):
+        value = b'"' + b"x" * (60_000 + number * 5_000) + b'"'
+        metadata.add(
+            value, dag_id="etl", task_id="group.extract", key="rows", run_id=f"scheduled__{number}",
+            date=day + dt.timedelta(days=number), timestamp=day + dt.timedelta(days=number),
+        )  # fmt: skip
+    metadata.add(b'{"a": [1, 2.50, null], "b": "\\u2603"}', task_id="fine")
+    metadata.add(b'{"a": [1, 2', task_id="broken")
+    metadata.add(b"\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00]\x94K\x01a.", task_id="pickled")
+    metadata.add(b'"{\\"a\\": 1}"', task_id="double")
+    metadata.add(None, task_id="null")
+    metadata.add(b"1", task_id="mapped", map_index=3)
+    metadata.add(b"1", task_id="orphan", run_id="gone", with_run=False)
+    hostile = '\x1b[31m|[b]x[/b]\n<b>\u202e, "q" \'é💥'
+    metadata.add(b"NaN", dag_id=hostile, task_id=hostile, key=hostile, run_id=hostile)
+    metadata.execute("INSERT INTO dag (dag_id, fileloc) VALUES ('etl', '/opt/dags/etl.py')")
+    return path
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_format_is_as_it_was(run: Run, db: Path, command: str, form: str) -> None:
+    """The same bytes as in the file."""
+    done = run(*COMMANDS[command], "--url", db, "-o", form)
+    assert done.code == 0, done.err
+    out = done.out.replace(sqlite3.sqlite_version, "SQLITE_VERSION")
+    path = GOLDEN / f"{command}.{form}"
+    if os.environ.get("XCOMCTL_UPDATE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(out, encoding="utf-8")
+    assert out == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", ["list", "audit"])
+def test_machine_formats_agree(run: Run, db: Path, command: str) -> None:
+    """Every field of a row is the same in JSON, JSON lines, CSV and TSV: sizes are integers."""
+    where = (*COMMANDS[command], "--url", db)
+    document = run(*where, "-o", "json").json()
+    rows = document["xcom_entries" if command == "list" else "findings"]
+    lines = run(*where, "-o", "jsonl").out.splitlines()
+    assert [json.loads(line) for line in lines] == rows
+    for form, dialect in (("csv", "excel"), ("tsv", "excel-tab")):
+        text = run(*where, "-o", form).out
+        quoting = csv.QUOTE_NONE if form == "tsv" else csv.QUOTE_MINIMAL
+        read = list(csv.DictReader(io.StringIO(text), dialect=dialect, quoting=quoting))
+        assert len(read) == len(rows)
+        for fields, row in zip(read, rows, strict=True):
+            for name, field in fields.items():
+                value = row[name]
+                if isinstance(value, int):
+                    assert int(field) == value, name
+                elif value is None:
+                    assert field == "", name
