@@ -9,6 +9,8 @@ from xcomctl.codec import dumps
 from xcomctl.text import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from xcomctl.formats import Layout, Paper, Row, Writer
 
 
@@ -22,20 +24,17 @@ class Delimited:
 
     def __init__(self, layout: Layout, paper: Paper, delimiter: str) -> None:
         self._names = [column.name for column in layout.machine_columns()]
-        quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-        quotechar = None if delimiter == "\t" else '"'
-        self._csv = csv.writer(
-            paper.out,
-            delimiter=delimiter,
-            quoting=quoting,  # type: ignore[arg-type]
-            quotechar=quotechar,
-            lineterminator="\n",
-        )
+        self._write: Callable[[Sequence[str | int | float]], object]
+        if delimiter == "\t":
+            # No tab is left in a field, so nothing is ever quoted: what cut(1) and awk expect.
+            self._write = lambda fields: paper.out.write("\t".join(map(str, fields)) + "\n")
+        else:
+            self._write = csv.writer(paper.out, lineterminator="\n").writerow
         if layout.header:
-            self._csv.writerow(self._names)
+            self._write(self._names)
 
     def row(self, row: Row) -> None:
-        self._csv.writerow([_field(row.get(name)) for name in self._names])
+        self._write([_field(row.get(name)) for name in self._names])
 
     def end(self) -> None:
         pass
