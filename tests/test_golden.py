@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.metadata import Metadata
-from xcomctl.formats import FORMATS
+from xcomctl.formats import AUDIT_FORMATS, FORMATS
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -56,8 +56,14 @@ def db(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("command", "form"),
+    [
+        (command, form)
+        for command in COMMANDS
+        for form in (AUDIT_FORMATS if command == "audit" else FORMATS)
+    ],
+)
 def test_format_is_as_it_was(run: Run, db: Path, command: str, form: str) -> None:
     """The same bytes as in the file."""
     done = run(*COMMANDS[command], "--url", db, "-o", form)

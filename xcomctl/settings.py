@@ -34,7 +34,7 @@ _PROFILE_KEYS = (
     "timeout",
     "connect_timeout",
 )
-_AUDIT_KEYS = ("size_limit", "warn_at", "fail_on")
+_AUDIT_KEYS = ("size_limit", "warn_at", "fail_on", "source_root")
 _TOP_KEYS = ("default_profile", "profiles", "audit")
 
 
@@ -78,6 +78,8 @@ class AuditConfig:
     size_limit: str | None = None
     warn_at: str | None = None
     fail_on: str | None = None
+    source_root: Mapping[str, str] = field(default_factory=dict)
+    """Where the database's paths of DAG files lie in the repository: the root there → here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Config:
     path: Path | None = None
     default_profile: str | None = None
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    audit: AuditConfig = AuditConfig()
+    audit: AuditConfig = field(default_factory=AuditConfig)
 
 
 # --- values -----------------------------------------------------------------------------------
@@ -236,6 +238,7 @@ def _check_config(path: Path, document: Any) -> Config:
                 detail=f"It has {' and '.join(places) or 'none'} of url, url_env and airflow_home.",
             )
     audit = table(top.get("audit", {}), "[audit]", _AUDIT_KEYS)
+    roots = table(audit.get("source_root", {}), "[audit.source_root]", None)
     default = text(top, "default_profile", "[top level]")
     if default is not None and default not in profiles:
         raise UsageError(f'default_profile in {path} names no profile: "{default}"')
@@ -243,7 +246,12 @@ def _check_config(path: Path, document: Any) -> Config:
         path=path,
         default_profile=default,
         profiles=profiles,
-        audit=AuditConfig(**{key: text(audit, key, "[audit]") for key in _AUDIT_KEYS}),
+        audit=AuditConfig(
+            size_limit=text(audit, "size_limit", "[audit]"),
+            warn_at=text(audit, "warn_at", "[audit]"),
+            fail_on=text(audit, "fail_on", "[audit]"),
+            source_root={root: str(text(roots, root, "[audit.source_root]")) for root in roots},
+        ),
     )
 
 

@@ -13,7 +13,7 @@ UNSAFE: Final = re.compile(
     "\x00-\x1f\x7f-\x9f"  # C0, DEL and C1: escape sequences begin here
     "\u00ad\u061c\u180e"
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f"  # zero width, line ends, direction
-    "\ufeff\ufff9-\ufffb"
+    "\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff"  # halves of a pair, which no encoding can write
     "\U000e0000-\U000e0fff"  # tags
     "]"

@@ -15,7 +15,7 @@ from xcomctl.audit import rules
 from xcomctl.model import Encoding, Limit, Size, XComRef, format_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from xcomctl.audit.rules import Rule, Severity
     from xcomctl.model import Raw, Storage, XComEntry
@@ -36,6 +36,8 @@ class Policy:
     """Whether values are read whole."""
     enabled: frozenset[str] = frozenset(rules.RULE_BY_ID)
     per_entry: bool = False
+    measured: bool = False
+    """Whether the report tells count, bytes and largest of each dag, task and key."""
 
     @property
     def near(self) -> int:
@@ -67,7 +69,7 @@ class Finding:
     def fingerprint(self) -> str:
         """Return what stays the same from run to run: neither run nor size is in it."""
         name = "\0".join((self.rule.id, self.dag_id, self.task_id, repr(self.key)))
-        return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
     def percent(self) -> float | None:
@@ -75,6 +77,15 @@ class Finding:
         if self.max_size is None or not self.limit:
             return None
         return round(100 * self.max_size / self.limit, 2)
+
+
+@dataclass(slots=True)
+class Measure:
+    """What is there of one dag, task and key, in bytes."""
+
+    entries: int = 0
+    total: int = 0
+    largest: int = 0
 
 
 @dataclass(slots=True)
@@ -86,6 +97,7 @@ class Report:
     scanned: int = 0
     total_bytes: int = 0
     complete: bool = False
+    measures: dict[tuple[str, str, str | None], Measure] = field(default_factory=dict)
 
     def count(self, severity: Severity) -> int:
         """Return how many findings are exactly so grave."""
@@ -129,6 +141,8 @@ def run(
     for entry, raw in entries:
         report.scanned += 1
         report.total_bytes += entry.size or 0
+        if policy.measured:
+            _measure(report.measures, entry)
         for rule, reason in _judge(policy, entry, raw):
             _gather(groups, policy, rule, entry, reason)
     for entry, raw in suspects() if suspects else ():
@@ -149,6 +163,14 @@ def run(
     )
     report.complete = True
     return report
+
+
+def _measure(measures: dict[tuple[str, str, str | None], Measure], entry: XComEntry) -> None:
+    ref, size = entry.ref, entry.size or 0
+    measure = measures.setdefault((ref.dag_id, ref.task_id, ref.key), Measure())
+    measure.entries += 1
+    measure.total += size
+    measure.largest = max(measure.largest, size)
 
 
 def _gather(
@@ -258,7 +280,36 @@ def _message(group: _Group, limit: Size | None) -> str:
     return "a string that holds JSON text: encoded twice, or a genuine string, which looks the same"
 
 
-def with_files(report: Report, file_by_dag: dict[str, str]) -> Report:
-    """Return the report with the DAG's own file on each finding."""
-    found = [replace(one, file=file_by_dag.get(one.dag_id)) for one in report.findings]
+def with_files(
+    report: Report,
+    file_by_dag: Mapping[str, tuple[str | None, str | None]],
+    source_root: Mapping[str, str],
+) -> Report:
+    """Return the report with the DAG's own file, as the repository knows it, on each finding."""
+    found = [
+        replace(one, file=source_path(*file_by_dag.get(one.dag_id, (None, None)), source_root))
+        for one in report.findings
+    ]
     return replace(report, findings=found)
+
+
+def source_path(
+    path: str | None, relative: str | None, source_root: Mapping[str, str]
+) -> str | None:
+    """Return the repository's path of a DAG's file.
+
+    The longest of the roots that the database's path lies in decides; without one it is the path
+    relative to the DAG bundle, which Airflow 3 knows, else the path as it is.
+    """
+    if path is None:
+        return relative
+    roots = [root for root in source_root if _inside(path, root)]
+    if not roots:
+        return relative or path
+    root = max(roots, key=len)
+    rest = path[len(root.rstrip("/")) :].lstrip("/")
+    return "/".join(part for part in (source_root[root].strip("/"), rest) if part not in ("", "."))
+
+
+def _inside(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")

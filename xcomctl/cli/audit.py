@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xcomctl import __version__
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners, Output
 from xcomctl.errors import NotFoundError, UsageError
-from xcomctl.formats import Column, Layout
+from xcomctl.formats import AUDIT_FORMATS, Column, Layout
 from xcomctl.settings import AuditConfig, parse_share
 from xcomctl.text import nearest
 
@@ -104,7 +105,7 @@ def command(
     from xcomctl.cli import console
 
     manners.apply(console)
-    outputs = parse_outputs(output.output)
+    outputs = parse_outputs(output.output, AUDIT_FORMATS)
     chosen = output.chosen(_COLUMNS)
     selection = filters.selection()
     enabled = _enabled(rules, skip_rules)
@@ -126,9 +127,11 @@ def command(
             deep=deep,
             enabled=enabled,
             per_entry=per_entry,
+            measured=any(name == "openmetrics" for name, _ in outputs),
         )
         report = _run(store, selection, policy)
-        report = audit.with_files(report, store.files({one.dag_id for one in report.findings}))
+        files = store.files({one.dag_id for one in report.findings})
+        report = audit.with_files(report, files, config.audit.source_root)
         for warning in store.warnings():
             console.warn(warning)
         backend = _backend(store)
@@ -147,9 +150,15 @@ def command(
         closing=lambda: _closing(report),
         chosen=chosen,
         header=not output.no_header,
+        context={
+            "version": __version__,
+            "rules": _rule_texts(enabled),
+            "groups": _groups(report),
+        },
     )
-    console.write(layout, map(_row, report.findings), outputs)
-    if not any(name in ("table", "markdown") for name, path in outputs if path is None):
+    rows = (_row(finding, report, threshold) for finding in report.findings)
+    console.write(layout, rows, outputs)
+    if not any(name in ("table", "markdown", "github") for name, path in outputs if path is None):
         for line in _closing(report):
             console.note(line)
     if fail_on_empty and not report.scanned:
@@ -257,8 +266,36 @@ def _backend(store: Store) -> Row:
     }
 
 
-def _row(finding: Finding) -> Row:
+def _rule_texts(enabled: frozenset[str]) -> dict[str, dict[str, str]]:
+    from xcomctl.audit.rules import RULES
+
     return {
+        rule.id: {"severity": str(rule.severity), "title": rule.title, "help": rule.help}
+        for rule in RULES
+        if rule.id in enabled
+    }
+
+
+def _groups(report: Report) -> list[Row]:
+    """Return what is there of each dag, task and key, the most bytes first."""
+    groups = sorted(report.measures.items(), key=lambda one: (-one[1].total, *map(str, one[0])))
+    return [
+        {
+            "dag_id": dag_id,
+            "task_id": task_id,
+            "key": key,
+            "entries": measure.entries,
+            "total_bytes": measure.total,
+            "max_size_bytes": measure.largest,
+        }
+        for (dag_id, task_id, key), measure in groups
+    ]
+
+
+def _row(finding: Finding, report: Report, threshold: Severity | None) -> Row:
+    return {
+        "trips": threshold is not None and finding.severity >= threshold,
+        "per_entry": report.policy.per_entry,
         "rule": finding.rule.id,
         "severity": str(finding.severity),
         "dag_id": finding.dag_id,

@@ -14,7 +14,7 @@ from xcomctl.errors import ClosedPipeError, DatabaseError, UsageError, XcomctlEr
 from xcomctl.text import nearest, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -106,19 +106,23 @@ class Console:
         """
         from pathlib import Path
 
-        from xcomctl.formats import Paper, writer
+        from xcomctl.formats import SUPPRESSED, WITH_SUPPRESSED, Paper, writer
 
         with _reporting(), contextlib.ExitStack() as stack:
             writers = []
+            told = []
             for name, path in outputs:
                 paper = (
                     self._paper()
                     if path is None
                     else Paper(stack.enter_context(whole_file(Path(path))))
                 )
-                writers.append(writer(name, layout, paper))
+                one = writer(name, layout, paper)
+                writers.append(one)
+                if name in WITH_SUPPRESSED:
+                    told.append(one)
             for row in rows:
-                for one in writers:
+                for one in told if row.get("state") in SUPPRESSED else writers:
                     one.row(row)
             for one in writers:
                 one.end()
@@ -239,23 +243,24 @@ def _new_mode() -> int:
 
 
 def parse_outputs(
-    given: Sequence[str] | None, default: str = "table"
+    given: Sequence[str] | None, formats: Mapping[str, str] | None = None
 ) -> list[tuple[str, str | None]]:
-    """Return format and file of each `-o FORMAT[=FILE]`.
+    """Return format and file of each `-o FORMAT[=FILE]`; of the given formats, else of all tables.
 
     Raises:
         UsageError: an unknown format, an empty file name, or two without a file.
     """
     from xcomctl.formats import FORMATS
 
+    known = formats or FORMATS
     outputs: list[tuple[str, str | None]] = []
-    for text in given or [default]:
+    for text in given or ["table"]:
         name, equals, path = text.partition("=")
-        if name not in FORMATS:
-            near = nearest(name, FORMATS)
+        if name not in known:
+            near = nearest(name, known)
             raise UsageError(
                 f'unknown output format "{name}"',
-                hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(FORMATS)}.",
+                hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(known)}.",
             )
         if equals and not path:
             raise UsageError(f'"-o {text}" names no file', hint=f"Say -o {name}=FILE or -o {name}.")

@@ -133,17 +133,25 @@ class Store:
             found[name] = there
         return found
 
-    def files(self, dag_ids: set[str]) -> dict[str, str]:
-        """Return the file that defines each DAG, where the database knows one."""
+    def files(self, dag_ids: set[str]) -> dict[str, tuple[str | None, str | None]]:
+        """Return the file that defines each DAG: its path, and that within its DAG bundle.
+
+        Each None where the database does not know it.
+        """
         columns = self._columns["dag"]
         if not dag_ids or "fileloc" not in columns or not self.readable()["dag"]:
             return {}
         dag = self._table("dag", columns)
+        relative = dag.c.relative_fileloc if "relative_fileloc" in columns else sa.null()
         # All of them: a few thousand short rows, where an IN of as many names would be slower.
-        statement = sa.select(dag.c.dag_id, dag.c.fileloc)
+        statement = sa.select(dag.c.dag_id, dag.c.fileloc, relative.label("relative"))
         with self._explained():
             rows = self._connection.execute(statement).all()
-        return {row.dag_id: row.fileloc for row in rows if row.dag_id in dag_ids and row.fileloc}
+        return {
+            row.dag_id: (row.fileloc or None, row.relative or None)
+            for row in rows
+            if row.dag_id in dag_ids
+        }
 
     @property
     def context(self) -> codec.Context:

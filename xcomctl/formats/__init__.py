@@ -7,7 +7,7 @@ pass over a stream, and ends with one newline.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol, TextIO, cast
 
@@ -58,6 +58,8 @@ class Layout:
     chosen: tuple[str, ...] = ()
     """The columns that the user named; empty for the format's own choice."""
     header: bool = True
+    context: Mapping[str, object] = field(default_factory=dict)
+    """What only some formats tell: the rules' texts, the program's version, measurements."""
 
     def machine_columns(self) -> tuple[Column, ...]:
         """Return the columns for machines."""
@@ -104,9 +106,24 @@ FORMATS = {
 }
 """Format name → the module that writes it, loaded when it is used."""
 
+AUDIT_FORMATS = FORMATS | {
+    "sarif": "sarif",
+    "junit": "junit",
+    "github": "github",
+    "gitlab": "gitlab",
+    "openmetrics": "openmetrics",
+}
+"""Those for findings, in the words of those who read them."""
+
+SUPPRESSED = ("ignored", "known")
+"""The `state` of rows that are told only where a format has a way to, and never count."""
+
+WITH_SUPPRESSED = frozenset({"sarif", "junit"})
+"""Formats that have a way of their own to tell of findings that do not count."""
+
 
 def writer(name: str, layout: Layout, paper: Paper) -> Writer:
     """Return a writer of the named format."""
-    module = import_module(f"xcomctl.formats.{FORMATS[name]}")
+    module = import_module(f"xcomctl.formats.{AUDIT_FORMATS[name]}")
     make = cast("Callable[[str, Layout, Paper], Writer]", module.writer)
     return make(name, layout, paper)

@@ -1,0 +1,52 @@
+"""What the CI formats share: how a finding is named, and on which file it lands."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+from xcomctl.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xcomctl.formats import Layout, Row
+
+
+def name_of(row: Row) -> str:
+    """Return `dag/task:key` of a finding."""
+    return visible(f"{row['dag_id']}/{row['task_id']}:{row['key']}")
+
+
+def title_of(layout: Layout, row: Row) -> str:
+    """Return the title of a finding's rule."""
+    return rules_of(layout)[str(row["rule"])]["title"]
+
+
+def message_of(row: Row) -> str:
+    """Return what is wrong, with the name in front, how often and for example where."""
+    example = cast("Mapping[str, Any]", row["example"])
+    times = cast("int", row["occurrences"])
+    index = "" if example["map_index"] == -1 else f", map_index {example['map_index']}"
+    where = f"largest of {times:,}: " if times > 1 else ""
+    return visible(f"{name_of(row)}: {row['message']} ({where}run {example['run_id']}{index})")
+
+
+def located(row: Row) -> str:
+    """Return the path that a finding is shown on: the DAG's file, relative, with `/`.
+
+    Code hosts take no finding without a file, so where none is known its name stands in.
+    """
+    path = row.get("file") or f"metadata-db/{row['dag_id']}/{row['task_id']}"
+    text = re.sub(r"^[A-Za-z]:", "", visible(str(path))).replace("\\", "/")
+    return re.sub(r"^(?:\.{0,2}/)+", "", text).lstrip(".") or "metadata-db"
+
+
+def rules_of(layout: Layout) -> Mapping[str, Mapping[str, str]]:
+    """Return title, help and severity of each rule that was applied, by its id."""
+    return cast("Mapping[str, Mapping[str, str]]", layout.context["rules"])
+
+
+def summary_of(layout: Layout) -> Mapping[str, Any]:
+    """Return the counts of the document."""
+    return cast("Mapping[str, Any]", layout.before()["summary"])

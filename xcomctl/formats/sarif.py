@@ -1,0 +1,126 @@
+"""SARIF 2.1.0, with everything that GitHub code scanning asks for.
+
+https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
+https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+from xcomctl.codec import dumps
+from xcomctl.formats import SUPPRESSED
+from xcomctl.formats.findings import located, message_of, name_of, rules_of
+from xcomctl.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xcomctl.formats import Layout, Paper, Row, Writer
+
+_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_HELP_URI = "https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/xcoms.html"
+
+
+def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+    """Return a writer of `sarif`."""
+    return Sarif(layout, paper)
+
+
+class Sarif:
+    """One run with its rules and a result for each finding."""
+
+    def __init__(self, layout: Layout, paper: Paper) -> None:
+        self._layout = layout
+        self._out = paper.out
+        self._rules = rules_of(layout)
+        self._index = {rule: index for index, rule in enumerate(self._rules)}
+        self._results: list[dict[str, object]] = []
+
+    def row(self, row: Row) -> None:
+        self._results.append(self._result(row))
+
+    def _result(self, row: Row) -> dict[str, object]:
+        rule = str(row["rule"])
+        result: dict[str, object] = {
+            "ruleId": rule,
+            "ruleIndex": self._index[rule],
+            "level": row["severity"],
+            "message": {"text": message_of(row)},
+            "locations": [
+                {
+                    "physicalLocation": {
+                        "artifactLocation": {"uri": quote(located(row), safe="/")},
+                        "region": {"startLine": 1},
+                    },
+                    "logicalLocations": [{"fullyQualifiedName": name_of(row), "kind": "resource"}],
+                }
+            ],
+            "partialFingerprints": {
+                "xcomctlFinding/v1": row["fingerprint"],
+                "primaryLocationLineHash": f"{row['fingerprint']}:1",
+            },
+            "properties": {
+                name: row.get(name)
+                for name in (
+                    "dag_id",
+                    "task_id",
+                    "key",
+                    "occurrences",
+                    "max_size_bytes",
+                    "limit_bytes",
+                    "percent",
+                    "example",
+                )
+            },
+        }
+        state = row.get("state")
+        if state in SUPPRESSED:
+            suppression = {"kind": "external", "status": "accepted"}
+            if row.get("reason"):
+                suppression["justification"] = visible(str(row["reason"]))
+            result["suppressions"] = [suppression]
+        return result
+
+    def end(self) -> None:
+        before = cast("Mapping[str, Any]", self._layout.before())
+        document = {
+            "$schema": _SCHEMA,
+            "version": "2.1.0",
+            "runs": [
+                {
+                    "tool": {
+                        "driver": {
+                            "name": "xcomctl",
+                            "semanticVersion": self._layout.context["version"],
+                            "rules": [self._rule(rule) for rule in self._rules.items()],
+                        }
+                    },
+                    "columnKind": "unicodeCodePoints",
+                    "invocations": [{"executionSuccessful": bool(before.get("complete", True))}],
+                    "results": self._results,
+                }
+            ],
+        }
+        self._out.write(dumps(document, indent=2) + "\n")
+
+    @staticmethod
+    def _rule(item: tuple[str, Mapping[str, str]]) -> dict[str, object]:
+        rule, texts = item
+        return {
+            "id": rule,
+            "name": "".join(part.capitalize() for part in rule.split("-")),
+            "shortDescription": {"text": texts["title"]},
+            "fullDescription": {"text": texts["help"]},
+            "help": {"text": texts["help"], "markdown": texts["help"]},
+            "helpUri": _HELP_URI,
+            "defaultConfiguration": {"level": texts["severity"]},
+            "properties": {
+                "tags": ["airflow", "xcom"],
+                "precision": "high",
+                "problem.severity": "recommendation"
+                if texts["severity"] == "note"
+                else texts["severity"],
+            },
+        }
