@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 from xcomctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
 
 RETURN_VALUE = "return_value"
 """The key under which Airflow stores what a task returns."""
@@ -168,6 +169,61 @@ class Limit:
     beyond: str = ""
     """What happens to a larger value."""
     hard: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the team allows the XComs that its globs match; None is no bound."""
+
+    dag_id: str = "*"
+    task_id: str = "*"
+    key: str = "*"
+    max_size: Size | None = None
+    """Of one value."""
+    max_total_per_run: Size | None = None
+    """Of all values together in one run of one DAG."""
+    max_total: Size | None = None
+    max_count: int | None = None
+    severity: Literal["note", "warning", "error"] = "error"
+    message: str | None = None
+
+    def matches(self, dag_id: str, task_id: str, key: str | None) -> bool:
+        """Return whether the budget is for XComs of this name."""
+        return _matches(self, dag_id, task_id, key)
+
+    @property
+    def specificity(self) -> tuple[int, int]:
+        """Return how narrow the globs are: exact names first, then the letters they spell out."""
+        globs = (self.dag_id, self.task_id, self.key)
+        letters = sum(len(re.sub(r"\[[^]]+\]|[*?]", "", glob)) for glob in globs)
+        return sum(not is_glob(glob) for glob in globs), letters
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """Findings that the team has decided to live with, and why."""
+
+    rule: str
+    reason: str
+    dag_id: str = "*"
+    task_id: str = "*"
+    key: str = "*"
+    max_size: Size | None = None
+    """Above this the finding is reported again."""
+    until: date | None = None
+    """The last day on which it is ignored."""
+
+    def matches(self, dag_id: str, task_id: str, key: str | None) -> bool:
+        """Return whether it is about XComs of this name."""
+        return _matches(self, dag_id, task_id, key)
+
+
+def _matches(globs: Budget | Ignore, dag_id: str, task_id: str, key: str | None) -> bool:
+    return (
+        fnmatchcase(dag_id, globs.dag_id)
+        and fnmatchcase(task_id, globs.task_id)
+        and fnmatchcase(key or "", globs.key)
+    )
 
 
 def format_time(moment: datetime | None) -> str | None:

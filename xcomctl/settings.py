@@ -6,20 +6,21 @@ opens a database.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcomctl import urls
 from xcomctl.errors import DatabaseError, UsageError
-from xcomctl.model import parse_size
+from xcomctl.model import Budget, Ignore, parse_size
 from xcomctl.text import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 CONFIG_NAME = "xcomctl.toml"
 DEFAULT_TIMEOUT = "60s"
@@ -34,7 +35,20 @@ _PROFILE_KEYS = (
     "timeout",
     "connect_timeout",
 )
-_AUDIT_KEYS = ("size_limit", "warn_at", "fail_on", "source_root")
+_AUDIT_KEYS = (
+    "size_limit",
+    "warn_at",
+    "fail_on",
+    "baseline",
+    "max_growth",
+    "min_growth",
+    "source_root",
+    "budget",
+    "ignore",
+)
+_BUDGET_SIZES = ("max_size", "max_total_per_run", "max_total")
+_BUDGET_KEYS = ("dag_id", "task_id", "key", *_BUDGET_SIZES, "max_count", "severity", "message")
+_IGNORE_KEYS = ("rule", "dag_id", "task_id", "key", "max_size", "until", "reason")
 _TOP_KEYS = ("default_profile", "profiles", "audit")
 
 
@@ -78,6 +92,12 @@ class AuditConfig:
     size_limit: str | None = None
     warn_at: str | None = None
     fail_on: str | None = None
+    baseline: str | None = None
+    """The file of known findings; relative to the configuration."""
+    max_growth: str | None = None
+    min_growth: str | None = None
+    budgets: tuple[Budget, ...] = ()
+    ignores: tuple[Ignore, ...] = ()
     source_root: Mapping[str, str] = field(default_factory=dict)
     """Where the database's paths of DAG files lie in the repository: the root there → here."""
 
@@ -239,6 +259,18 @@ def _check_config(path: Path, document: Any) -> Config:
             )
     audit = table(top.get("audit", {}), "[audit]", _AUDIT_KEYS)
     roots = table(audit.get("source_root", {}), "[audit.source_root]", None)
+
+    def tables(key: str, known: tuple[str, ...]) -> list[Mapping[str, Any]]:
+        where = f"[[audit.{key}]]"
+        if not isinstance(audit.get(key, []), list):
+            raise UsageError(f"{where} in {path} needs two brackets on each side")
+        return [table(one, where, known) for one in audit.get(key, [])]
+
+    for key, parse in _AUDIT_CHECKS.items():
+        if (value := text(audit, key, "[audit]")) is not None:
+            with _naming(f'"{key}" in {path} [audit]'):
+                parse(value)
+    baseline = text(audit, "baseline", "[audit]")
     default = text(top, "default_profile", "[top level]")
     if default is not None and default not in profiles:
         raise UsageError(f'default_profile in {path} names no profile: "{default}"')
@@ -250,9 +282,94 @@ def _check_config(path: Path, document: Any) -> Config:
             size_limit=text(audit, "size_limit", "[audit]"),
             warn_at=text(audit, "warn_at", "[audit]"),
             fail_on=text(audit, "fail_on", "[audit]"),
+            baseline=None if baseline is None else str(path.parent / baseline),
+            max_growth=text(audit, "max_growth", "[audit]"),
+            min_growth=text(audit, "min_growth", "[audit]"),
+            budgets=tuple(_budget(one, path) for one in tables("budget", _BUDGET_KEYS)),
+            ignores=tuple(_ignore(one, path) for one in tables("ignore", _IGNORE_KEYS)),
             source_root={root: str(text(roots, root, "[audit.source_root]")) for root in roots},
         ),
     )
+
+
+@contextlib.contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Put the file and the key in front of what is wrong with a value."""
+    try:
+        yield
+    except UsageError as error:
+        error.message = f"{place}: {error.message}"
+        raise
+
+
+def _budget(table: Mapping[str, Any], path: Path) -> Budget:
+    where = f"{path} [[audit.budget]]"
+    given = dict(table)
+    for key in _BUDGET_SIZES:
+        if key in given:
+            with _naming(f'"{key}" in {where}'):
+                given[key] = parse_size(str(given[key]))
+    count = given.get("max_count")
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
+        raise UsageError(f'"max_count" in {where} must be a whole number')
+    if given.get("severity", "error") not in ("note", "warning", "error"):
+        raise UsageError(
+            f'unknown severity "{given["severity"]}" in {where}', hint="note, warning or error."
+        )
+    for key in ("max_total_per_run", "max_total"):
+        if given.get("max_size", 0) > given.get(key, given.get("max_size", 0)):
+            raise UsageError(
+                f'"max_size" in {where} is above "{key}"',
+                detail="One value alone would be over the total, so its own bound bounds nothing.",
+            )
+    if not any(key in given for key in (*_BUDGET_SIZES, "max_count")):
+        raise UsageError(
+            f"a budget in {where} bounds nothing",
+            hint=f"It needs one of {', '.join(_BUDGET_SIZES)} or max_count.",
+        )
+    return Budget(**_globs(given, where))
+
+
+def _ignore(table: Mapping[str, Any], path: Path) -> Ignore:
+    where = f"{path} [[audit.ignore]]"
+    given = dict(table)
+    for key in ("rule", "reason"):
+        if not isinstance(given.get(key), str) or not given[key].strip():
+            raise UsageError(
+                f'an ignore in {where} has no "{key}"',
+                hint="Say why, for whoever reads it next year."
+                if key == "reason"
+                else "Name the rule whose findings are ignored.",
+            )
+    if "max_size" in given:
+        with _naming(f'"max_size" in {where}'):
+            given["max_size"] = parse_size(str(given["max_size"]))
+    until = given.get("until")
+    if isinstance(until, str):
+        with contextlib.suppress(ValueError):
+            given["until"] = until = date.fromisoformat(until)
+    if isinstance(until, datetime):
+        given["until"] = until = until.date()
+    if until is not None and not isinstance(until, date):
+        raise UsageError(f'"until" in {where} must be a date: 2027-01-31')
+    return Ignore(**_globs(given, where))
+
+
+def _globs(given: dict[str, Any], where: str) -> dict[str, Any]:
+    for key in ("dag_id", "task_id", "key", "message"):
+        if key in given and not isinstance(given[key], str):
+            raise UsageError(f'"{key}" in {where} must be a text')
+        if key != "message" and "[" in re.sub(r"\[!?\]?[^]]*\]", "", given.get(key, "")):
+            raise UsageError(
+                f'cannot read the glob "{given[key]}" of "{key}" in {where}',
+                detail="Its [ has no ].",
+                hint="Write [[] for the character itself.",
+            )
+        if key in given and given[key] == "":
+            raise UsageError(
+                f'"{key}" in {where} is empty and matches nothing', hint="Leave it out for all."
+            )
+    return given
 
 
 # --- which metadata DB ------------------------------------------------------------------------
@@ -509,3 +626,22 @@ def parse_share(text: str) -> float | int:
     if not 0 < share <= 1:
         raise UsageError(f'a share must be above 0 % and at most 100 %, not "{text}"')
     return share
+
+
+def parse_growth(text: str) -> float:
+    """Return `50%` as 0.5; growth may be more than 100 %.
+
+    Raises:
+        UsageError: it is no percentage.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+    if not match:
+        raise UsageError(f'max_growth must be a percentage such as 50%, not "{text}"')
+    return float(match[1]) / 100
+
+
+_AUDIT_CHECKS: dict[str, Callable[[str], object]] = {
+    "warn_at": parse_share,
+    "max_growth": parse_growth,
+    "min_growth": parse_size,
+}

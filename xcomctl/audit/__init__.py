@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from xcomctl import codec
 from xcomctl.audit import rules
+from xcomctl.audit.budgets import Tally
 from xcomctl.model import Encoding, Limit, Size, XComRef, format_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from xcomctl.audit.budgets import Total
     from xcomctl.audit.rules import Rule, Severity
-    from xcomctl.model import Raw, Storage, XComEntry
+    from xcomctl.model import Budget, Raw, Storage, XComEntry
+
+
+State = Literal["open", "ignored", "known"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Policy:
     per_entry: bool = False
     measured: bool = False
     """Whether the report tells count, bytes and largest of each dag, task and key."""
+    budgets: tuple[Budget, ...] = ()
 
     @property
     def near(self) -> int:
@@ -64,11 +70,18 @@ class Finding:
     message: str
     example: XComRef
     file: str | None = None
+    state: State = "open"
+    """Ignored by the team's decision, known from the baseline, or open: only these count."""
+    reason: str | None = None
+    """Why it is ignored."""
+    variant: str = ""
+    """What tells it from another finding of its rule on the same XComs."""
 
     @property
     def fingerprint(self) -> str:
         """Return what stays the same from run to run: neither run nor size is in it."""
-        name = "\0".join((self.rule.id, self.dag_id, self.task_id, repr(self.key)))
+        names = (self.rule.id, self.dag_id, self.task_id, repr(self.key), self.variant)
+        name = "\0".join(name for name in names if name)
         return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
@@ -101,13 +114,18 @@ class Report:
 
     def count(self, severity: Severity) -> int:
         """Return how many findings are exactly so grave."""
-        return sum(finding.severity is severity for finding in self.findings)
+        return sum(finding.severity is severity for finding in self.open)
+
+    @property
+    def open(self) -> list[Finding]:
+        """Return the findings that count."""
+        return [finding for finding in self.findings if finding.state == "open"]
 
     def verdict(self, fail_on: Severity | None) -> int:
         """Return the exit code: 1 where a finding is at least so grave."""
         if fail_on is None:
             return 0
-        return int(any(finding.severity >= fail_on for finding in self.findings))
+        return int(any(finding.severity >= fail_on for finding in self.open))
 
     def not_looked_at(self) -> list[str]:
         """Return the ids of the rules that this audit's depth could not apply."""
@@ -124,6 +142,7 @@ class _Group:
     occurrences: int
     example: XComEntry
     reason: str
+    budget: Budget | None = None
 
 
 def run(
@@ -138,6 +157,7 @@ def run(
     """
     report = Report(policy)
     groups: dict[tuple[object, ...], _Group] = {}
+    tally = Tally(policy.budgets) if policy.budgets else None
     for entry, raw in entries:
         report.scanned += 1
         report.total_bytes += entry.size or 0
@@ -145,11 +165,23 @@ def run(
             _measure(report.measures, entry)
         for rule, reason in _judge(policy, entry, raw):
             _gather(groups, policy, rule, entry, reason)
+        if tally is not None and (over := tally.add(entry)) is not None:
+            _gather(groups, policy, rules.OVER_BUDGET, entry, "", over)
     for entry, raw in suspects() if suspects else ():
         if policy.capacity is not None and _cut(policy, entry, raw) is not None:
             _gather(groups, policy, rules.TRUNCATED, entry, "")
-    report.findings = sorted(
-        (_finding(group, policy) for group in groups.values() if group.rule.id in policy.enabled),
+    found = [_finding(group, policy) for group in groups.values()]
+    if tally is not None:
+        found += map(_total_finding, tally.exceeded())
+    report.findings = in_order(one for one in found if one.rule.id in policy.enabled)
+    report.complete = True
+    return report
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings, the gravest and largest first, always in the same order."""
+    return sorted(
+        findings,
         key=lambda one: (
             -one.severity,
             -(one.max_size or 0),
@@ -161,8 +193,6 @@ def run(
             one.example.map_index,
         ),
     )
-    report.complete = True
-    return report
 
 
 def _measure(measures: dict[tuple[str, str, str | None], Measure], entry: XComEntry) -> None:
@@ -179,6 +209,7 @@ def _gather(
     rule: Rule,
     entry: XComEntry,
     reason: str,
+    budget: Budget | None = None,
 ) -> None:
     ref = entry.ref
     group: tuple[object, ...] = (rule.id, ref.dag_id, ref.task_id, ref.key)
@@ -186,7 +217,7 @@ def _gather(
         group = (*group, ref.run, ref.map_index, entry.row)
     found = groups.get(group)
     if found is None:
-        groups[group] = _Group(rule, 1, entry, reason)
+        groups[group] = _Group(rule, 1, entry, reason, budget)
         return
     found.occurrences += 1
     if (entry.size or 0) > (found.example.size or 0):
@@ -239,11 +270,15 @@ def _finding(group: _Group, policy: Policy) -> Finding:
         if measured
         else policy.capacity
         if group.rule is rules.TRUNCATED
+        else group.budget.max_size
+        if group.budget
         else None
     )
     return Finding(
         rule=group.rule,
-        severity=group.rule.severity,
+        severity=rules.SEVERITY_BY_NAME[group.budget.severity]
+        if group.budget
+        else group.rule.severity,
         dag_id=entry.ref.dag_id,
         task_id=entry.ref.task_id,
         key=entry.ref.key,
@@ -265,6 +300,9 @@ def _message(group: _Group, limit: Size | None) -> str:
     rule = group.rule
     if rule is rules.OVER_LIMIT:
         return f"{shown} exceeds the limit of {of[0]}"
+    if rule is rules.OVER_BUDGET and group.budget:
+        said = f": {group.budget.message}" if group.budget.message else ""
+        return f"{shown} exceeds the budget of {of[0]}{said}"
     if rule is rules.NEAR_LIMIT:
         percent = int(1000 * (size or 0) / limit) / 10 if limit else 0
         return f"{shown} is {percent}% of the limit of {of[0]}"
@@ -280,6 +318,30 @@ def _message(group: _Group, limit: Size | None) -> str:
     return "a string that holds JSON text: encoded twice, or a genuine string, which looks the same"
 
 
+def _total_finding(total: Total) -> Finding:
+    budget = total.budget
+    if total.bound_bytes is not None:
+        shown, bound = format_sizes(total.size, total.bound_bytes)
+        text = f"{shown} in {total.entries:,} XComs exceed the budget of {bound}"
+    else:
+        text = f"{total.entries:,} XComs exceed the budget of {budget.max_count:,}"
+    if total.run is not None:
+        text += f" for a run ({total.runs:,} such runs)" if total.runs > 1 else " for a run"
+    return Finding(
+        rule=rules.TOTAL_OVER_BUDGET,
+        severity=rules.SEVERITY_BY_NAME[budget.severity],
+        dag_id=total.dag_id,
+        task_id=budget.task_id,
+        key=budget.key,
+        occurrences=total.runs,
+        max_size=total.size,
+        limit=total.bound_bytes,
+        message=f"{text}: {budget.message}" if budget.message else text,
+        example=XComRef(total.dag_id, budget.task_id, total.run, budget.key),
+        variant="count" if total.bound_bytes is None else "run" if total.run else "",
+    )
+
+
 def with_files(
     report: Report,
     file_by_dag: Mapping[str, tuple[str | None, str | None]],
@@ -287,7 +349,9 @@ def with_files(
 ) -> Report:
     """Return the report with the DAG's own file, as the repository knows it, on each finding."""
     found = [
-        replace(one, file=source_path(*file_by_dag.get(one.dag_id, (None, None)), source_root))
+        one
+        if one.file is not None
+        else replace(one, file=source_path(*file_by_dag.get(one.dag_id, (None, None)), source_root))
         for one in report.findings
     ]
     return replace(report, findings=found)

@@ -18,6 +18,9 @@ class Severity(IntEnum):
         return self.name.lower()
 
 
+SEVERITY_BY_NAME: Final = {str(severity): severity for severity in Severity}
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Something that can be wrong with an XCom."""
@@ -78,5 +81,54 @@ DOUBLE_ENCODED: Final = Rule(
     deep=True,
 )
 
-RULES: Final = (OVER_LIMIT, NEAR_LIMIT, TRUNCATED, UNDECODABLE, PICKLED, DOUBLE_ENCODED)
+OVER_BUDGET: Final = Rule(
+    "xcom-over-budget",
+    Severity.ERROR,
+    "XCom larger than its budget",
+    "The value is larger than what the team allows this task. Make it smaller, store the data "
+    "elsewhere, or raise the budget in the configuration.",
+)
+TOTAL_OVER_BUDGET: Final = Rule(
+    "xcom-total-over-budget",
+    Severity.ERROR,
+    "XComs larger or more than their budget together",
+    "The values of one run, or of all that a budget is for, are more than the team allows. Clear "
+    "old runs, push less, or raise the budget in the configuration.",
+)
+GREW: Final = Rule(
+    "xcom-grew",
+    Severity.WARNING,
+    "XCom grew past the baseline",
+    "The value was known to be too large, and has grown since by more than both growth caps. Make "
+    "it smaller, or accept the new size with --update-baseline.",
+)
+IGNORE_EXPIRED: Final = Rule(
+    "ignore-expired",
+    Severity.WARNING,
+    "Ignore past its date",
+    "The date until which findings were to be ignored is over, so they are reported again. Fix "
+    "them, or decide anew and move the date.",
+)
+IGNORE_UNUSED: Final = Rule(
+    "ignore-unused",
+    Severity.WARNING,
+    "Ignore that ignores nothing",
+    "No finding matches this ignore any more. Remove it, so that it cannot hide a new one.",
+)
+
+RULES: Final = (
+    OVER_LIMIT,
+    NEAR_LIMIT,
+    OVER_BUDGET,
+    TOTAL_OVER_BUDGET,
+    GREW,
+    TRUNCATED,
+    UNDECODABLE,
+    PICKLED,
+    DOUBLE_ENCODED,
+    IGNORE_EXPIRED,
+    IGNORE_UNUSED,
+)
+UPKEEP: Final = (IGNORE_EXPIRED, IGNORE_UNUSED)
+"""What is wrong with the configuration rather than with an XCom."""
 RULE_BY_ID: Final = {rule.id: rule for rule in RULES}

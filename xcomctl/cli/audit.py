@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,17 +12,19 @@ from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners, Output
 from xcomctl.errors import NotFoundError, UsageError
 from xcomctl.formats import AUDIT_FORMATS, Column, Layout
-from xcomctl.settings import AuditConfig, parse_share
+from xcomctl.settings import AuditConfig, parse_growth, parse_share
 from xcomctl.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from xcomctl.audit import Finding, Policy, Report
     from xcomctl.audit.rules import Severity
     from xcomctl.db.store import Store
     from xcomctl.formats import Row
-    from xcomctl.model import Limit, Raw, Selection, Size, XComEntry
+    from xcomctl.model import Ignore, Limit, Raw, Selection, Size, XComEntry
+    from xcomctl.settings import Config
 
 _COLUMNS = (
     Column("severity"),
@@ -37,6 +40,8 @@ _COLUMNS = (
     Column("fingerprint", people=False),
     Column("example", people=False),
     Column("file", people=False),
+    Column("state", people=False),
+    Column("reason", people=False),
 )
 
 DEFAULT_WARN_AT = "80%"
@@ -94,6 +99,22 @@ def command(
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every value whole: JSON validity, double encoding.")
     ] = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline", metavar="FILE", help="Findings in it are known and do not count."
+        ),
+    ] = None,
+    update_baseline: Annotated[
+        bool,
+        typer.Option("--update-baseline", help="Write the baseline: what is found now is known."),
+    ] = False,
+    no_ignores: Annotated[
+        bool, typer.Option("--no-ignores", help="Ignore nothing, whatever the configuration says.")
+    ] = False,
+    show_ignored: Annotated[
+        bool, typer.Option("--show-ignored", help="List ignored and known findings, too.")
+    ] = False,
     as_: Annotated[
         str | None,
         typer.Option(
@@ -112,10 +133,16 @@ def command(
     target, config = connection.resolve(console)
     typed = AuditConfig(size_limit, warn_at, fail_on)
     threshold = _threshold(typed.fail_on or config.audit.fail_on or "error")
+    ignores = () if no_ignores else _checked(config)
+    known = _baseline_path(baseline, config, update_baseline, selection, enabled)
     share = parse_share(typed.warn_at or config.audit.warn_at or DEFAULT_WARN_AT)
 
+    from datetime import UTC, datetime
+
     from xcomctl import audit
+    from xcomctl.audit import decisions
     from xcomctl.db import open_store
+    from xcomctl.model import Selection
 
     with open_store(target) as store:
         limits = _limits(store, typed.size_limit or config.audit.size_limit or "auto", as_)
@@ -127,18 +154,31 @@ def command(
             deep=deep,
             enabled=enabled,
             per_entry=per_entry,
+            budgets=config.audit.budgets,
             measured=any(name == "openmetrics" for name, _ in outputs),
         )
         report = _run(store, selection, policy)
+        report = decisions.apply_ignores(
+            report,
+            ignores,
+            today=datetime.now(UTC).date(),
+            complete=selection == Selection(),
+            file=config.path.name if config.path else None,
+        )
+        if known is not None:
+            report = _with_baseline(report, known, config, update_baseline)
         files = store.files({one.dag_id for one in report.findings})
         report = audit.with_files(report, files, config.audit.source_root)
         for warning in store.warnings():
             console.warn(warning)
         backend = _backend(store)
+    columns: tuple[Column, ...] = _COLUMNS
+    if show_ignored:
+        columns = tuple(replace(one, people=one.people or one.name == "state") for one in columns)
     layout = Layout(
         "xcomctl.audit/1",
         "findings",
-        _COLUMNS,
+        columns,
         before=lambda: {
             "complete": report.complete,
             "backend": backend,
@@ -157,7 +197,10 @@ def command(
         },
     )
     rows = (_row(finding, report, threshold) for finding in report.findings)
-    console.write(layout, rows, outputs)
+    console.write(layout, rows, outputs, suppressed=show_ignored)
+    if update_baseline and known is not None:
+        console.save(known, [decisions.baseline_text(report).encode()])
+        console.note(f'wrote the baseline "{known}"')
     if not any(name in ("table", "markdown", "github") for name, path in outputs if path is None):
         for line in _closing(report):
             console.note(line)
@@ -167,9 +210,68 @@ def command(
         raise typer.Exit(1)
 
 
-def _run(store: Store, selection: Selection, policy: Policy) -> Report:
-    from dataclasses import replace
+def _checked(config: Config) -> tuple[Ignore, ...]:
+    """Return the configuration's ignores, each of a rule that there is."""
+    from fnmatch import fnmatchcase
 
+    from xcomctl.audit.rules import RULE_BY_ID
+
+    for ignore in config.audit.ignores:
+        if not any(fnmatchcase(rule, ignore.rule) for rule in RULE_BY_ID):
+            near = nearest(ignore.rule, RULE_BY_ID)
+            raise UsageError(
+                f'unknown rule "{ignore.rule}" in {config.path} [[audit.ignore]]',
+                hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(RULE_BY_ID)}.",
+            )
+    return config.audit.ignores
+
+
+def _baseline_path(
+    typed: str | None, config: Config, update: bool, selection: Selection, enabled: frozenset[str]
+) -> Path | None:
+    from pathlib import Path
+
+    from xcomctl.audit.rules import RULE_BY_ID
+    from xcomctl.model import Selection
+
+    path = typed or config.audit.baseline
+    if not update:
+        return Path(path) if path else None
+    if path is None:
+        raise UsageError("--update-baseline needs --baseline FILE")
+    if selection != Selection() or enabled != frozenset(RULE_BY_ID):
+        raise UsageError(
+            "cannot update the baseline from a part",
+            detail="With filters or without some rules, the other known findings would be dropped.",
+        )
+    return Path(path)
+
+
+def _with_baseline(report: Report, path: Path, config: Config, update: bool) -> Report:
+    """Return the report with known findings marked: those of the file, or, to be written, all."""
+    from xcomctl.audit import decisions
+    from xcomctl.cli import console
+    from xcomctl.model import parse_size
+
+    growth = decisions.Growth()
+    if config.audit.max_growth is not None:
+        growth = replace(growth, share=parse_growth(config.audit.max_growth))
+    if config.audit.min_growth is not None:
+        growth = replace(growth, size=parse_size(config.audit.min_growth))
+    if update:
+        sizes = {one.fingerprint: one.max_size for one in report.findings if one.state == "open"}
+        return decisions.apply_baseline(report, decisions.Baseline(sizes), growth)
+    baseline = decisions.read_baseline(path)
+    gone = decisions.gone(report, baseline)
+    if gone:
+        console.note(
+            f"{gone} of the baseline's {len(baseline.sizes)} findings "
+            f"{'is' if gone == 1 else 'are'} gone or not judged; --update-baseline removes them"
+        )
+    return decisions.apply_baseline(report, baseline, growth)
+
+
+def _run(store: Store, selection: Selection, policy: Policy) -> Report:
     from xcomctl import audit
     from xcomctl.audit.rules import TRUNCATED
 
@@ -293,6 +395,7 @@ def _groups(report: Report) -> list[Row]:
 
 
 def _row(finding: Finding, report: Report, threshold: Severity | None) -> Row:
+    example = finding.example
     return {
         "trips": threshold is not None and finding.severity >= threshold,
         "per_entry": report.policy.per_entry,
@@ -307,8 +410,13 @@ def _row(finding: Finding, report: Report, threshold: Severity | None) -> Row:
         "percent": finding.percent,
         "message": finding.message,
         "fingerprint": finding.fingerprint,
-        "example": {"run_id": finding.example.run, "map_index": finding.example.map_index},
+        "example": {
+            "run_id": None if example.run == "?" else example.run,
+            "map_index": example.map_index,
+        },
         "file": finding.file,
+        "state": finding.state,
+        "reason": finding.reason,
     }
 
 
@@ -321,8 +429,8 @@ def _summary(report: Report) -> dict[str, object]:
         "errors": report.count(Severity.ERROR),
         "warnings": report.count(Severity.WARNING),
         "notes": report.count(Severity.NOTE),
-        "ignored": 0,
-        "known": 0,
+        "ignored": sum(one.state == "ignored" for one in report.findings),
+        "known": sum(one.state == "known" for one in report.findings),
         "depth": "deep" if report.policy.deep else "sizes",
         "not_looked_at": report.not_looked_at(),
     }
@@ -343,6 +451,10 @@ def _closing(report: Report) -> list[str]:
         f"{', '.join(counts)} in {report.scanned:,} XComs of {Size(report.total_bytes)}, "
         f"held against {limit.size.exactly()} ({limit.source})"
     ]
+    for state in ("ignored", "known"):
+        number = sum(one.state == state for one in report.findings)
+        if number:
+            lines[0] += f"; {number} {state}"
     if report.policy.deep:
         lines.append("every value was read whole")
     elif report.not_looked_at():

@@ -97,8 +97,12 @@ class Console:
         layout: Layout,
         rows: Iterable[Row],
         outputs: Sequence[tuple[str, str | None]],
+        *,
+        suppressed: bool = False,
     ) -> None:
         """Write the rows, as they come, in every format that was asked for.
+
+        Rows that do not count only where a format has a way to say so, unless `suppressed`.
 
         Raises:
             OutputError: a file or stdout could not be written.
@@ -106,7 +110,7 @@ class Console:
         """
         from pathlib import Path
 
-        from xcomctl.formats import SUPPRESSED, WITH_SUPPRESSED, Paper, writer
+        from xcomctl.formats import FORMATS, SUPPRESSED, WITH_SUPPRESSED, Paper, writer
 
         with _reporting(), contextlib.ExitStack() as stack:
             writers = []
@@ -119,7 +123,7 @@ class Console:
                 )
                 one = writer(name, layout, paper)
                 writers.append(one)
-                if name in WITH_SUPPRESSED:
+                if name in WITH_SUPPRESSED or (suppressed and name in FORMATS):
                     told.append(one)
             for row in rows:
                 for one in told if row.get("state") in SUPPRESSED else writers:

@@ -28,8 +28,11 @@ def message_of(row: Row) -> str:
     example = cast("Mapping[str, Any]", row["example"])
     times = cast("int", row["occurrences"])
     index = "" if example["map_index"] == -1 else f", map_index {example['map_index']}"
+    text = f"{name_of(row)}: {row['message']}"
+    if example["run_id"] is None:
+        return visible(text)
     where = f"largest of {times:,}: " if times > 1 else ""
-    return visible(f"{name_of(row)}: {row['message']} ({where}run {example['run_id']}{index})")
+    return visible(f"{text} ({where}run {example['run_id']}{index})")
 
 
 def located(row: Row) -> str:

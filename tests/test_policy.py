@@ -1,0 +1,343 @@
+"""What a team decides: budgets, ignores and a baseline, at their boundaries."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+
+from tests.metadata import Metadata
+from xcomctl.audit.decisions import Growth
+from xcomctl.model import Budget, Size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Run
+
+TODAY = dt.datetime.now(dt.UTC).date()
+YESTERDAY = TODAY - dt.timedelta(days=1)
+
+
+def text(length: int) -> bytes:
+    return b'"' + b"x" * (length - 2) + b'"'
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """Three runs of a task with a value of 999, 1,000 and 1,001 bytes, and another task."""
+    path = tmp_path / "airflow.db"
+    metadata = Metadata(str(path))
+    for number, length in enumerate((999, 1000, 1001)):
+        metadata.add(text(length), dag_id="etl", task_id="extract", run_id=f"run_{number}")
+        metadata.add(text(500), dag_id="etl", task_id="load", run_id=f"run_{number}")
+    metadata.add(text(5000), dag_id="legacy_a", task_id="dump")
+    return path
+
+
+def configure(tmp_path: Path, toml: str) -> None:
+    (tmp_path / "xcomctl.toml").write_text(toml)
+
+
+def audit(run: Run, db: Path, *arguments: str) -> Any:
+    done = run("audit", "--url", db, "-o", "json", "--exit-zero", *arguments)
+    return done.json()
+
+
+def found(report: Any) -> list[tuple[str, str, str]]:
+    return [(one["rule"], one["dag_id"], one["task_id"]) for one in report["findings"]]
+
+
+# --- budgets ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "times"), [("1001", 0), ("1000", 1), ("999", 2), ("998", 3)])
+def test_a_value_at_its_budget_is_fine_and_a_byte_more_is_not(
+    run: Run, db: Path, tmp_path: Path, size: str, times: int
+) -> None:
+    """The budget is the largest size that is still allowed."""
+    configure(tmp_path, f'[[audit.budget]]\ntask_id = "extract"\nmax_size = "{size}"\n')
+    findings = audit(run, db)["findings"]
+    assert sum(one["occurrences"] for one in findings) == times
+    for one in findings:
+        assert one["rule"] == "xcom-over-budget"
+        assert one["severity"] == "error"
+        assert one["limit_bytes"] == int(size)
+
+
+@pytest.mark.parametrize(("total", "runs"), [("1501", 0), ("1500", 1), ("1499", 2), ("1498", 3)])
+def test_a_run_at_its_total_is_fine(
+    run: Run, db: Path, tmp_path: Path, total: str, runs: int
+) -> None:
+    """All that one budget is for, added up in each run of each DAG."""
+    configure(tmp_path, f'[[audit.budget]]\ndag_id = "etl"\nmax_total_per_run = "{total}"\n')
+    findings = audit(run, db)["findings"]
+    assert [one["occurrences"] for one in findings] == ([runs] if runs else [])
+    for one in findings:
+        assert one["rule"] == "xcom-total-over-budget"
+        assert one["max_size_bytes"] == 1501
+        assert one["example"]["run_id"] == "run_2"
+
+
+def test_totals_and_counts_of_all_runs(run: Run, db: Path, tmp_path: Path) -> None:
+    """4,500 bytes in six entries: at the bound fine, one less not."""
+    budget = '[[audit.budget]]\ndag_id = "etl"\n'
+    configure(tmp_path, f'{budget}max_total = "4500"\nmax_count = 6\n')
+    assert found(audit(run, db)) == []
+    configure(tmp_path, f'{budget}max_total = "4499"\nmax_count = 5\nseverity = "warning"\n')
+    report = audit(run, db)
+    assert found(report) == [("xcom-total-over-budget", "etl", "*")] * 2
+    assert len({one["fingerprint"] for one in report["findings"]}) == 2
+    assert report["summary"]["warnings"] == 2
+
+
+def test_the_most_specific_budget_governs_and_ties_go_to_the_first(
+    run: Run, db: Path, tmp_path: Path
+) -> None:
+    """An exact name beats a glob, more letters beat fewer, then the order in the file."""
+    configure(
+        tmp_path,
+        """
+        [[audit.budget]]
+        max_size = "1"
+        message = "anything"
+        [[audit.budget]]
+        dag_id = "e*"
+        max_size = "1"
+        message = "glob"
+        [[audit.budget]]
+        dag_id = "etl"
+        max_size = "1"
+        message = "exact"
+        [[audit.budget]]
+        dag_id = "etl"
+        max_size = "9999"
+        [[audit.budget]]
+        dag_id = "etl"
+        task_id = "ext*"
+        max_size = "100"
+        severity = "note"
+        message = "narrow"
+        """,
+    )
+    findings = {one["task_id"]: one for one in audit(run, db)["findings"]}
+    assert findings["load"]["message"].endswith("exact")
+    assert findings["extract"]["message"].endswith("narrow")
+    assert findings["extract"]["severity"] == "note"
+    assert findings["dump"]["message"].endswith("anything")
+
+
+@given(st.lists(st.sampled_from(["*", "a*", "ab", "abc", "[ab]*", "?bc"]), min_size=1, max_size=6))
+def test_specificity_is_an_order(globs: list[str]) -> None:
+    """Exact names always come before globs."""
+    budgets = sorted((Budget(dag_id=glob) for glob in globs), key=lambda one: one.specificity)
+    names = [budget.dag_id in ("ab", "abc") for budget in budgets]
+    assert names == sorted(names)
+
+
+# --- ignores ----------------------------------------------------------------------------------
+
+BUDGET = '[[audit.budget]]\nmax_size = "998"\n'
+
+
+def ignore(**fields: object) -> str:
+    given = {"rule": "xcom-over-budget", "dag_id": "etl", "reason": "OPS-42"} | fields
+    lines = [
+        f"{key} = {value}" if isinstance(value, dt.date) else f'{key} = "{value}"'
+        for key, value in given.items()
+    ]
+    return BUDGET + "[[audit.ignore]]\n" + "\n".join(lines) + "\n"
+
+
+def test_an_ignored_finding_does_not_count(run: Run, db: Path, tmp_path: Path) -> None:
+    """Counted apart, told in SARIF and JUnit, listed on request, back with --no-ignores."""
+    configure(tmp_path, ignore())
+    report = audit(run, db)
+    assert found(report) == [("xcom-over-budget", "legacy_a", "dump")]
+    assert report["summary"]["ignored"] == 1
+    assert len(found(audit(run, db, "--show-ignored"))) == 2
+    assert report["summary"]["errors"] == 1
+    assert audit(run, db, "--no-ignores")["summary"]["errors"] == 2
+    where = ("audit", "--url", db, "--exit-zero", "-o")
+    results = json.loads(run(*where, "sarif").stdout)["runs"][0]["results"]
+    suppressed = [one for one in results if one.get("suppressions")]
+    assert len(results) == 2
+    assert [one["suppressions"][0]["justification"] for one in suppressed] == ["OPS-42"]
+    junit = etree.fromstring(run(*where, "junit").stdout)
+    assert [one.get("message") for one in junit.iter("skipped")] == ["OPS-42"]
+    assert len(json.loads(run(*where, "gitlab").stdout)) == 1
+    assert "ignored" in run(*where, "table", "--show-ignored").out
+
+
+@pytest.mark.parametrize(("until", "state"), [(TODAY, "ignored"), (YESTERDAY, "open")])
+def test_an_ignore_holds_through_its_last_day(
+    run: Run, db: Path, tmp_path: Path, until: dt.date, state: str
+) -> None:
+    """Afterwards the finding is back, and the ignore itself is reported."""
+    configure(tmp_path, ignore(until=until))
+    report = audit(run, db, "--show-ignored")
+    states = {one["dag_id"]: one["state"] for one in report["findings"] if one["rule"] == "xcom-over-budget"}  # fmt: skip
+    assert states["etl"] == state
+    expired = [one for one in report["findings"] if one["rule"] == "ignore-expired"]
+    assert len(expired) == (state == "open")
+    assert [one["file"] for one in expired] == ["xcomctl.toml"] * len(expired)
+
+
+@pytest.mark.parametrize(("size", "ignored"), [("1001", 1), ("1000", 0)])
+def test_an_ignore_has_a_size_above_which_it_is_none(
+    run: Run, db: Path, tmp_path: Path, size: str, ignored: int
+) -> None:
+    """The largest value of the finding decides."""
+    configure(tmp_path, ignore(max_size=size))
+    assert audit(run, db)["summary"]["ignored"] == ignored
+
+
+def test_an_unused_ignore_is_reported_where_all_was_judged(
+    run: Run, db: Path, tmp_path: Path
+) -> None:
+    """Not under filters, and not of a rule that was not applied."""
+    configure(tmp_path, ignore(dag_id="gone_*"))
+    assert ("ignore-unused", "gone_*", "*") in found(audit(run, db))
+    assert "ignore-unused" not in str(found(audit(run, db, "-d", "etl")))
+    assert "ignore-unused" not in str(found(audit(run, db, "--skip-rules", "xcom-over-budget")))
+    configure(tmp_path, ignore(rule="xcom-undecodable"))
+    assert "ignore-unused" not in str(found(audit(run, db)))
+    assert "ignore-unused" in str(found(audit(run, db, "--deep")))
+
+
+# --- the baseline -----------------------------------------------------------------------------
+
+
+def test_a_baseline_knows_what_was_there_and_nothing_new(
+    run: Run, db: Path, tmp_path: Path
+) -> None:
+    """Written on request only; then the gate passes until there is something new."""
+    configure(tmp_path, BUDGET)
+    path = tmp_path / "baseline.json"
+    gate = ("audit", "--url", db, "--baseline", path)
+    missing = run(*gate)
+    assert missing.code == 2
+    assert "--update-baseline" in missing.err
+    assert run(*gate, "--update-baseline").code == 0
+    first = path.read_bytes()
+    assert run(*gate).code == 0
+    assert path.read_bytes() == first, "comparing writes nothing"
+    document = json.loads(first)
+    assert [one["task_id"] for one in document["findings"]] == ["extract", "dump"]
+    assert b"run_" not in first
+    entries = [line for line in first.decode().splitlines() if "fingerprint" in line]
+    assert len(entries) == 2
+    metadata_add(db, task_id="new", length=2000)
+    done = run(*gate, "-o", "json")
+    assert done.code == 1
+    report = json.loads(done.stdout)
+    assert found(report) == [("xcom-over-budget", "dag", "new")]
+    assert report["summary"]["known"] == 2
+    assert run(*gate, "--update-baseline").code == 0
+    assert len(json.loads(path.read_text())["findings"]) == 3
+
+
+def metadata_add(db: Path, *, task_id: str, length: int, dag_id: str = "dag") -> None:
+    """Add a row to a database that is there already."""
+    import sqlite3
+
+    with sqlite3.connect(db) as connection:
+        connection.execute(
+            "INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp)"
+            " VALUES (99, ?, ?, 'return_value', ?, 'later', ?, '2026-02-02 00:00:00')",
+            (task_id, length, dag_id, text(length)),
+        )
+
+
+@pytest.mark.parametrize(("length", "grew"), [(7_500, False), (7_501, True)])
+def test_growth_past_both_caps_is_reported(
+    run: Run, db: Path, tmp_path: Path, length: int, grew: bool
+) -> None:
+    """50 % of 5,000 bytes is 2,500: at it known, one byte more grown; the other cap holds too."""
+    path = tmp_path / "baseline.json"
+    configure(tmp_path, f'[audit]\nmin_growth = "1 KiB"\nbaseline = "baseline.json"\n{BUDGET}')
+    assert run("audit", "--url", db, "--update-baseline").code == 0
+    metadata_add(db, dag_id="legacy_a", task_id="dump", length=length)
+    done = run("audit", "--url", db, "-o", "json", "--fail-on", "warning")
+    assert done.code == int(grew)
+    report = json.loads(done.stdout)
+    assert found(report) == ([("xcom-grew", "legacy_a", "dump")] if grew else [])
+    before = path.read_bytes()
+    configure(tmp_path, f'[audit]\nmin_growth = "1 MiB"\nbaseline = "baseline.json"\n{BUDGET}')
+    assert found(audit(run, db)) == []
+    assert path.read_bytes() == before
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 300), st.integers(0, 10**6))
+def test_growth_takes_both_caps(before: int, now: int, percent: int, size: int) -> None:
+    """Exactly, in whole numbers."""
+    growth = Growth(percent / 100, Size(size))
+    expected = now - before > size and 100 * (now - before) > before * percent
+    assert growth.exceeded(before, now) == expected
+
+
+def test_what_is_gone_is_told_and_pruned(run: Run, db: Path, tmp_path: Path) -> None:
+    """A ratchet: the note says what could go, --update-baseline lets it go."""
+    configure(tmp_path, BUDGET)
+    path = tmp_path / "baseline.json"
+    gate = ("audit", "--url", db, "--baseline", path)
+    run(*gate, "--update-baseline")
+    Metadata(str(tmp_path / "empty.db"))
+    empty = ("audit", "--url", tmp_path / "empty.db", "--baseline", path)
+    done = run(*empty)
+    assert done.code == 0
+    assert "2 of the baseline's 2 findings are gone" in done.err
+    run(*empty, "--update-baseline")
+    assert json.loads(path.read_text())["findings"] == []
+
+
+def test_a_part_does_not_become_the_baseline(run: Run, db: Path, tmp_path: Path) -> None:
+    """Filters would drop what they leave out; a broken file is not overwritten unasked."""
+    path = tmp_path / "baseline.json"
+    gate = ("audit", "--url", db, "--baseline", path)
+    assert run(*gate, "--update-baseline", "-d", "etl").code == 2
+    assert not path.exists()
+    path.write_text('{"schema": "other/1", "findings": []}')
+    done = run(*gate)
+    assert done.code == 2
+    assert "other/1" in done.err
+
+
+# --- the configuration ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ('[[audit.buget]]\nmax_size = "1"', '"budget"'),
+        ('[[audit.budget]]\nmax_sise = "1"', '"max_size"'),
+        ('[audit.budget]\nmax_size = "1"', "two brackets"),
+        ('[[audit.budget]]\ndag_id = "x"', "bounds nothing"),
+        ('[[audit.budget]]\nmax_size = "48K"', "KiB"),
+        ("[[audit.budget]]\nmax_count = -1", "max_count"),
+        ('[[audit.budget]]\nmax_size = "1"\nseverity = "fatal"', "fatal"),
+        ('[[audit.budget]]\nmax_size = "1"\ndag_id = "etl["', "etl["),
+        ('[[audit.budget]]\nmax_size = "2"\nmax_total = "1"', "max_total"),
+        ('[[audit.ignore]]\nrule = "xcom-pickled"', '"reason"'),
+        ('[[audit.ignore]]\nreason = "x"', '"rule"'),
+        ('[[audit.ignore]]\nrule = "xcom-pickeld"\nreason = "x"', '"xcom-pickled"'),
+        ('[[audit.ignore]]\nrule = "xcom-pickled"\nreason = "x"\nuntil = "soon"', "until"),
+        ('[audit]\nmax_growth = "16 KiB"', "50%"),
+        ('[audit]\nsource_root = "dags"', "source_root"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused(
+    run: Run, db: Path, tmp_path: Path, toml: str, said: str
+) -> None:
+    """Exit 2, naming the file and what is wrong in it."""
+    configure(tmp_path, toml)
+    (tmp_path / "b.json").write_text('{"schema": "xcomctl.baseline/1", "findings": []}')
+    done = run("audit", "--url", db, "--baseline", tmp_path / "b.json")
+    assert done.code == 2, done.err
+    assert said in done.err
+    assert "xcomctl.toml" in done.err

@@ -1,0 +1,106 @@
+"""Which budget is for which XCom, and what all that one is for adds up to.
+
+The most specific budget that matches an XCom governs it alone; of equally specific ones the first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xcomctl.model import Size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from xcomctl.model import Budget, XComEntry
+
+
+@dataclass(slots=True)
+class _Sum:
+    entries: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A sum or a count above its budget."""
+
+    budget: Budget
+    dag_id: str
+    """The budget's glob where the sum is of several DAGs."""
+    run: str | None
+    """The run that exceeds it most; None where the sum is of all runs."""
+    runs: int
+    entries: int
+    size: Size
+    bound_bytes: Size | None
+    """None where the count is above its bound."""
+
+
+class Tally:
+    """Adds up what budgets govern, in one pass.
+
+    What is held grows with the number of dags, tasks and keys, and, for budgets of runs only,
+    with the number of runs.
+    """
+
+    def __init__(self, budgets: Sequence[Budget]) -> None:
+        # A stable sort: of equally specific ones the first stays in front.
+        self._budgets = sorted(budgets, key=lambda one: one.specificity, reverse=True)
+        self._governing: dict[tuple[str, str, str | None], Budget | None] = {}
+        self._sums: dict[int, _Sum] = {}
+        self._runs: dict[tuple[int, str, str], _Sum] = {}
+
+    def add(self, entry: XComEntry) -> Budget | None:
+        """Count an entry; return its budget where its value alone is larger."""
+        ref = entry.ref
+        name = (ref.dag_id, ref.task_id, ref.key)
+        try:
+            budget = self._governing[name]
+        except KeyError:
+            budget = next((one for one in self._budgets if one.matches(*name)), None)
+            self._governing[name] = budget
+        if budget is None:
+            return None
+        size = entry.size or 0
+        if budget.max_total is not None or budget.max_count is not None:
+            total = self._sums.setdefault(id(budget), _Sum())
+            total.entries += 1
+            total.size += size
+        if budget.max_total_per_run is not None:
+            total = self._runs.setdefault((id(budget), ref.dag_id, ref.run), _Sum())
+            total.entries += 1
+            total.size += size
+        return budget if budget.max_size is not None and size > budget.max_size else None
+
+    def exceeded(self) -> Iterator[Total]:
+        """Yield every sum and count that is above its budget."""
+        for budget in self._budgets:
+            total = self._sums.get(id(budget), _Sum())
+            if budget.max_total is not None and total.size > budget.max_total:
+                yield _total(budget, budget.dag_id, None, 1, total, budget.max_total)
+            if budget.max_count is not None and total.entries > budget.max_count:
+                yield _total(budget, budget.dag_id, None, 1, total, None)
+            yield from self._exceeded_runs(budget)
+
+    def _exceeded_runs(self, budget: Budget) -> Iterator[Total]:
+        bound = budget.max_total_per_run
+        if bound is None:
+            return
+        worst: dict[str, tuple[int, str, _Sum]] = {}
+        for (owner, dag_id, run), total in self._runs.items():
+            if owner != id(budget) or total.size <= bound:
+                continue
+            runs, most, largest = worst.get(dag_id, (0, run, total))
+            if total.size > largest.size:
+                most, largest = run, total
+            worst[dag_id] = (runs + 1, most, largest)
+        for dag_id, (runs, run, total) in worst.items():
+            yield _total(budget, dag_id, run, runs, total, bound)
+
+
+def _total(
+    budget: Budget, dag_id: str, run: str | None, runs: int, total: _Sum, bound: Size | None
+) -> Total:
+    return Total(budget, dag_id, run, runs, total.entries, Size(total.size), bound)
