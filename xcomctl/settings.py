@@ -46,6 +46,7 @@ _AUDIT_KEYS = (
     "budget",
     "ignore",
 )
+_SEVERITIES = ("note", "warning", "error")
 _BUDGET_SIZES = ("max_size", "max_total_per_run", "max_total")
 _BUDGET_KEYS = ("dag_id", "task_id", "key", *_BUDGET_SIZES, "max_count", "severity", "message")
 _IGNORE_KEYS = ("rule", "dag_id", "task_id", "key", "max_size", "until", "reason")
@@ -312,9 +313,9 @@ def _budget(table: Mapping[str, Any], path: Path) -> Budget:
     count = given.get("max_count")
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
         raise UsageError(f'"max_count" in {where} must be a whole number')
-    if given.get("severity", "error") not in ("note", "warning", "error"):
+    if given.get("severity", "error") not in _SEVERITIES:
         raise UsageError(
-            f'unknown severity "{given["severity"]}" in {where}', hint="note, warning or error."
+            f'unknown severity "{given["severity"]}" in {where}', hint=f"{', '.join(_SEVERITIES)}."
         )
     for key in ("max_total_per_run", "max_total"):
         if given.get("max_size", 0) > given.get(key, given.get("max_size", 0)):
@@ -370,6 +371,47 @@ def _globs(given: dict[str, Any], where: str) -> dict[str, Any]:
                 f'"{key}" in {where} is empty and matches nothing', hint="Leave it out for all."
             )
     return given
+
+
+def config_schema() -> dict[str, object]:
+    """Return the JSON Schema of a configuration file, for editors.
+
+    https://json-schema.org/draft/2020-12/schema
+    """
+    text: dict[str, object] = {"type": "string"}
+    size: dict[str, object] = {
+        "type": ["string", "integer"],
+        "description": 'Bytes, or a text such as "48 KiB" or "1 MB".',
+    }
+    special: dict[str, dict[str, object]] = {
+        "read_only": {"type": "boolean"},
+        "max_count": {"type": "integer", "minimum": 0},
+        "severity": {"enum": [*_SEVERITIES]},
+        "fail_on": {"enum": [*_SEVERITIES, "never"]},
+        "until": {"type": "string", "format": "date"},
+        "size_limit": size,
+        "min_growth": size,
+        "warn_at": size,
+        **dict.fromkeys(_BUDGET_SIZES, size),
+    }
+
+    def table(keys: Iterable[str], **more: object) -> dict[str, object]:
+        properties = {key: special.get(key, text) for key in keys}
+        return {"type": "object", "additionalProperties": False, "properties": properties, **more}
+
+    profile = table(_PROFILE_KEYS)
+    profile["oneOf"] = [{"required": [key]} for key in ("url", "url_env", "airflow_home")]
+    special["source_root"] = {"type": "object", "additionalProperties": text}
+    special["budget"] = {"type": "array", "items": table(_BUDGET_KEYS)}
+    special["ignore"] = {
+        "type": "array",
+        "items": table(_IGNORE_KEYS, required=["rule", "reason"]),
+    }
+    special["profiles"] = {"type": "object", "additionalProperties": profile}
+    special["audit"] = table(_AUDIT_KEYS)
+    return table(
+        _TOP_KEYS, **{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "xcomctl"}
+    )
 
 
 # --- which metadata DB ------------------------------------------------------------------------
@@ -640,7 +682,19 @@ def parse_growth(text: str) -> float:
     return float(match[1]) / 100
 
 
+def _check_fail_on(text: str) -> None:
+    if text not in (*_SEVERITIES, "never"):
+        raise UsageError(f'unknown severity "{text}"', hint=f"{', '.join(_SEVERITIES)} or never.")
+
+
+def _check_size_limit(text: str) -> None:
+    if text not in ("auto", "nominal"):
+        parse_size(text)
+
+
 _AUDIT_CHECKS: dict[str, Callable[[str], object]] = {
+    "size_limit": _check_size_limit,
+    "fail_on": _check_fail_on,
     "warn_at": parse_share,
     "max_growth": parse_growth,
     "min_growth": parse_size,

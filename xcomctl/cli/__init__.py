@@ -24,6 +24,7 @@ COMMANDS = {
     "audit": "Judge sizes and health against limits; the CI gate.",
     "limits": "Show the limit in force, where it comes from, and what other backends allow.",
     "info": "Show which metadata DB was found and how, its Airflow, and what may be read.",
+    "config": "Check or show the configuration, write a first one, or print its schema.",
     "demo": "Build a demo metadata DB and walk through the first minute.",
 }
 """Command → what it does, in the order of the help."""

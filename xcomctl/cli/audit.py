@@ -44,7 +44,15 @@ _COLUMNS = (
     Column("reason", people=False),
 )
 
-DEFAULT_WARN_AT = "80%"
+DEFAULTS = {
+    "size_limit": "auto",
+    "warn_at": "80%",
+    "fail_on": "error",
+    "baseline": None,
+    "max_growth": "50%",
+    "min_growth": "16 KiB",
+}
+"""What `[audit]` of the configuration may change."""
 
 
 def command(
@@ -133,9 +141,9 @@ def command(
     target, config = connection.resolve(console)
     typed = AuditConfig(size_limit, warn_at, fail_on)
     threshold = _threshold(typed.fail_on or config.audit.fail_on or "error")
-    ignores = () if no_ignores else _checked(config)
+    ignores = () if no_ignores else check_ignores(config)
     known = _baseline_path(baseline, config, update_baseline, selection, enabled)
-    share = parse_share(typed.warn_at or config.audit.warn_at or DEFAULT_WARN_AT)
+    share = parse_share(typed.warn_at or config.audit.warn_at or "80%")
 
     from datetime import UTC, datetime
 
@@ -210,7 +218,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _checked(config: Config) -> tuple[Ignore, ...]:
+def check_ignores(config: Config) -> tuple[Ignore, ...]:
     """Return the configuration's ignores, each of a rule that there is."""
     from fnmatch import fnmatchcase
 

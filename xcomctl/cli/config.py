@@ -1,0 +1,183 @@
+"""`xcomctl config`: is the configuration sound, what is in force, and where each value is from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomctl import settings
+from xcomctl.cli.audit import DEFAULTS, check_ignores
+from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.options import Connection, Manners, Output
+from xcomctl.errors import RefusedError, UsageError, XcomctlError
+from xcomctl.formats import Column, Layout
+from xcomctl.text import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xcomctl.cli.console import Console
+    from xcomctl.formats import Row
+    from xcomctl.settings import Config
+
+_ACTIONS = ("check", "show", "init", "schema")
+_COLUMNS = (Column("key"), Column("value"), Column("origin"))
+
+_SAMPLE = """\
+# Configuration of xcomctl. `xcomctl config check` tells what is wrong with it,
+# `xcomctl config show` what is in force, and from where.
+
+# default_profile = "prod"
+
+# [profiles.prod]
+# url_env = "PROD_AIRFLOW_URL"     # the name of a variable, not the secret
+# timeout = "5m"
+
+[audit]
+# size_limit = "auto"              # or "nominal", or a size
+# warn_at = "80%"
+# fail_on = "error"
+# baseline = "xcom-baseline.json"
+# max_growth = "50%"               # both must be exceeded
+# min_growth = "16 KiB"
+# source_root = { "/opt/airflow/dags" = "dags" }
+
+# [[audit.budget]]
+# dag_id = "daily_etl"             # globs; also task_id and key
+# max_size = "48 KiB"              # also max_total_per_run, max_total, max_count
+# severity = "warning"
+# message = "Write the frame to S3 and return the URI."
+
+# [[audit.ignore]]
+# rule = "xcom-over-limit"
+# dag_id = "legacy_*"
+# until = 2027-01-31
+# reason = "OPS-42: moving to object storage"
+"""
+
+
+def command(
+    connection: Connection,
+    output: Output,
+    manners: Manners,
+    action: Annotated[
+        str, typer.Argument(metavar="check|show|init|schema", help="What to do.")
+    ] = "show",
+) -> None:
+    """Check or show the configuration, write a first one, or print its JSON schema."""
+    from xcomctl.cli import console
+
+    manners.apply(console)
+    if action == "check":
+        _check(console, connection)
+    elif action == "show":
+        _show(console, connection, output)
+    elif action == "init":
+        _init(console)
+    elif action == "schema":
+        from xcomctl.codec import dumps
+
+        console.text(dumps(settings.config_schema(), indent=2) + "\n")
+    else:
+        near = nearest(action, _ACTIONS)
+        raise UsageError(
+            f'unknown action "{action}" of config',
+            hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(_ACTIONS)}.",
+        )
+
+
+def _check(console: Console, connection: Connection) -> None:
+    config = settings.load_config(connection.config)
+    if config.path is None:
+        raise UsageError(
+            "there is no configuration to check", hint='"xcomctl config init" writes one.'
+        )
+    check_ignores(config)
+    held = {
+        "profile": config.profiles,
+        "budget": config.audit.budgets,
+        "ignore": config.audit.ignores,
+    }
+    counts = (f"{len(ones)} {word}{'' if len(ones) == 1 else 's'}" for word, ones in held.items())
+    console.text(f"{config.path} is sound: {', '.join(counts)}\n")
+
+
+def _init(console: Console) -> None:
+    path = Path(settings.CONFIG_NAME)
+    if path.exists():
+        raise RefusedError(
+            f'could not write "{path}": it is there already',
+            hint='"xcomctl config check" tells whether it is sound.',
+        )
+    console.save(path, [_SAMPLE.encode()])
+    console.text(f"wrote {path}\n")
+
+
+def _show(console: Console, connection: Connection, output: Output) -> None:
+    outputs = parse_outputs(output.output)
+    chosen = output.chosen(_COLUMNS)
+    config = settings.load_config(connection.config)
+    check_ignores(config)
+    rows = [*_target_rows(console, connection), *_audit_rows(config)]
+    layout = Layout(
+        "xcomctl.config/1",
+        "settings",
+        _COLUMNS,
+        before=lambda: {"file": str(config.path) if config.path else None},
+        chosen=chosen,
+        header=not output.no_header,
+    )
+    console.write(layout, rows, outputs)
+
+
+def _target_rows(console: Console, connection: Connection) -> Iterator[Row]:
+    try:
+        target, _ = connection.resolve(console)
+    except XcomctlError as missing:
+        yield _row("url", None, missing.message)
+        return
+    yield _row("url", target.shown, target.origin)
+    for beaten in target.beaten:
+        yield _row("url (beaten)", beaten.shown, beaten.origin)
+    profile = f"[profiles.{target.profile}]" if target.profile else "default"
+    typed = {"schema": connection.schema, "timeout": connection.timeout}
+    typed["connect_timeout"] = connection.connect_timeout
+    for name, value in (
+        ("schema", target.schema),
+        ("timeout", f"{target.timeout_s or 0:g}s"),
+        ("connect_timeout", f"{target.connect_timeout_s:g}s"),
+    ):
+        option = f"--{name.replace('_', '-')}"
+        yield _row(name, value, option if typed[name] is not None else profile)
+
+
+def _audit_rows(config: Config) -> Iterator[Row]:
+    audit = config.audit
+    file = str(config.path)
+    for name, default in DEFAULTS.items():
+        value = getattr(audit, name)
+        yield _row(
+            f"audit.{name}", default if value is None else value, file if value else "default"
+        )
+    for root, place in audit.source_root.items():
+        yield _row(f"audit.source_root.{root}", place, file)
+    for number, budget in enumerate(audit.budgets, 1):
+        bounds = {
+            "max_size": budget.max_size,
+            "max_total_per_run": budget.max_total_per_run,
+            "max_total": budget.max_total,
+            "max_count": budget.max_count,
+        }
+        told = ", ".join(f"{name} {value}" for name, value in bounds.items() if value is not None)
+        name = f"{budget.dag_id}/{budget.task_id}:{budget.key}"
+        yield _row(f"audit.budget {number}", f"{name}: {told}, {budget.severity}", file)
+    for number, ignore in enumerate(audit.ignores, 1):
+        name = f"{ignore.rule} of {ignore.dag_id}/{ignore.task_id}:{ignore.key}"
+        until = f" until {ignore.until}" if ignore.until else ""
+        yield _row(f"audit.ignore {number}", f"{name}{until}: {ignore.reason}", file)
+
+
+def _row(key: str, value: object, origin: str) -> Row:
+    return {"key": key, "value": value, "origin": origin}
