@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from xcomctl import codec
-from xcomctl.audit import rules
+from xcomctl.audit import rules, secrets
 from xcomctl.audit.budgets import Tally
 from xcomctl.model import Encoding, Limit, Size, XComRef, format_sizes
 
@@ -245,6 +245,10 @@ def _judge(policy: Policy, entry: XComEntry, raw: Raw) -> Iterator[tuple[Rule, s
         yield rules.UNDECODABLE, verdict.reason
     elif verdict.health is codec.Health.DOUBLE:
         yield rules.DOUBLE_ENCODED, ""
+    if rules.SECRET.id in policy.enabled and isinstance(raw, bytes | str):
+        kind = secrets.find(raw, entry.ref.key)
+        if kind is not None:
+            yield rules.SECRET, kind
 
 
 def _cut(policy: Policy, entry: XComEntry, raw: Raw) -> str | None:
@@ -315,6 +319,8 @@ def _message(group: _Group, limit: Size | None) -> str:
         if size == 65_535:
             reason += "; 65,535 bytes is what a MySQL BLOB holds, so one may have cut it"
         return f"{shown} that cannot be decoded: {reason}"
+    if rule is rules.SECRET:
+        return f"looks like {group.reason}, which is not shown here"
     return "a string that holds JSON text: encoded twice, or a genuine string, which looks the same"
 
 

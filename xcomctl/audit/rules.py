@@ -116,6 +116,15 @@ IGNORE_UNUSED: Final = Rule(
     "No finding matches this ignore any more. Remove it, so that it cannot hide a new one.",
 )
 
+SECRET: Final = Rule(
+    "xcom-secret",
+    Severity.WARNING,
+    "XCom that looks like a credential",
+    "XComs are stored in the clear, shown in the UI, and not masked. Keep the credential in a "
+    "connection or a secrets backend, change it, and delete the XCom.",
+    deep=True,
+)
+
 RULES: Final = (
     OVER_LIMIT,
     NEAR_LIMIT,
@@ -126,6 +135,7 @@ RULES: Final = (
     UNDECODABLE,
     PICKLED,
     DOUBLE_ENCODED,
+    SECRET,
     IGNORE_EXPIRED,
     IGNORE_UNUSED,
 )

@@ -1,0 +1,165 @@
+"""Credentials in values: found by shapes that only providers use, or by telling names.
+
+Precision first: a gate that cries wolf is switched off. So a token must have its provider's
+prefix and length, a named field must hold something as random as a credential, and placeholders
+and the examples of documentation are left alone. What is found is named by its kind; the text
+itself leaves this module in no form.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Of a value; what lies behind is not searched."""
+
+_TOKENS = (
+    (
+        "an AWS access key",
+        (
+            "AKIA",
+            "ASIA",
+        ),
+        re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-9])"),
+    ),
+    (
+        "a GitHub token",
+        (
+            "ghp_",
+            "gho_",
+            "ghu_",
+            "ghs_",
+            "ghr_",
+            "github_pat_",
+        ),
+        re.compile(r"(?<!\w)(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_\w{82})(?!\w)"),
+    ),
+    (
+        "a GitLab token",
+        (
+            "glpat-",
+            "gldt-",
+            "glrt-",
+            "glptt-",
+        ),
+        re.compile(r"(?<!\w)gl(?:pat|dt|rt|ptt)-[\w-]{20,300}"),
+    ),
+    ("a Slack token", ("xox",), re.compile(r"(?<!\w)xox[abeoprs]-(?:[\w-]{10,250})")),
+    (
+        "a Slack webhook",
+        ("hooks.slack.com",),
+        re.compile(r"hooks\.slack\.com/services/T\w{6,}/B\w{6,}/\w{20,}"),
+    ),
+    ("a Google API key", ("AIza",), re.compile(r"(?<!\w)AIza[\w-]{35}(?![\w-])")),
+    ("a Google OAuth token", ("ya29.",), re.compile(r"(?<!\w)ya29\.[\w-]{30,}")),
+    ("a Stripe key", ("k_live_",), re.compile(r"(?<!\w)[rs]k_live_[A-Za-z0-9]{20,250}")),
+    (
+        "an OpenAI key",
+        ("T3BlbkFJ",),
+        re.compile(r"(?<!\w)sk-(?:[a-z]+-)?[\w-]{20,200}T3BlbkFJ[\w-]{20,}"),
+    ),
+    ("an Anthropic key", ("sk-ant-",), re.compile(r"(?<!\w)sk-ant-[a-z0-9]+-[\w-]{40,}")),
+    ("a SendGrid key", ("SG.",), re.compile(r"(?<!\w)SG\.[\w-]{22}\.[\w-]{43}(?![\w-])")),
+    ("an npm token", ("npm_",), re.compile(r"(?<!\w)npm_[A-Za-z0-9]{36}(?!\w)")),
+    ("a PyPI token", ("pypi-AgE",), re.compile(r"(?<!\w)pypi-AgE[\w-]{50,}")),
+    ("a Databricks token", ("dapi",), re.compile(r"(?<!\w)dapi[0-9a-f]{32}(?:-\d)?(?!\w)")),
+    (
+        "a Vault token",
+        (
+            "hvs.",
+            "hvb.",
+            "hvr.",
+        ),
+        re.compile(r"(?<!\w)hv[sbr]\.[\w-]{24,}"),
+    ),
+    ("a DigitalOcean token", ("_v1_",), re.compile(r"(?<!\w)do[opr]_v1_[a-f0-9]{64}(?!\w)")),
+    ("a Hugging Face token", ("hf_",), re.compile(r"(?<!\w)hf_[A-Za-z0-9]{34}(?!\w)")),
+    ("an Azure storage key", ("AccountKey=",), re.compile(r"AccountKey=[A-Za-z0-9+/]{86}==")),
+    (
+        "a JSON web token",
+        ("eyJ",),
+        re.compile(r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{16,}"),
+    ),
+)
+"""Kind, the texts of which one must be there, and the shape. A substring is found a thousand times
+as fast as a pattern, and most values hold none."""
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----[\s\\rn]{1,4}[A-Za-z0-9+/=:\- ]{16}"
+)
+_URL = re.compile(
+    r"(?<![\w+.-])[a-z][a-z0-9+.-]{1,24}://[^\s:/?#@\"'\\<>]{0,100}:([^\s/?#@\"'\\<>]{3,200})@[\w.\[]"
+)
+_SENSITIVE = (
+    r"passw(?:or)?d|passphrase|secret|api[_-]?key|private[_-]?key|secret[_-]?key|access[_-]?key"
+    r"|account[_-]?key|auth[_-]?token|access[_-]?token|refresh[_-]?token|bearer|authorization"
+    r"|client[_-]?secret|(?<![a-z])token(?![a-z])|(?<![a-z])pwd(?![a-z])"
+)
+_WORDS = ("passw", "pwd", "passphrase", "secret", "key", "token", "bearer", "authorization")
+"""One of these is in every sensitive name."""
+_SENSITIVE_NAME = re.compile(_SENSITIVE, re.IGNORECASE)
+_HARMLESS_NAME = re.compile(
+    r"next|page|continu|sync|cursor|count|max|num|limit|type|url|uri|path|file|arn|name|_id$|id$"
+    r"|expir|public|hash|version|scope|issuer",
+    re.IGNORECASE,
+)
+_FIELD = re.compile(
+    r"\"(?P<name>[\w.\-]{0,60}?(?:" + _SENSITIVE + r")[\w.\-]{0,40})\\{0,7}\"\s*:\s*\\{0,7}\""
+    r"(?P<value>[^\"\\\s]{6,400})\\{0,7}\"",
+    re.IGNORECASE,
+)
+_PLACEHOLDER = re.compile(
+    r"[*x.\-_#0]+|<.*>|\$\{?.*|\{\{.*|%\(.*|\[.*\]|(?:your|my|the|some|insert|enter|replace)[-_ ].*"
+    r"|.*(?:example|changeme|change_me|redacted|placeholder|dummy|fake|sample|masked).*"
+    r"|none|null|true|false|undefined|password|passwd|secret|token|test|admin|user|airflow|postgres",
+    re.IGNORECASE,
+)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def find(raw: bytes | str, key: str | None) -> str | None:
+    """Return which kind of credential a stored value holds, None where it seems to hold none.
+
+    `key` is the XCom's own name, which tells of a value that is a text and nothing more.
+    """
+    text = raw[:MOST_BYTES] if isinstance(raw, str) else raw[:MOST_BYTES].decode("latin-1")
+    for kind, literals, pattern in _TOKENS:
+        if not any(literal in text for literal in literals):
+            continue
+        for match in pattern.finditer(text):
+            if _random(match[0], 3.0) and not _PLACEHOLDER.fullmatch(match[0]):
+                return kind
+    if "PRIVATE KEY" in text and _PRIVATE_KEY.search(text):
+        return "a private key"
+    if "://" in text and "@" in text:
+        for match in _URL.finditer(text):
+            if not _PLACEHOLDER.fullmatch(match[1]):
+                return "a URL with a password"
+    lower = text.lower()
+    if any(word in lower for word in _WORDS):
+        for match in _FIELD.finditer(text):
+            if _is_credential(match["name"], match["value"]):
+                return f'a credential in a field "{match["name"]}"'
+    if key and _SENSITIVE_NAME.search(key) and text[:1] == '"' == text[-1:]:
+        value = text[1:-1]
+        if not re.search(r"[\s\"\\]", value) and _is_credential(key, value):
+            return "a credential, by its key"
+    return None
+
+
+def _is_credential(name: str, value: str) -> bool:
+    if _HARMLESS_NAME.search(name) or _PLACEHOLDER.fullmatch(value) or _UUID.fullmatch(value):
+        return False
+    if re.match(r"(?:[a-z][a-z0-9+.-]*:)?//|[./~]", value) or re.fullmatch(r"[\d.,:+TZ-]+", value):
+        # A path, a URL (with a password it was found above), a number or a time.
+        return False
+    if re.search(r"passw|pwd|phrase", name, re.IGNORECASE):
+        return _random(value, 2.3)
+    return len(value) >= 12 and _random(value, 3.2)
+
+
+def _random(text: str, least: float) -> bool:
+    """Return whether the characters carry at least so many bits each."""
+    counts = Counter(text).values()
+    return -sum(one / len(text) * math.log2(one / len(text)) for one in counts) >= least
