@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from tests.metadata import Metadata
 from xcomctl.formats import AUDIT_FORMATS, FORMATS
@@ -82,6 +83,7 @@ def test_machine_formats_agree(run: Run, db: Path, command: str) -> None:
     where = (*COMMANDS[command], "--url", str(db))
     document = run(*where, "-o", "json").json()
     rows = document["xcom_entries" if command == "list" else "findings"]
+    assert yaml.safe_load(run(*where, "-o", "yaml").out) == document
     lines = run(*where, "-o", "jsonl").out.splitlines()
     assert [json.loads(line) for line in lines] == rows
     tsv = [line.split("\t") for line in run(*where, "-o", "tsv").out.splitlines()]
