@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 COMMANDS = {
     "list": "List the XCom entries that match the filters.",
     "pull": "Print one XCom's value, decoded.",
-    "audit": "Judge sizes and health against limits; the CI gate.",
-    "limits": "Show the limit in force, where it comes from, and what other backends allow.",
-    "info": "Show which metadata DB was found and how, its Airflow, and what may be read.",
-    "config": "Check or show the configuration, write a first one, or print its schema.",
-    "demo": "Build a demo metadata DB and walk through the first minute.",
+    "audit": "Judge sizes and health; the CI gate.",
+    "limits": "Show the limit in force, here and elsewhere.",
+    "info": "Show which metadata DB was found, and how.",
+    "config": "Check, show or start the configuration.",
+    "demo": "Build a demo metadata DB, and show round.",
 }
 """Command → what it does, in the order of the help."""
 ALIASES = {"get": "pull"}

@@ -130,8 +130,9 @@ def command(
             if page.total is None:
                 after() if total else None
             cut = f"of {page.total:,}" if page.total is not None else "and there are more"
+            noun = "entry" if page.returned == 1 else "entries"
             console.note(
-                f"showing {page.returned:,} entries {cut}; -n 0 shows all, --total counts them"
+                f"showing {page.returned:,} {noun} {cut}; -n 0 shows all, --total counts them"
             )
         elif not page.returned:
             console.note("no XCom matches")
