@@ -14,7 +14,7 @@ import pytest
 from tests import servers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from tests.servers import Server
@@ -92,18 +92,22 @@ def run(tmp_path: Path) -> Run:
 
 def _server(backend: str) -> Server:
     if backend not in _started:
-        reason, count = _left_out.get(backend, ("", 0))
-        if not reason:
-            try:
-                _started[backend] = servers.start(backend)
-                return _started[backend]
-            except servers.ServerMissingError as missing:
-                reason = str(missing)
-        if os.environ.get("XCOMCTL_REQUIRE_SERVERS") == "1":
-            pytest.fail(f"{reason}, and XCOMCTL_REQUIRE_SERVERS=1", pytrace=False)
-        _left_out[backend] = (reason, count + 1)
-        pytest.skip(reason)
+        _started[backend] = _start(backend, servers.start)
     return _started[backend]
+
+
+def _start(backend: str, start: Callable[[str], Server]) -> Server:
+    """Return a server, or leave the test out, loudly, where there is none to start."""
+    reason, count = _left_out.get(backend, ("", 0))
+    if not reason:
+        try:
+            return start(backend)
+        except servers.ServerMissingError as missing:
+            reason = str(missing)
+    if os.environ.get("XCOMCTL_REQUIRE_SERVERS") == "1":
+        pytest.fail(f"{reason}, and XCOMCTL_REQUIRE_SERVERS=1", pytrace=False)
+    _left_out[backend] = (reason, count + 1)
+    pytest.skip(reason)
 
 
 @pytest.fixture(params=list(servers.KINDS))
@@ -116,6 +120,14 @@ def server(request: pytest.FixtureRequest) -> Server:
 def postgres() -> Server:
     """PostgreSQL."""
     return _server("postgresql")
+
+
+@pytest.fixture
+def doomed_postgres() -> Iterator[Server]:
+    """A PostgreSQL of the test's own, which it may kill."""
+    server = _start("postgresql", lambda _: servers.PostgresServer.start())
+    yield server
+    server.stop()
 
 
 @pytest.fixture(params=["mysql", "mariadb"])

@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import clean_environment
 from tests.metadata import Metadata
+from tests.servers import PASSWORD
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -336,39 +337,28 @@ def test_70_is_a_bug_and_says_so(run: Run, db: Path, tmp_path: Path) -> None:
     assert "Traceback" in run("list", "--url", db, "-v", env=env).err
 
 
-def test_audit_of_a_server_that_dies_is_3(tmp_path: Path) -> None:
+def test_audit_of_a_server_that_dies_is_3(doomed_postgres: Server, tmp_path: Path) -> None:
     """The scan is cut off in the middle: no verdict, no report."""
-    from tests import servers
-
-    try:
-        server = servers.PostgresServer.start()
-    except servers.ServerMissingError as missing:
-        if os.environ.get("XCOMCTL_REQUIRE_SERVERS") == "1":
-            raise
-        pytest.skip(str(missing))
-    try:
-        url = server.create_database()
-        metadata = Metadata(url)
-        metadata.add(b"1")
-        metadata.execute("ALTER TABLE xcom RENAME TO held")
-        metadata.execute(
-            "CREATE VIEW xcom AS SELECT held.* FROM held, generate_series(1, 20000) AS i"
-            " WHERE pg_sleep(0.001) IS NOT NULL"
-        )
-        report = tmp_path / "report.json"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "xcomctl", "audit", "--url", url, "-o", f"json={report}"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment(tmp_path),
-        )  # fmt: skip
-        time.sleep(3)
-        assert process.poll() is None
-        assert server.process is not None
-        server.process.send_signal(signal.SIGQUIT)
-        out, err = process.communicate(timeout=60)
-    finally:
-        server.stop()
+    url = doomed_postgres.create_database()
+    metadata = Metadata(url)
+    metadata.add(b"1")
+    metadata.execute("ALTER TABLE xcom RENAME TO held")
+    metadata.execute(
+        "CREATE VIEW xcom AS SELECT held.* FROM held, generate_series(1, 20000) AS i"
+        " WHERE pg_sleep(0.001) IS NOT NULL"
+    )
+    report = tmp_path / "report.json"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xcomctl", "audit", "--url", url, "-o", f"json={report}"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment(tmp_path),
+    )  # fmt: skip
+    time.sleep(3)
+    assert process.poll() is None
+    assert doomed_postgres.process is not None
+    doomed_postgres.process.send_signal(signal.SIGQUIT)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 3, err
     assert out == b""
     assert b"Traceback" not in err
-    assert servers.PASSWORD.encode() not in err
+    assert PASSWORD.encode() not in err
     assert not report.exists()

@@ -202,7 +202,6 @@ def test_a_role_that_may_only_read(run: Run, postgres: Server) -> None:
         postgres.execute("DROP ROLE xcomctl_reader")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows has no such permissions")
 def test_nothing_is_made_beside_a_mistyped_path(tmp_path: Path) -> None:
     """mode=ro never creates."""
     with (

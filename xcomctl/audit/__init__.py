@@ -158,12 +158,13 @@ def run(
     report = Report(policy)
     groups: dict[tuple[object, ...], _Group] = {}
     tally = Tally(policy.budgets) if policy.budgets else None
+    near = policy.near
     for entry, raw in entries:
         report.scanned += 1
         report.total_bytes += entry.size or 0
         if policy.measured:
             _measure(report.measures, entry)
-        for rule, reason in _judge(policy, entry, raw):
+        for rule, reason in _judge(policy, near, entry, raw):
             _gather(groups, policy, rule, entry, reason)
         if tally is not None and (over := tally.add(entry)) is not None:
             _gather(groups, policy, rules.OVER_BUDGET, entry, "", over)
@@ -224,12 +225,12 @@ def _gather(
         found.example, found.reason = entry, reason
 
 
-def _judge(policy: Policy, entry: XComEntry, raw: Raw) -> Iterator[tuple[Rule, str]]:
+def _judge(policy: Policy, near: int, entry: XComEntry, raw: Raw) -> Iterator[tuple[Rule, str]]:
     size = entry.size
     if size is not None:
         if size > policy.limit.size:
             yield rules.OVER_LIMIT, ""
-        elif size >= policy.near:
+        elif size >= near:
             yield rules.NEAR_LIMIT, ""
     if entry.encoding is Encoding.PICKLE:
         yield rules.PICKLED, ""

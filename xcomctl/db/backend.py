@@ -7,6 +7,7 @@ size is there, which limits are in force, and what its errors mean.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -36,7 +37,7 @@ class Page:
     """Larger values are left out of the rows and read one by one; None where rows stream."""
 
 
-class Backend:
+class Backend(ABC):
     """A database product. Works in standard SQL as it stands."""
 
     name: ClassVar[str] = "generic"
@@ -94,6 +95,7 @@ class Backend:
         """Return what the driver is told besides the url."""
         return {}
 
+    @abstractmethod
     def guard(self, connection: sa.Connection) -> None:
         """Make the open connection unable to write, bounded in time, and speak UTC and UTF-8."""
 
@@ -178,9 +180,12 @@ class Backend:
         """Return whether the column is exactly this text: case and trailing spaces count."""
         return column == text
 
+    @abstractmethod
     def like(self, column: Element, glob: str) -> Element:
-        """Return whether the column matches a shell glob, case counting."""
-        raise NotImplementedError  # pragma: no cover - every product has its own
+        """Return whether the column matches a shell glob, case counting.
+
+        No standard SQL says so: every product has its own.
+        """
 
     def same_column(self, left: Element, right: Element) -> Element:
         """Return whether two id columns are exactly equal."""

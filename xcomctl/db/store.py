@@ -429,6 +429,7 @@ class Store:
         else:
             encoding = codec.sniff(head, size, self.schema.storage)
         logical_date = _moment(row.execution_date)
+        named = row._mapping
         return XComEntry(
             ref=XComRef(
                 row.dag_id,
@@ -441,7 +442,7 @@ class Store:
             size=size,
             timestamp=_moment(row.timestamp),
             encoding=encoding,
-            row=tuple(row._mapping[name] for name in self.schema.generation.identity),
+            row=tuple(named[name] for name in self.schema.generation.identity),
             text_size=None if row.text_size is None else Size(row.text_size),
             stored_size=None if row.stored_size is None else Size(row.stored_size),
             head=head,
