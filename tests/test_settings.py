@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from xcomctl import settings
+from xcomctl import configuration, settings
 from xcomctl.errors import DatabaseError, UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def test_chain_takes_the_first_that_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """--url, --profile, XCOMCTL_URL, XCOMCTL_PROFILE, the default profile, then Airflow."""
-    config = settings.Config(
+    config = configuration.Config(
         path=tmp_path / "xcomctl.toml",
         default_profile="d",
         profiles={"p": {"url": "p.db"}, "e": {"url": "e.db"}, "d": {"url": "d.db"}},
@@ -191,7 +191,7 @@ def test_profile_takes_its_url_from_a_variable(
     (tmp_path / "xcomctl.toml").write_text(
         '[profiles.prod]\nurl_env = "PROD_URL"\nread_only = true\nschema = "af"\ntimeout = "5m"\n'
     )
-    config = settings.load_config()
+    config = configuration.load_config()
     with pytest.raises(UsageError, match="not set"):
         settings.resolve_target(profile="prod", config=config)
     monkeypatch.setenv("PROD_URL", "postgresql://u:s3cret@h/db")
@@ -220,7 +220,7 @@ def test_bad_configuration_is_an_error(tmp_path: Path, text: str, message: str) 
     """Nothing in a configuration is silently ignored."""
     (tmp_path / "xcomctl.toml").write_text(text)
     with pytest.raises(UsageError, match=message):
-        settings.load_config()
+        configuration.load_config()
 
 
 def test_configuration_is_found_upward_and_stops_at_the_repository(tmp_path: Path) -> None:
@@ -229,13 +229,13 @@ def test_configuration_is_found_upward_and_stops_at_the_repository(tmp_path: Pat
     repository = tmp_path / "repo"
     inner = repository / "a" / "b"
     inner.mkdir(parents=True)
-    assert settings.load_config(start=inner).audit.warn_at == "50%"
+    assert configuration.load_config(start=inner).audit.warn_at == "50%"
     (repository / ".git").mkdir()
-    assert settings.load_config(start=inner).path is None
+    assert configuration.load_config(start=inner).path is None
     (repository / "pyproject.toml").write_text('[tool.xcomctl.audit]\nwarn_at = "70%"\n')
-    assert settings.load_config(start=inner).audit.warn_at == "70%"
+    assert configuration.load_config(start=inner).audit.warn_at == "70%"
     (repository / "a" / "xcomctl.toml").write_text('[audit]\nwarn_at = "60%"\n')
-    assert settings.load_config(start=inner).audit.warn_at == "60%"
+    assert configuration.load_config(start=inner).audit.warn_at == "60%"
 
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -268,11 +268,11 @@ def test_broken_moment_is_refused(text: str) -> None:
 @pytest.mark.parametrize(("text", "share"), [("80%", 0.8), ("100%", 1.0), ("48 KiB", 49_152)])
 def test_share_is_read(text: str, share: float) -> None:
     """A percentage, or a size."""
-    assert settings.parse_share(text) == share
+    assert configuration.parse_share(text) == share
 
 
 @pytest.mark.parametrize("text", ["0%", "101%", "x%", "80 percent"])
 def test_broken_share_is_refused(text: str) -> None:
     """Above 0 and at most all of the limit."""
     with pytest.raises(UsageError):
-        settings.parse_share(text)
+        configuration.parse_share(text)

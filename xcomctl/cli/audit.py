@@ -10,9 +10,9 @@ import typer
 from xcomctl import __version__
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners, Output
+from xcomctl.configuration import AuditConfig, parse_growth, parse_share
 from xcomctl.errors import NotFoundError, UsageError
 from xcomctl.formats import AUDIT_FORMATS, Column, Layout
-from xcomctl.settings import AuditConfig, parse_growth, parse_share
 from xcomctl.text import nearest
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from xcomctl.audit import Finding, Policy, Report
     from xcomctl.audit.rules import Severity
+    from xcomctl.configuration import Config
     from xcomctl.db.store import Store
     from xcomctl.formats import Row
     from xcomctl.model import Ignore, Limit, Raw, Selection, Size, XComEntry
-    from xcomctl.settings import Config
 
 _COLUMNS = (
     Column("severity"),

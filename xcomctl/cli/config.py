@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xcomctl import settings
+from xcomctl import configuration
 from xcomctl.cli.audit import DEFAULTS, check_ignores
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Manners, Output
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.cli.console import Console
+    from xcomctl.configuration import Config
     from xcomctl.formats import Row
-    from xcomctl.settings import Config
 
 _ACTIONS = ("check", "show", "init", "schema")
 _COLUMNS = (Column("key"), Column("value"), Column("origin"))
@@ -79,7 +79,7 @@ def command(
     elif action == "schema":
         from xcomctl.codec import dumps
 
-        console.text(dumps(settings.config_schema(), indent=2) + "\n")
+        console.text(dumps(configuration.config_schema(), indent=2) + "\n")
     else:
         near = nearest(action, _ACTIONS)
         raise UsageError(
@@ -89,7 +89,7 @@ def command(
 
 
 def _check(console: Console, connection: Connection) -> None:
-    config = settings.load_config(connection.config)
+    config = configuration.load_config(connection.config)
     if config.path is None:
         raise UsageError(
             "there is no configuration to check", hint='"xcomctl config init" writes one.'
@@ -105,7 +105,7 @@ def _check(console: Console, connection: Connection) -> None:
 
 
 def _init(console: Console) -> None:
-    path = Path(settings.CONFIG_NAME)
+    path = Path(configuration.CONFIG_NAME)
     if path.exists():
         raise RefusedError(
             f'could not write "{path}": it is there already',
@@ -118,7 +118,7 @@ def _init(console: Console) -> None:
 def _show(console: Console, connection: Connection, output: Output) -> None:
     outputs = parse_outputs(output.output)
     chosen = output.chosen(_COLUMNS)
-    config = settings.load_config(connection.config)
+    config = configuration.load_config(connection.config)
     check_ignores(config)
     rows = [*_target_rows(console, connection), *_audit_rows(config)]
     layout = Layout(

@@ -11,8 +11,9 @@ from xcomctl.cli.options import Connection, Manners, Output
 from xcomctl.formats import Column, Layout
 
 if TYPE_CHECKING:
+    from xcomctl.configuration import Config
     from xcomctl.db.store import Store
-    from xcomctl.settings import Config, Target
+    from xcomctl.settings import Target
 
 SAMPLE = 1000
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from xcomctl import settings
+from xcomctl import configuration, settings
 from xcomctl.errors import UsageError
 from xcomctl.model import Selection, parse_size
 from xcomctl.text import nearest
@@ -89,13 +89,13 @@ class Connection:
         ),
     ] = None
 
-    def resolve(self, console: Console) -> tuple[settings.Target, settings.Config]:
+    def resolve(self, console: Console) -> tuple[settings.Target, configuration.Config]:
         """Return the metadata DB that is meant, its password hidden from now on."""
         from xcomctl import urls
 
         for text in (self.url, *_environment_urls()):
             console.hide(urls.secrets_of(text or ""))
-        config = settings.load_config(self.config)
+        config = configuration.load_config(self.config)
         target = settings.resolve_target(
             url=self.url,
             profile=self.profile,
