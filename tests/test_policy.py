@@ -12,16 +12,20 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from tests.metadata import Metadata
+from xcomctl import audit as audit_package
+from xcomctl.audit import decisions
 from xcomctl.audit.decisions import Growth
-from xcomctl.model import Budget, Size
+from xcomctl.model import Budget, Encoding, Ignore, Limit, Size, XComEntry, XComRef
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Run
 
-TODAY = dt.datetime.now(dt.UTC).date()
-YESTERDAY = TODAY - dt.timedelta(days=1)
+DAY = dt.timedelta(days=1)
+YESTERDAY = dt.datetime.now(dt.UTC).date() - DAY
+TOMORROW = YESTERDAY + 2 * DAY
+"""Neither is today, even where midnight passes while the tests run."""
 
 
 def text(length: int) -> bytes:
@@ -47,6 +51,11 @@ def configure(tmp_path: Path, toml: str) -> None:
 def audit(run: Run, db: Path, *arguments: str) -> Any:
     done = run("audit", "--url", db, "-o", "json", "--exit-zero", *arguments)
     return done.json()
+
+
+def entry(size: Size) -> XComEntry:
+    ref = XComRef("etl", "extract", "run_1", "return_value")
+    return XComEntry(ref, size, None, Encoding.JSON, row=(1,))
 
 
 def found(report: Any) -> list[tuple[str, str, str]]:
@@ -174,8 +183,8 @@ def test_an_ignored_finding_does_not_count(run: Run, db: Path, tmp_path: Path) -
     assert "ignored" in run(*where, "table", "--show-ignored").out
 
 
-@pytest.mark.parametrize(("until", "state"), [(TODAY, "ignored"), (YESTERDAY, "open")])
-def test_an_ignore_holds_through_its_last_day(
+@pytest.mark.parametrize(("until", "state"), [(TOMORROW, "ignored"), (YESTERDAY, "open")])
+def test_an_ignore_holds_until_its_last_day(
     run: Run, db: Path, tmp_path: Path, until: dt.date, state: str
 ) -> None:
     """Afterwards the finding is back, and the ignore itself is reported."""
@@ -186,6 +195,24 @@ def test_an_ignore_holds_through_its_last_day(
     expired = [one for one in report["findings"] if one["rule"] == "ignore-expired"]
     assert len(expired) == (state == "open")
     assert [one["file"] for one in expired] == ["xcomctl.toml"] * len(expired)
+
+
+@pytest.mark.parametrize(("late", "state"), [(0, "ignored"), (1, "open")])
+def test_the_last_day_of_an_ignore_counts(late: int, state: str) -> None:
+    """And the day after does not."""
+    report = audit_package.run(
+        audit_package.Policy(Limit("test", Size(10), "test")),
+        [(entry(Size(11)), None)],
+    )
+    decided = decisions.apply_ignores(
+        report,
+        [Ignore("xcom-over-limit", "OPS-42", until=YESTERDAY)],
+        today=YESTERDAY + late * DAY,
+        complete=True,
+    )
+    states = [one.state for one in decided.findings if one.rule.id == "xcom-over-limit"]
+    assert states == [state]
+    assert any(one.rule.id == "ignore-expired" for one in decided.findings) == bool(late)
 
 
 @pytest.mark.parametrize(("size", "ignored"), [("1001", 1), ("1000", 0)])
