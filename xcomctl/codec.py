@@ -167,7 +167,7 @@ def check(raw: Raw, storage: Storage) -> Verdict:
     except ValueError as error:
         if storage == "bytes" and isinstance(raw, bytes) and raw and _is_old_pickle(raw):
             return Verdict(Health.PICKLED)
-        return Verdict(Health.BROKEN, _problem(error))
+        return Verdict(Health.BROKEN, problem(error))
     if isinstance(value, str) and _holds_json(value):
         return Verdict(Health.DOUBLE)
     return _VALID
@@ -204,7 +204,7 @@ def _text_of(raw: bytes | str, storage: Storage) -> str:
     return text
 
 
-def _problem(error: ValueError) -> str:
+def problem(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at character {error.pos}".replace("'", "")
     if isinstance(error, UnicodeDecodeError):
@@ -259,7 +259,7 @@ def _pickle(raw: bytes) -> Opaque:
 def _decode_json(raw: bytes | str, context: Context) -> Decoded:
     size = len(raw)
     try:
-        with _long_numbers(), _deep():
+        with _long_numbers(), deep():
             value = json.loads(_text_of(raw, context.storage))
             notes: Counter[str] = Counter()
             value = _Envelopes(context.reader, notes).open(value)
@@ -290,7 +290,7 @@ def _broken(raw: bytes | str, error: ValueError) -> Decoded:
     data = to_bytes(raw)
     # Not "bytes": whether these are an old pickle was asked before, of all of them.
     encoding = sniff(data[:64], len(data), "json") if data else Encoding.EMPTY
-    facts: dict[str, object] = {"size_bytes": len(data), "problem": _problem(error)}
+    facts: dict[str, object] = {"size_bytes": len(data), "problem": problem(error)}
     if data:
         try:
             facts["head"] = visible(data[:60].decode("utf-8"))
@@ -315,7 +315,7 @@ def _long_numbers() -> Iterator[None]:
 
 
 @contextmanager
-def _deep() -> Iterator[None]:
+def deep() -> Iterator[None]:
     """Allow deeper nesting than Python does; what is deeper still raises RecursionError."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, 5_000))
@@ -564,7 +564,7 @@ def to_json(value: object) -> tuple[object, tuple[str, ...]]:
     """Return a value that strict JSON can tell, and notes on what that changed."""
     teller = _Teller()
     try:
-        with _deep():
+        with deep():
             told = teller.tell(value)
     except RecursionError:
         return Opaque("json", {"problem": "it is nested too deeply"}).marker(), ()
@@ -577,7 +577,7 @@ def to_json(value: object) -> tuple[object, tuple[str, ...]]:
 def to_repr(value: object) -> str:
     """Return Python's repr of what `xcom_pull` returns, `<...>` for what cannot be told."""
     try:
-        with _long_numbers(), _deep():
+        with _long_numbers(), deep():
             return _repr(value)
     except RecursionError:
         return "<nested too deeply>"
@@ -619,7 +619,7 @@ def dumps(value: object, *, indent: int | None = None) -> str:
 
     `value` is what `to_json` returns. Other characters stay as they are, not escaped.
     """
-    with _long_numbers(), _deep():
+    with _long_numbers(), deep():
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     if text.isascii() and "\x7f" not in text:
         return text

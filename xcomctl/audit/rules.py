@@ -139,6 +139,103 @@ RULES: Final = (
     IGNORE_EXPIRED,
     IGNORE_UNUSED,
 )
+_LEAVE = "Delete it or set it right before the upgrade; `preflight --sql` writes SQL that moves it."
+
+
+def _airflow3(name: str, title: str, text: str) -> Rule:
+    return Rule(f"xcom-airflow3-{name}", Severity.ERROR, title, text)
+
+
+AIRFLOW3_PICKLE: Final = _airflow3(
+    "pickle",
+    "Pickle that does not survive the upgrade",
+    "The migration moves pickles of protocol 2 and newer to the table _xcom_archive, where no "
+    "task finds them, and stops at older ones, which it takes for JSON. Push JSON instead.",
+)
+AIRFLOW3_NAN: Final = _airflow3(
+    "nan",
+    "NaN or Infinity",
+    "They are no JSON. Depending on the release the migration stops, or makes them strings or "
+    "null; some releases also change the letters NaN inside texts, and stop at what that leaves.",
+)
+AIRFLOW3_NUL: Final = _airflow3(
+    "nul",
+    "NUL character",
+    "PostgreSQL's jsonb cannot hold it. The migration stops, or drops the character.",
+)
+AIRFLOW3_SURROGATE: Final = _airflow3(
+    "surrogate",
+    "Half of a surrogate pair",
+    f"It is no Unicode, and the database refuses it. {_LEAVE}",
+)
+AIRFLOW3_ENCODING: Final = _airflow3(
+    "encoding",
+    "Bytes that are no UTF-8",
+    f"No JSON is in another encoding. {_LEAVE}",
+)
+AIRFLOW3_INVALID: Final = _airflow3(
+    "invalid",
+    "Value that is no JSON",
+    f"Empty, cut or broken: the migration cannot convert it. {_LEAVE}",
+)
+AIRFLOW3_NUMBER: Final = _airflow3(
+    "number",
+    "Number that the new column cannot hold",
+    "The JSON type of the database has bounds of its own, and forms: what is beyond them stops "
+    "the migration, and some numbers come back as another type or rounded.",
+)
+AIRFLOW3_DUPLICATE_KEY: Final = _airflow3(
+    "duplicate-key",
+    "Object with a key twice",
+    "Only the last of them is kept, which is also the one that a task reads.",
+)
+AIRFLOW3_TOO_LARGE: Final = _airflow3(
+    "too-large",
+    "Value larger or deeper than the new column takes",
+    f"The JSON type holds less than the binary column did. {_LEAVE}",
+)
+AIRFLOW3_DANGLING: Final = _airflow3(
+    "dangling",
+    "XCom of a run that is not there",
+    "No task reads it. Airflow 2.3 and newer move such rows to a table of their own when they "
+    "upgrade an older database, or stop; afterwards Airflow does not show them.",
+)
+AIRFLOW3_DUPLICATE_ROW: Final = _airflow3(
+    "duplicate-row",
+    "XCom that is there twice",
+    f"Airflow 2.0 makes its name the primary key, and that upgrade stops. {_LEAVE}",
+)
+AIRFLOW3_LOST: Final = _airflow3(
+    "lost",
+    "XCom that the upgrade deletes",
+    "On SQLite the migration rebuilds dag_run with foreign keys on, which deletes every task "
+    "instance and XCom, and reports success. Keep a copy of the file, or move to a server first.",
+)
+AIRFLOW3_BACKEND: Final = _airflow3(
+    "backend",
+    "Database that this release cannot migrate",
+    "The migration's own statement fails there, whatever is stored. Move to PostgreSQL or MySQL.",
+)
+
+AIRFLOW3_RULES: Final = (
+    AIRFLOW3_PICKLE,
+    AIRFLOW3_NAN,
+    AIRFLOW3_NUL,
+    AIRFLOW3_SURROGATE,
+    AIRFLOW3_ENCODING,
+    AIRFLOW3_INVALID,
+    AIRFLOW3_NUMBER,
+    AIRFLOW3_DUPLICATE_KEY,
+    AIRFLOW3_TOO_LARGE,
+    AIRFLOW3_DANGLING,
+    AIRFLOW3_DUPLICATE_ROW,
+    AIRFLOW3_LOST,
+    AIRFLOW3_BACKEND,
+)
+"""What `preflight` looks for. An error where the migration stops or loses the value, else a warning."""
+
 UPKEEP: Final = (IGNORE_EXPIRED, IGNORE_UNUSED)
 """What is wrong with the configuration rather than with an XCom."""
 RULE_BY_ID: Final = {rule.id: rule for rule in RULES}
+KNOWN_IDS: Final = (*RULE_BY_ID, *(rule.id for rule in AIRFLOW3_RULES))
+"""Of the audit and of preflight."""

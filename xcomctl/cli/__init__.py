@@ -22,6 +22,7 @@ COMMANDS = {
     "list": "List the XCom entries that match the filters.",
     "pull": "Print one XCom's value, decoded.",
     "audit": "Judge sizes and health; the CI gate.",
+    "preflight": "Name the XComs that an upgrade to Airflow 3 breaks.",
     "limits": "Show the limit in force, here and elsewhere.",
     "info": "Show which metadata DB was found, and how.",
     "config": "Check, show or start the configuration.",

@@ -9,6 +9,15 @@ import typer
 
 from xcomctl import __version__
 from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.judging import (
+    FINDING_COLUMNS,
+    backend_row,
+    check_ignores,
+    finding_row,
+    parse_threshold,
+    rule_texts,
+    severity_counts,
+)
 from xcomctl.cli.options import Connection, Filters, Manners, Output
 from xcomctl.configuration import AuditConfig, parse_growth, parse_share
 from xcomctl.errors import NotFoundError, UsageError
@@ -19,30 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from xcomctl.audit import Finding, Policy, Report
-    from xcomctl.audit.rules import Severity
+    from xcomctl.audit import Policy, Report
     from xcomctl.configuration import Config
     from xcomctl.db.store import Store
     from xcomctl.formats import Row
-    from xcomctl.model import Ignore, Limit, Raw, Selection, Size, XComEntry
-
-_COLUMNS = (
-    Column("severity"),
-    Column("rule"),
-    Column("dag_id"),
-    Column("task_id"),
-    Column("key"),
-    Column("occurrences", "number", title="times"),
-    Column("max_size_bytes", "size", title="largest"),
-    Column("limit_bytes", "size", people=False),
-    Column("percent", "percent", title="of limit"),
-    Column("message"),
-    Column("fingerprint", people=False),
-    Column("example", people=False),
-    Column("file", people=False),
-    Column("state", people=False),
-    Column("reason", people=False),
-)
+    from xcomctl.model import Limit, Raw, Selection, Size, XComEntry
 
 DEFAULTS = {
     "size_limit": "auto",
@@ -135,12 +125,12 @@ def command(
 
     manners.apply(console)
     outputs = parse_outputs(output.output, AUDIT_FORMATS)
-    chosen = output.chosen(_COLUMNS)
+    chosen = output.chosen(FINDING_COLUMNS)
     selection = filters.selection()
     enabled = _enabled(rules, skip_rules)
     target, config = connection.resolve(console)
     typed = AuditConfig(size_limit, warn_at, fail_on)
-    threshold = _threshold(typed.fail_on or config.audit.fail_on or "error")
+    threshold = parse_threshold(typed.fail_on or config.audit.fail_on or "error")
     ignores = () if no_ignores else check_ignores(config)
     known = _baseline_path(baseline, config, update_baseline, selection, enabled)
     share = parse_share(typed.warn_at or config.audit.warn_at or "80%")
@@ -149,6 +139,7 @@ def command(
 
     from xcomctl import audit
     from xcomctl.audit import decisions
+    from xcomctl.audit.rules import RULES
     from xcomctl.db import open_store
     from xcomctl.model import Selection
 
@@ -179,8 +170,8 @@ def command(
         report = audit.with_files(report, files, config.audit.source_root)
         for warning in store.warnings():
             console.warn(warning)
-        backend = _backend(store)
-    columns: tuple[Column, ...] = _COLUMNS
+        backend = backend_row(store)
+    columns: tuple[Column, ...] = FINDING_COLUMNS
     if show_ignored:
         columns = tuple(replace(one, people=one.people or one.name == "state") for one in columns)
     layout = Layout(
@@ -200,11 +191,11 @@ def command(
         header=not output.no_header,
         context={
             "version": __version__,
-            "rules": _rule_texts(enabled),
+            "rules": rule_texts(rule for rule in RULES if rule.id in enabled),
             "groups": _groups(report),
         },
     )
-    rows = (_row(finding, report, threshold) for finding in report.findings)
+    rows = (finding_row(finding, report, threshold) for finding in report.findings)
     console.write(layout, rows, outputs, suppressed=show_ignored)
     if update_baseline and known is not None:
         console.save(known, [decisions.baseline_text(report).encode()])
@@ -216,22 +207,6 @@ def command(
         raise NotFoundError("no XCom matches, and --fail-on-empty is set")
     if not exit_zero and report.verdict(threshold):
         raise typer.Exit(1)
-
-
-def check_ignores(config: Config) -> tuple[Ignore, ...]:
-    """Return the configuration's ignores, each of a rule that there is."""
-    from fnmatch import fnmatchcase
-
-    from xcomctl.audit.rules import RULE_BY_ID
-
-    for ignore in config.audit.ignores:
-        if not any(fnmatchcase(rule, ignore.rule) for rule in RULE_BY_ID):
-            near = nearest(ignore.rule, RULE_BY_ID)
-            raise UsageError(
-                f'unknown rule "{ignore.rule}" in {config.path} [[audit.ignore]]',
-                hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(RULE_BY_ID)}.",
-            )
-    return config.audit.ignores
 
 
 def _baseline_path(
@@ -329,20 +304,6 @@ def _limits(store: Store, size_limit: str, as_: str | None) -> list[Limit]:
     return [Limit("size_limit", size, "--size-limit", hard=False)]
 
 
-def _threshold(text: str) -> Severity | None:
-    from xcomctl.audit.rules import Severity
-
-    known = {str(severity): severity for severity in Severity}
-    if text == "never":
-        return None
-    if text not in known:
-        raise UsageError(
-            f'unknown severity "{text}" for --fail-on',
-            hint=f"It is one of {', '.join(known)} or never.",
-        )
-    return known[text]
-
-
 def _enabled(only: str | None, skipped: str | None) -> frozenset[str]:
     from xcomctl.audit.rules import RULE_BY_ID
 
@@ -366,26 +327,6 @@ def _enabled(only: str | None, skipped: str | None) -> frozenset[str]:
     return frozenset(enabled)
 
 
-def _backend(store: Store) -> Row:
-    facts = store.facts()
-    return {
-        "name": facts.backend,
-        "server_version": facts.server_version,
-        "airflow": facts.airflow,
-        "column_type": facts.column_type,
-    }
-
-
-def _rule_texts(enabled: frozenset[str]) -> dict[str, dict[str, str]]:
-    from xcomctl.audit.rules import RULES
-
-    return {
-        rule.id: {"severity": str(rule.severity), "title": rule.title, "help": rule.help}
-        for rule in RULES
-        if rule.id in enabled
-    }
-
-
 def _groups(report: Report) -> list[Row]:
     """Return what is there of each dag, task and key, the most bytes first."""
     groups = sorted(report.measures.items(), key=lambda one: (-one[1].total, *map(str, one[0])))
@@ -400,32 +341,6 @@ def _groups(report: Report) -> list[Row]:
         }
         for (dag_id, task_id, key), measure in groups
     ]
-
-
-def _row(finding: Finding, report: Report, threshold: Severity | None) -> Row:
-    example = finding.example
-    return {
-        "trips": threshold is not None and finding.severity >= threshold,
-        "per_entry": report.policy.per_entry,
-        "rule": finding.rule.id,
-        "severity": str(finding.severity),
-        "dag_id": finding.dag_id,
-        "task_id": finding.task_id,
-        "key": finding.key,
-        "occurrences": finding.occurrences,
-        "max_size_bytes": finding.max_size,
-        "limit_bytes": finding.limit,
-        "percent": finding.percent,
-        "message": finding.message,
-        "fingerprint": finding.fingerprint,
-        "example": {
-            "run_id": None if example.run == "?" else example.run,
-            "map_index": example.map_index,
-        },
-        "file": finding.file,
-        "state": finding.state,
-        "reason": finding.reason,
-    }
 
 
 def _summary(report: Report) -> dict[str, object]:
@@ -445,18 +360,11 @@ def _summary(report: Report) -> dict[str, object]:
 
 
 def _closing(report: Report) -> list[str]:
-    from xcomctl.audit.rules import Severity
     from xcomctl.model import Size
 
-    counts = [
-        f"{number} {word}{'' if number == 1 else 's'}"
-        for severity in reversed(Severity)
-        if (number := report.count(severity)) or severity is Severity.ERROR
-        for word in [str(severity)]
-    ]
     limit = report.policy.limit
     lines = [
-        f"{', '.join(counts)} in {report.scanned:,} XComs of {Size(report.total_bytes)}, "
+        f"{severity_counts(report)} in {report.scanned:,} XComs of {Size(report.total_bytes)}, "
         f"held against {limit.size.exactly()} ({limit.source})"
     ]
     for state in ("ignored", "known"):

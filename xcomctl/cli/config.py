@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xcomctl import configuration
-from xcomctl.cli.audit import DEFAULTS, check_ignores
+from xcomctl.cli.audit import DEFAULTS
 from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.judging import check_ignores
 from xcomctl.cli.options import Connection, Manners, Output
 from xcomctl.errors import RefusedError, UsageError, XcomctlError
 from xcomctl.formats import Column, Layout

@@ -1,4 +1,4 @@
-"""What commands share that measure values: which limit is in force."""
+"""What commands share that judge values: the limit in force, and how findings are told."""
 
 from __future__ import annotations
 
@@ -6,10 +6,37 @@ import re
 from typing import TYPE_CHECKING
 
 from xcomctl import limits
+from xcomctl.errors import UsageError
+from xcomctl.formats import Column
+from xcomctl.text import nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from xcomctl.audit import Finding, Report
+    from xcomctl.audit.rules import Rule, Severity
+    from xcomctl.configuration import Config
     from xcomctl.db.store import Store
-    from xcomctl.model import Limit
+    from xcomctl.formats import Row
+    from xcomctl.model import Ignore, Limit
+
+FINDING_COLUMNS = (
+    Column("severity"),
+    Column("rule"),
+    Column("dag_id"),
+    Column("task_id"),
+    Column("key"),
+    Column("occurrences", "number", title="times"),
+    Column("max_size_bytes", "size", title="largest"),
+    Column("limit_bytes", "size", people=False),
+    Column("percent", "percent", title="of limit"),
+    Column("message"),
+    Column("fingerprint", people=False),
+    Column("example", people=False),
+    Column("file", people=False),
+    Column("state", people=False),
+    Column("reason", people=False),
+)
 
 
 def airflow_version(store: Store) -> tuple[int, int]:
@@ -28,3 +55,95 @@ def limit_in_force(store: Store, as_: str | None) -> Limit:
     if as_ is None:
         return store.limits()[0]
     return limits.typical(*limits.parse_as(as_, airflow_version(store)))
+
+
+def parse_threshold(text: str) -> Severity | None:
+    """Return the severity that `--fail-on` names, None for never.
+
+    Raises:
+        UsageError: it names none.
+    """
+    from xcomctl.audit.rules import Severity
+
+    known = {str(severity): severity for severity in Severity}
+    if text == "never":
+        return None
+    if text not in known:
+        raise UsageError(
+            f'unknown severity "{text}" for --fail-on',
+            hint=f"It is one of {', '.join(known)} or never.",
+        )
+    return known[text]
+
+
+def check_ignores(config: Config) -> tuple[Ignore, ...]:
+    """Return the configuration's ignores, each of a rule that there is."""
+    from fnmatch import fnmatchcase
+
+    from xcomctl.audit.rules import KNOWN_IDS
+
+    for ignore in config.audit.ignores:
+        if not any(fnmatchcase(rule, ignore.rule) for rule in KNOWN_IDS):
+            near = nearest(ignore.rule, KNOWN_IDS)
+            raise UsageError(
+                f'unknown rule "{ignore.rule}" in {config.path} [[audit.ignore]]',
+                hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(KNOWN_IDS)}.",
+            )
+    return config.audit.ignores
+
+
+def backend_row(store: Store) -> Row:
+    """Return the metadata DB as reports tell it."""
+    facts = store.facts()
+    return {
+        "name": facts.backend,
+        "server_version": facts.server_version,
+        "airflow": facts.airflow,
+        "column_type": facts.column_type,
+    }
+
+
+def rule_texts(rules: Iterable[Rule]) -> dict[str, dict[str, str]]:
+    """Return what each rule says of itself, by its id."""
+    return {
+        rule.id: {"severity": str(rule.severity), "title": rule.title, "help": rule.help}
+        for rule in rules
+    }
+
+
+def severity_counts(report: Report) -> str:
+    """Return how many findings of each severity count: `2 errors, 1 warning`."""
+    from xcomctl.audit.rules import Severity
+
+    return ", ".join(
+        f"{number} {severity}{'' if number == 1 else 's'}"
+        for severity in reversed(Severity)
+        if (number := report.count(severity)) or severity is Severity.ERROR
+    )
+
+
+def finding_row(finding: Finding, report: Report, threshold: Severity | None) -> Row:
+    """Return a finding as the formats write it."""
+    example = finding.example
+    return {
+        "trips": threshold is not None and finding.severity >= threshold,
+        "per_entry": report.policy.per_entry,
+        "rule": finding.rule.id,
+        "severity": str(finding.severity),
+        "dag_id": finding.dag_id,
+        "task_id": finding.task_id,
+        "key": finding.key,
+        "occurrences": finding.occurrences,
+        "max_size_bytes": finding.max_size,
+        "limit_bytes": finding.limit,
+        "percent": finding.percent,
+        "message": finding.message,
+        "fingerprint": finding.fingerprint,
+        "example": {
+            "run_id": None if example.run == "?" else example.run,
+            "map_index": example.map_index,
+        },
+        "file": finding.file,
+        "state": finding.state,
+        "reason": finding.reason,
+    }

@@ -19,7 +19,7 @@ from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from xcomctl.db.schema import Schema
     from xcomctl.model import Limit, Raw, Storage
@@ -206,6 +206,24 @@ class Backend(ABC):
     def needs_separate_sort(self, storage: Storage) -> bool:
         """Return whether rows cannot be sorted while their values are touched."""
         return False
+
+    # --- SQL for people to run --------------------------------------------------------------
+
+    def sql_text(self, statement: sa.ClauseElement) -> str:
+        """Return a statement as text, with its values in it."""
+        # "named", because the driver's own style doubles every per cent sign.
+        make: Callable[..., sa.Dialect] = type(self.connection.dialect)
+        dialect = make(paramstyle="named")
+        compiled = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+        return str(compiled)
+
+    def copy_table_text(self, table: str, copy: str) -> str:
+        """Return the statement that makes an empty table of the same columns."""
+        return f"CREATE TABLE IF NOT EXISTS {self._named(copy)} AS SELECT * FROM {self._named(table)} WHERE 1 = 0"
+
+    def _named(self, table: str) -> str:
+        quote = self.connection.dialect.identifier_preparer.quote
+        return f"{quote(self.target.schema)}.{quote(table)}" if self.target.schema else quote(table)
 
     # --- limits -------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import itertools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -211,6 +212,52 @@ class Store:
                 if raw is None and entry.encoding is not Encoding.NULL:
                     raw = self.read(entry)
                 yield entry, raw
+
+    def duplicates(self, selection: Selection) -> Iterator[list[XComEntry]]:
+        """Yield the entries that share a name and a run, the one that Airflow reads first.
+
+        Only Airflow 1.10 lets them; what is equal is decided by the database, as it will be for
+        the primary key that later releases make.
+        """
+        if self.schema.generation.name != "1.10":
+            return
+        names = ("dag_id", "task_id", "key", "execution_date")
+        other = self._table("xcom", self._columns["xcom"]).alias("y")
+        groups = (
+            sa.select(*(other.c[name] for name in names))
+            .group_by(*(other.c[name] for name in names))
+            .having(sa.func.count() > 1)
+            .subquery("d")
+        )
+        first = sa.select(sa.func.min(other.c.id)).where(
+            *(other.c[name] == self._x.c[name] for name in names)
+        )
+        label = first.correlate(self._x).scalar_subquery().label("first_id")
+        with self._explained():
+            base = self._base(selection, text=False, stored=False, heads=HEAD_BYTES)
+            same = sa.and_(*(groups.c[name] == self._x.c[name] for name in names))
+            # EXISTS, because the statement's FROM is already made.
+            found = base.add_columns(label).where(sa.exists().where(same))
+            rows = sorted(self._connection.execute(found).all(), key=lambda row: row.first_id)
+        for _, group in itertools.groupby(rows, key=lambda row: row.first_id):
+            entries = sorted(map(self._entry, group), key=lambda entry: entry.row[:1])
+            entries.sort(key=_pushed, reverse=True)
+            yield entries
+
+    def move_statements(self, entry: XComEntry, table: str) -> tuple[str, str]:
+        """Return the SQL that copies a row into another table and that deletes it, for people."""
+        other = self._table(table, self._columns["xcom"])
+        xcom = self._table("xcom", self._columns["xcom"])
+        is_row = self._is_row(entry, xcom)
+        names = list(self._columns["xcom"])
+        copied = sa.select(*(xcom.c[name] for name in names)).where(*is_row)
+        statements = (other.insert().from_select(names, copied), sa.delete(xcom).where(*is_row))
+        first, second = (" ".join(self._backend.sql_text(one).split("\n")) for one in statements)
+        return first, second
+
+    def copy_table_statement(self, table: str) -> str:
+        """Return the SQL that makes an empty table of xcom's columns."""
+        return self._backend.copy_table_text("xcom", table)
 
     def count(self, selection: Selection) -> int:
         """Return how many entries are selected."""
@@ -541,10 +588,10 @@ class Store:
             )
         return self._backend.fetched(found[0])
 
-    def _is_row(self, entry: XComEntry) -> list[Element]:
+    def _is_row(self, entry: XComEntry, table: sa.FromClause | None = None) -> list[Element]:
         conditions: list[Element] = []
         for name, value in zip(self.schema.generation.identity, entry.row, strict=True):
-            column = self._x.c[name]
+            column = (self._x if table is None else table).c[name]
             if isinstance(value, str) and name != "execution_date":
                 conditions.append(self._backend.same(column, value))
             else:

@@ -46,9 +46,8 @@ class OpenMetrics:
     def end(self) -> None:
         document = cast("Mapping[str, Any]", self._layout.before())
         summary = summary_of(self._layout)
-        groups = cast("list[Mapping[str, Any]]", self._layout.context["groups"])
-        shown = groups[:MOST_GROUPS]
-        limit = int(document["limits"][0]["bytes"])
+        groups = cast("list[Mapping[str, Any]]", self._layout.context.get("groups", []))
+        limits = document["limits"]
         backend = document["backend"]
         self._gauge(
             "xcomctl_metadata_db_info",
@@ -59,7 +58,13 @@ class OpenMetrics:
         self._gauge(
             "xcomctl_scanned_bytes", "Bytes of their values.", [({}, summary["total_bytes"])]
         )
-        self._gauge("xcomctl_limit_bytes", "The size limit judged by.", [({}, limit)])
+        if limits:
+            limit = int(limits[0]["bytes"])
+            self._gauge("xcomctl_limit_bytes", "The size limit judged by.", [({}, limit)])
+        fates = cast("Mapping[str, int]", summary.get("fates", {}))
+        if fates:
+            text = "XCom entries that the upgrade does not leave as they are."
+            self._gauge("xcomctl_upgrade", text, [({"fate": one}, fates[one]) for one in fates])
         for state in ("ignored", "known"):
             text = f"Findings that do not count because they are {state}."
             self._gauge(f"xcomctl_findings_{state}", text, [({}, summary[state])])
@@ -72,6 +77,12 @@ class OpenMetrics:
                 for rule, severity in sorted(rules | set(self._found))
             ],
         )
+        if limits:
+            self._measures(groups, limit)
+        self._out.write("# EOF\n")
+
+    def _measures(self, groups: list[Mapping[str, Any]], limit: int) -> None:
+        shown = groups[:MOST_GROUPS]
         for name, text, field in _MEASURES:
             self._gauge(name, text, [(_labels(group), group[field]) for group in shown])
         self._gauge(
@@ -81,7 +92,6 @@ class OpenMetrics:
         )
         left_out = len(groups) - len(shown)
         self._gauge("xcomctl_groups_left_out", "Smaller ones not listed.", [({}, left_out)])
-        self._out.write("# EOF\n")
 
     def _gauge(
         self, name: str, text: str, samples: Iterable[tuple[Mapping[str, str], object]]

@@ -1,0 +1,258 @@
+"""`xcomctl preflight`: what an upgrade to Airflow 3 would stop at, archive, lose or alter."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomctl import __version__
+from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.judging import (
+    FINDING_COLUMNS,
+    backend_row,
+    check_ignores,
+    finding_row,
+    parse_threshold,
+    rule_texts,
+    severity_counts,
+)
+from xcomctl.cli.options import Connection, Filters, Manners, Output
+from xcomctl.formats import AUDIT_FORMATS, Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xcomctl.audit import Report
+    from xcomctl.audit.airflow3 import Preflight, Problem
+    from xcomctl.db.store import Store
+    from xcomctl.model import Selection, XComEntry
+
+QUARANTINE = "xcom_quarantine"
+"""The table into which the SQL moves rows."""
+
+_PEOPLE = ("severity", "rule", "dag_id", "task_id", "key", "occurrences", "max_size_bytes", "message")  # fmt: skip
+
+
+def command(
+    connection: Connection,
+    filters: Filters,
+    output: Output,
+    manners: Manners,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="3.X.Y",
+            help="The release to upgrade to: they differ. [default: the newest known]",
+        ),
+    ] = None,
+    sql: Annotated[
+        str | None,
+        typer.Option(
+            "--sql",
+            metavar="FILE",
+            help="Write SQL that moves what stops the migration out of its way, to review and run.",
+        ),
+    ] = None,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-on",
+            metavar="SEVERITY",
+            help="error, warning, note or never: from where on the exit code is 1. [default: error]",
+        ),
+    ] = None,
+    exit_zero: Annotated[
+        bool, typer.Option("--exit-zero", help="Exit with 0 whatever is found.")
+    ] = False,
+    per_entry: Annotated[
+        bool,
+        typer.Option("--per-entry", help="A finding for each entry, not for each task and key."),
+    ] = False,
+    no_ignores: Annotated[
+        bool, typer.Option("--no-ignores", help="Ignore nothing, whatever the configuration says.")
+    ] = False,
+    show_ignored: Annotated[
+        bool, typer.Option("--show-ignored", help="List ignored findings, too.")
+    ] = False,
+) -> None:
+    """Name the XComs that an upgrade to Airflow 3 would stop at, archive, lose or alter."""
+    from xcomctl.cli import console
+
+    manners.apply(console)
+    outputs = parse_outputs(output.output, AUDIT_FORMATS)
+    chosen = output.chosen(FINDING_COLUMNS)
+    selection = filters.selection()
+
+    from dataclasses import replace
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    from xcomctl import audit
+    from xcomctl.audit import airflow3, decisions, rules
+    from xcomctl.db import open_store
+
+    release = airflow3.parse_release(to or airflow3.NEWEST)
+    threshold = parse_threshold(fail_on or "error")
+    target, config = connection.resolve(console)
+    ignores = () if no_ignores else check_ignores(config)
+    newest = airflow3.parse_release(airflow3.NEWEST)
+    if newest < release < (3, 3, 999):
+        console.note(f"--to {to} is newer than {airflow3.NEWEST}, the newest that is known")
+
+    with (
+        open_store(target) as store,
+        tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as moves,
+    ):
+        facts = store.facts()
+        done = facts.storage == "json"
+        migration = airflow3.Migration(facts.backend, release)
+        preflight = airflow3.Preflight(
+            migration,
+            mapped=store.schema.mapped,
+            joined=store.schema.run_date is not None and "dag_run" in store.schema.tables,
+            per_entry=per_entry,
+            done=done,
+        )
+        started = time.monotonic()
+        if done:
+            console.note("this is an Airflow 3 database already: its XComs are JSON")
+        else:
+            _judge(store, selection, preflight, moves)
+        seconds = time.monotonic() - started
+        report = preflight.report()
+        report = decisions.apply_ignores(
+            report,
+            [one for one in ignores if one.rule.startswith("xcom-airflow3")],
+            today=datetime.now(UTC).date(),
+            complete=False,
+            file=config.path.name if config.path else None,
+        )
+        files = store.files({one.dag_id for one in report.findings})
+        report = audit.with_files(report, files, config.audit.source_root)
+        backend = backend_row(store)
+        shown_release = to or airflow3.NEWEST
+        if sql is not None:
+            moves.seek(0)
+            console.save(Path(sql), _quarantine(store, shown_release, moves))
+            console.note(f'wrote "{sql}": review it, and run it when no task does')
+    rewrite = {
+        "rows": preflight.scanned,
+        "bytes": preflight.total_bytes,
+        "passes": migration.passes,
+        "read_seconds": round(seconds, 3),
+    }
+    layout = Layout(
+        "xcomctl.preflight/1",
+        "findings",
+        tuple(replace(one, people=one.name in _PEOPLE) for one in FINDING_COLUMNS),
+        before=lambda: {
+            "complete": True,
+            "backend": backend,
+            "to": shown_release,
+            "limits": [],
+            "summary": _summary(report, preflight),
+            "rewrite": rewrite,
+        },
+        closing=lambda: _closing(report, preflight, shown_release, seconds),
+        chosen=chosen,
+        header=not output.no_header,
+        context={
+            "version": __version__,
+            "rules": rule_texts((*rules.AIRFLOW3_RULES, *rules.UPKEEP)),
+        },
+    )
+    rows = (finding_row(finding, report, threshold) for finding in report.findings)
+    console.write(layout, rows, outputs, suppressed=show_ignored)
+    if not any(name in ("table", "markdown", "github") for name, path in outputs if path is None):
+        for line in _closing(report, preflight, shown_release, seconds):
+            console.note(line)
+    if not exit_zero and report.verdict(threshold):
+        raise typer.Exit(1)
+
+
+def _judge(store: Store, selection: Selection, preflight: Preflight, moves: IO[str]) -> None:
+    moved: set[tuple[object, ...]] = set()
+
+    def move(entry: XComEntry, problem: Problem) -> None:
+        first, second = store.move_statements(entry, QUARANTINE)
+        moves.write(f"-- {_comment(entry, problem)}\n{first};\n{second};\n")
+
+    for entries in store.duplicates(selection):
+        problem = preflight.add_duplicates(entries)
+        for entry in entries[1:]:
+            moved.add(entry.row)
+            move(entry, problem)
+    for entry, raw in store.scan_values(selection):
+        why = preflight.add(entry, raw)
+        if why is not None and entry.row not in moved:
+            move(entry, why)
+
+
+def _comment(entry: XComEntry, problem: Problem) -> str:
+    from xcomctl.text import visible
+
+    return f"{visible(str(entry.ref))}: {problem.rule.id}, {visible(problem.reason)}"
+
+
+def _quarantine(store: Store, release: str, moves: IO[str]) -> Iterator[bytes]:
+    """Yield the SQL that moves the rows, in one transaction."""
+    begin = "START TRANSACTION" if store.facts().backend in ("mysql", "mariadb") else "BEGIN"
+    head = (
+        f"-- XComs that stop the migration to Airflow {release}, or that it loses: moved, not dropped.\n"
+        "-- Review, take a backup, stop the scheduler, run once.\n"
+        f"{store.copy_table_statement(QUARANTINE)};\n{begin};\n"
+    )
+    yield head.encode()
+    for line in moves:
+        yield line.encode("utf-8", "surrogatepass")
+    yield b"COMMIT;\n"
+
+
+def _summary(report: Report, preflight: Preflight) -> dict[str, object]:
+    from xcomctl.audit.rules import Severity
+
+    return {
+        "scanned": preflight.scanned,
+        "total_bytes": preflight.total_bytes,
+        "errors": report.count(Severity.ERROR),
+        "warnings": report.count(Severity.WARNING),
+        "notes": report.count(Severity.NOTE),
+        "ignored": sum(one.state == "ignored" for one in report.findings),
+        "known": 0,
+        "fates": {fate.value: rows for fate, rows in preflight.rows_by_fate.items()},
+        "fates_bytes": {fate.value: size for fate, size in preflight.bytes_by_fate.items()},
+    }
+
+
+def _closing(report: Report, preflight: Preflight, release: str, seconds: float) -> list[str]:
+    from xcomctl.model import Size
+
+    lines = [
+        f"{severity_counts(report)} in {preflight.scanned:,} XComs of "
+        f"{Size(preflight.total_bytes)}, on the way to Airflow {release}"
+    ]
+    told = {
+        "stops": "stop the migration",
+        "lost": "are lost",
+        "archived": "are archived",
+        "altered": "are altered",
+    }
+    parts = [
+        f"{rows:,} {told[fate.value]} ({Size(preflight.bytes_by_fate[fate])})"
+        for fate, rows in preflight.rows_by_fate.items()
+        if rows
+    ]
+    if parts:
+        lines.append("XComs: " + ", ".join(parts))
+    if preflight.scanned:
+        passes = preflight.migration.passes
+        lines.append(
+            f"the migration writes all {Size(preflight.total_bytes)} "
+            f"{'twice' if passes == 2 else 'once'}, in one transaction with the table locked; "
+            f"reading it took {seconds:.1f} s here, and as much disk again must be free"
+        )
+    return lines
