@@ -533,6 +533,9 @@ class Preflight:
         name: tuple[object, ...] = (problem.rule.id, problem.fate, ref.dag_id, ref.task_id, ref.key)
         if self.per_entry:
             name = (*name, entry.row)
+        if problem.rule is rules.AIRFLOW3_LOST:
+            # All of them alike: one finding says it.
+            name = (problem.rule.id,)
         group = self._groups.get(name)
         if group is None:
             self._groups[name] = _Group(problem, 1, entry, entry.size or 0)
@@ -566,16 +569,18 @@ _VERB = {
 
 def _finding(group: _Group) -> Finding:
     entry, problem = group.example, group.problem
+    everywhere = problem.rule is rules.AIRFLOW3_LOST
+    total = f" ({Size(group.total)} in all)" if group.occurrences > 1 else ""
     return Finding(
         rule=problem.rule,
         severity=problem.fate.severity,
-        dag_id=entry.ref.dag_id,
-        task_id=entry.ref.task_id,
-        key=entry.ref.key,
+        dag_id="*" if everywhere else entry.ref.dag_id,
+        task_id="*" if everywhere else entry.ref.task_id,
+        key="*" if everywhere else entry.ref.key,
         occurrences=group.occurrences,
         max_size=entry.size,
         limit=None,
-        message=f"{_VERB[problem.fate]}: {problem.reason} ({Size(group.total)} in all)",
+        message=f"{_VERB[problem.fate]}: {problem.reason}{total}",
         example=entry.ref,
         variant=problem.fate.value,
     )

@@ -95,7 +95,7 @@ def command(
     from xcomctl.audit import airflow3, decisions, rules
     from xcomctl.db import open_store
 
-    release = airflow3.parse_release(to or airflow3.NEWEST)
+    release = airflow3.parse_release(airflow3.NEWEST if to is None else to)
     threshold = parse_threshold(fail_on or "error")
     target, config = connection.resolve(console)
     ignores = () if no_ignores else check_ignores(config)
