@@ -122,10 +122,10 @@ def postgres() -> Server:
     return _server("postgresql")
 
 
-@pytest.fixture
-def doomed_postgres() -> Iterator[Server]:
-    """A PostgreSQL of the test's own, which it may kill."""
-    server = _start("postgresql", lambda _: servers.PostgresServer.start())
+@pytest.fixture(params=list(servers.KINDS))
+def doomed_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Each of the servers in turn, one of the test's own, which it may kill."""
+    server = _start(request.param, servers.start_own)
     yield server
     server.stop()
 

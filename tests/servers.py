@@ -276,5 +276,15 @@ def start(backend: str) -> Server:
     given = os.environ.get(variable)
     if given:
         return kind(sa.make_url(given), None, None)
+    return start_own(backend)
+
+
+def start_own(backend: str) -> Server:
+    """Return a server of the kind that is started now.
+
+    Raises:
+        ServerMissingError: there is none on this machine.
+    """
+    kind, _ = KINDS[backend]
     server: Server = kind.start()  # type: ignore[attr-defined]
     return server

@@ -203,18 +203,19 @@ def test_source_root_maps_the_longest_prefix() -> None:
 
 
 @needs_schemas
-@pytest.mark.parametrize(
-    "fixture", [one for one in all_fixtures() if one.backend == "sqlite"], ids=str
-)
-def test_every_fixture_makes_valid_reports(run: Run, tmp_path: Path, fixture: Any) -> None:
+@pytest.mark.parametrize("fixture", all_fixtures(), ids=str)
+def test_every_fixture_makes_valid_reports(
+    run: Run, tmp_path: Path, fixture: Any, any_server: Any
+) -> None:
     """Real databases with every kind of bad row."""
-    url = fixture.load(tmp_path, None)
+    server = None if fixture.backend == "sqlite" else any_server(fixture.backend)
+    url = fixture.load(tmp_path, server)
     forms = ("json", "sarif", "junit", "gitlab", "openmetrics")
     arguments = [word for form in forms for word in ("-o", f"{form}={tmp_path}/out.{form}")]
     done = run("audit", "--deep", "--url", url, "--as", "mysql:2.8", *arguments)
-    assert done.code == 1
     read = {form: (tmp_path / f"out.{form}").read_bytes() for form in forms}
     document = json.loads(read["json"])
+    assert done.code == int(document["summary"]["errors"] > 0)
     check_sarif(json.loads(read["sarif"]))
     check_junit(read["junit"])
     check_gitlab(json.loads(read["gitlab"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -337,16 +338,24 @@ def test_70_is_a_bug_and_says_so(run: Run, db: Path, tmp_path: Path) -> None:
     assert "Traceback" in run("list", "--url", db, "-v", env=env).err
 
 
-def test_audit_of_a_server_that_dies_is_3(doomed_postgres: Server, tmp_path: Path) -> None:
+def test_audit_of_a_server_that_dies_is_3(doomed_server: Server, tmp_path: Path) -> None:
     """The scan is cut off in the middle: no verdict, no report."""
-    url = doomed_postgres.create_database()
+    url = doomed_server.create_database()
     metadata = Metadata(url)
     metadata.add(b"1")
     metadata.execute("ALTER TABLE xcom RENAME TO held")
-    metadata.execute(
-        "CREATE VIEW xcom AS SELECT held.* FROM held, generate_series(1, 20000) AS i"
-        " WHERE pg_sleep(0.001) IS NOT NULL"
-    )
+    if doomed_server.backend == "postgresql":
+        metadata.execute(
+            "CREATE VIEW xcom AS SELECT held.* FROM held, generate_series(1, 20000) AS i"
+            " WHERE pg_sleep(0.001) IS NOT NULL"
+        )
+    else:
+        metadata.execute("CREATE TABLE ten (n INT)")
+        metadata.execute("INSERT INTO ten VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)")
+        metadata.execute(
+            "CREATE VIEW xcom AS SELECT held.* FROM held, ten a, ten b, ten c, ten d"
+            " WHERE sleep(0.002 + (a.n + b.n + c.n + d.n) / 100000000) = 0"
+        )
     report = tmp_path / "report.json"
     process = subprocess.Popen(
         [sys.executable, "-m", "xcomctl", "audit", "--url", url, "-o", f"json={report}"],
@@ -354,11 +363,29 @@ def test_audit_of_a_server_that_dies_is_3(doomed_postgres: Server, tmp_path: Pat
     )  # fmt: skip
     time.sleep(3)
     assert process.poll() is None
-    assert doomed_postgres.process is not None
-    doomed_postgres.process.send_signal(signal.SIGQUIT)
+    assert doomed_server.process is not None
+    doomed_server.process.send_signal(signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 3, err
     assert out == b""
     assert b"Traceback" not in err
     assert PASSWORD.encode() not in err
     assert not report.exists()
+
+
+def test_3_where_the_disk_is_full_under_several_reports(db: Path, tmp_path: Path) -> None:
+    """One report fits and the other does not: neither is left, half or whole."""
+    folder = tmp_path / "reports"
+    folder.mkdir()
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    outputs = [part for form in ("csv", "sarif", "junit") for part in ("-o", f"{form}={folder}/{form}")]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "xcomctl", "audit", "--url", str(db), *outputs],
+        capture_output=True, env=clean_environment(tmp_path), check=False, preexec_fn=little_room,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert b"could not write" in done.stderr
+    assert list(folder.iterdir()) == []

@@ -368,3 +368,42 @@ def test_a_configuration_that_makes_no_sense_is_refused(
     assert done.code == 2, done.err
     assert said in done.err
     assert "xcomctl.toml" in done.err
+
+
+# --- what else is judged ----------------------------------------------------------------------
+
+
+def test_budgets_of_text_are_the_same_on_every_backend(
+    empty_url: str, run: Run, tmp_path: Path
+) -> None:
+    """jsonb holds numbers in more bytes than their text has."""
+    metadata = Metadata(empty_url, "3.0")
+    value = "[1, 2, 3, 4, 5]"
+    metadata.add(value)
+    for size, count in ((len(value), 0), (len(value) - 1, 1)):
+        configure(tmp_path, f'[[audit.budget]]\nmax_size = "{size}"\n')
+        for depth in ((), ("--deep",)):
+            report = json.loads(
+                run("audit", "--url", empty_url, "--measure", "text", "-o", "json", *depth).out
+            )
+            found = [one for one in report["findings"] if one["rule"] == "xcom-over-budget"]
+            assert len(found) == count
+            assert [one["max_size_bytes"] for one in found] == [len(value)] * count
+    assert run("audit", "--url", empty_url, "--measure", "octets").code == 2
+
+
+def test_references_into_object_storage_are_noted(empty_url: str, run: Run) -> None:
+    """An object store's url and nothing else: not a text that mentions one, and not a web page."""
+    metadata = Metadata(empty_url)
+    for name, value in {
+        "s3": b'"s3://bucket/dag/run/task/0a1b.gz"',
+        "file": b'"file:///base/dag/run"',
+        "text": b'"see s3://bucket/key for it"',
+        "web": b'"https://example.com/a"',
+        "list": b'["s3://bucket/key"]',
+    }.items():
+        metadata.add(value, task_id=name)
+    report = run("audit", "--url", empty_url, "--deep", "-o", "json").json()
+    found = {one["task_id"]: one for one in report["findings"] if one["rule"] == "xcom-external"}
+    assert found.keys() == {"s3", "file"}
+    assert {one["severity"] for one in found.values()} == {"note"}

@@ -639,3 +639,11 @@ def reference(value: object) -> str | None:
     if isinstance(value, str) and len(value) < 4096 and _REFERENCE.fullmatch(value):
         return value
     return None
+
+
+def stored_reference(raw: bytes | str) -> str | None:
+    """Return the URL where a stored, valid value is nothing but one into object storage."""
+    data = to_bytes(raw)
+    if len(data) > 4096 or not data.lstrip().startswith(b'"'):
+        return None
+    return reference(json.loads(data))

@@ -44,6 +44,8 @@ class Policy:
     measured: bool = False
     """Whether the report tells count, bytes and largest of each dag, task and key."""
     budgets: tuple[Budget, ...] = ()
+    measure: Literal["size", "text"] = "size"
+    """What budgets speak of: text is the same on every backend."""
 
     @property
     def near(self) -> int:
@@ -157,7 +159,7 @@ def run(
     """
     report = Report(policy)
     groups: dict[tuple[object, ...], _Group] = {}
-    tally = Tally(policy.budgets) if policy.budgets else None
+    tally = Tally(policy.budgets, policy.measure) if policy.budgets else None
     near = policy.near
     for entry, raw in entries:
         report.scanned += 1
@@ -246,10 +248,16 @@ def _judge(policy: Policy, near: int, entry: XComEntry, raw: Raw) -> Iterator[tu
         yield rules.UNDECODABLE, verdict.reason
     elif verdict.health is codec.Health.DOUBLE:
         yield rules.DOUBLE_ENCODED, ""
-    if rules.SECRET.id in policy.enabled and isinstance(raw, bytes | str):
+    if not isinstance(raw, bytes | str):
+        return
+    if rules.SECRET.id in policy.enabled:
         kind = secrets.find(raw, entry.ref.key)
         if kind is not None:
             yield rules.SECRET, kind
+    if verdict.health is codec.Health.VALID and rules.EXTERNAL.id in policy.enabled:
+        url = codec.stored_reference(raw)
+        if url is not None:
+            yield rules.EXTERNAL, url.partition("://")[0]
 
 
 def _cut(policy: Policy, entry: XComEntry, raw: Raw) -> str | None:
@@ -269,6 +277,7 @@ def _cut(policy: Policy, entry: XComEntry, raw: Raw) -> str | None:
 
 def _finding(group: _Group, policy: Policy) -> Finding:
     entry = group.example
+    size = _measured(group, policy)
     measured = group.rule in (rules.OVER_LIMIT, rules.NEAR_LIMIT)
     limit = (
         policy.limit.size
@@ -288,15 +297,19 @@ def _finding(group: _Group, policy: Policy) -> Finding:
         task_id=entry.ref.task_id,
         key=entry.ref.key,
         occurrences=group.occurrences,
-        max_size=entry.size,
+        max_size=size,
         limit=limit,
-        message=_message(group, limit),
+        message=_message(group, size, limit),
         example=entry.ref,
     )
 
 
-def _message(group: _Group, limit: Size | None) -> str:
-    size = group.example.size
+def _measured(group: _Group, policy: Policy) -> Size | None:
+    text = policy.measure == "text" and group.rule is rules.OVER_BUDGET
+    return group.example.text_size if text else group.example.size
+
+
+def _message(group: _Group, size: Size | None, limit: Size | None) -> str:
     shown, *of = (
         format_sizes(*(one for one in (size, limit) if one is not None))
         if size is not None
@@ -320,6 +333,8 @@ def _message(group: _Group, limit: Size | None) -> str:
         if size == 65_535:
             reason += "; 65,535 bytes is what a MySQL BLOB holds, so one may have cut it"
         return f"{shown} that cannot be decoded: {reason}"
+    if rule is rules.EXTERNAL:
+        return f"a reference into object storage ({group.reason}), which holds the data itself"
     if rule is rules.SECRET:
         return f"looks like {group.reason}, which is not shown here"
     return "a string that holds JSON text: encoded twice, or a genuine string, which looks the same"

@@ -6,7 +6,7 @@ The most specific budget that matches an XCom governs it alone; of equally speci
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from xcomctl.model import Size
 
@@ -45,7 +45,10 @@ class Tally:
     with the number of runs.
     """
 
-    def __init__(self, budgets: Sequence[Budget]) -> None:
+    def __init__(
+        self, budgets: Sequence[Budget], measure: Literal["size", "text"] = "size"
+    ) -> None:
+        self._text = measure == "text"
         # A stable sort: of equally specific ones the first stays in front.
         self._budgets = sorted(budgets, key=lambda one: one.specificity, reverse=True)
         self._governing: dict[tuple[str, str, str | None], Budget | None] = {}
@@ -63,7 +66,7 @@ class Tally:
             self._governing[name] = budget
         if budget is None:
             return None
-        size = entry.size or 0
+        size = (entry.text_size if self._text else entry.size) or 0
         if budget.max_total is not None or budget.max_count is not None:
             total = self._sums.setdefault(id(budget), _Sum())
             total.entries += 1

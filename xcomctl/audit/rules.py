@@ -125,6 +125,15 @@ SECRET: Final = Rule(
     deep=True,
 )
 
+EXTERNAL: Final = Rule(
+    "xcom-external",
+    Severity.NOTE,
+    "XCom stored outside the database",
+    "The value is only a reference into object storage: its size here says nothing of the data, "
+    "and deleting the XCom leaves the object there.",
+    deep=True,
+)
+
 RULES: Final = (
     OVER_LIMIT,
     NEAR_LIMIT,
@@ -136,6 +145,7 @@ RULES: Final = (
     PICKLED,
     DOUBLE_ENCODED,
     SECRET,
+    EXTERNAL,
     IGNORE_EXPIRED,
     IGNORE_UNUSED,
 )

@@ -113,6 +113,14 @@ def command(
     show_ignored: Annotated[
         bool, typer.Option("--show-ignored", help="List ignored and known findings, too.")
     ] = False,
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            "--measure",
+            metavar="size|text",
+            help="What budgets speak of: what the database holds, or the JSON text, which is the same on every backend. [default: size]",
+        ),
+    ] = None,
     as_: Annotated[
         str | None,
         typer.Option(
@@ -130,6 +138,8 @@ def command(
     enabled = _enabled(rules, skip_rules)
     target, config = connection.resolve(console)
     typed = AuditConfig(size_limit, warn_at, fail_on)
+    if measure not in (None, "size", "text"):
+        raise UsageError(f'unknown measure "{measure}"', hint="It is size or text.")
     threshold = parse_threshold(typed.fail_on or config.audit.fail_on or "error")
     ignores = () if no_ignores else check_ignores(config)
     known = _baseline_path(baseline, config, update_baseline, selection, enabled)
@@ -154,6 +164,7 @@ def command(
             enabled=enabled,
             per_entry=per_entry,
             budgets=config.audit.budgets,
+            measure="text" if measure == "text" else "size",
             measured=any(name == "openmetrics" for name, _ in outputs),
         )
         report = _run(store, selection, policy)
@@ -258,11 +269,12 @@ def _run(store: Store, selection: Selection, policy: Policy) -> Report:
     from xcomctl import audit
     from xcomctl.audit.rules import TRUNCATED
 
+    text = policy.measure == "text"
     if policy.deep:
-        return audit.run(policy, store.scan_values(selection))
+        return audit.run(policy, store.scan_values(selection, text=text))
 
     def entries() -> Iterator[tuple[XComEntry, Raw]]:
-        for entry in store.scan(selection):
+        for entry in store.scan(selection, text=text):
             yield entry, None
 
     def suspects() -> Iterator[tuple[XComEntry, Raw]]:

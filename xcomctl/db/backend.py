@@ -6,6 +6,7 @@ size is there, which limits are in force, and what its errors mean.
 
 from __future__ import annotations
 
+import logging
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -81,6 +82,8 @@ class Backend(ABC):
 
     def engine(self) -> sa.Engine:
         """Return an engine for the target, which opens nothing yet."""
+        # A server that dies is explained once; SQLAlchemy would log a traceback besides.
+        logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
         try:
             url = sa.make_url(urls.with_our_driver(self.target.url))
         except (sa.exc.ArgumentError, ValueError, IndexError):

@@ -35,6 +35,11 @@ class MySQL(Backend):
             args["charset"] = "utf8mb4"
         return args
 
+    def engine(self) -> sa.Engine:
+        engine = super().engine()
+        sa.event.listen(engine, "handle_error", _let_go)
+        return engine
+
     def guard(self, connection: sa.Connection) -> None:
         for statement in (
             "SET SESSION TRANSACTION READ ONLY",
@@ -155,6 +160,18 @@ class MySQL(Backend):
         if len(args) > 1 and isinstance(args[0], int):
             return f"{args[1]} (error {args[0]})"
         return Backend._first_line(error)
+
+
+def _let_go(context: sa.engine.ExceptionContext) -> None:
+    """Keep a cursor whose server is gone from reading the rest of its rows when it is closed."""
+    execution = context.execution_context
+    if context.is_disconnect and execution is not None:
+        cursor: Any = execution.cursor
+        # PyMySQL has no public word for it: its result reads on from a socket that is gone.
+        result = cursor._result
+        if result is not None:
+            result.unbuffered_active = False
+        cursor.connection = None
 
 
 class MariaDB(MySQL):

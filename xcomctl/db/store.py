@@ -189,7 +189,9 @@ class Store:
             for row in self._stream(statement, self._backend.paged.rows):
                 yield self._entry(row)
 
-    def scan_values(self, selection: Selection) -> Iterator[tuple[XComEntry, Raw]]:
+    def scan_values(
+        self, selection: Selection, *, text: bool = False
+    ) -> Iterator[tuple[XComEntry, Raw]]:
         """Yield the selected entries with their whole values, unsorted, one by one.
 
         Raises:
@@ -205,7 +207,7 @@ class Store:
                 small = size <= page.inline_bytes
             whole = sa.case((small, whole))
         with self._explained():
-            base = self._base(selection, text=False, stored=False, heads=HEAD_BYTES)
+            base = self._base(selection, text=text, stored=False, heads=HEAD_BYTES)
             for row in self._stream(base.add_columns(whole.label("whole")), page.rows):
                 entry = self._entry(row)
                 raw = self._backend.fetched(row.whole)
