@@ -23,13 +23,14 @@ COMMANDS = {
     "pull": "Print one XCom's value, decoded.",
     "audit": "Judge sizes and health; the CI gate.",
     "preflight": "Name the XComs that an upgrade to Airflow 3 breaks.",
+    "top": "Show who fills the table.",
     "limits": "Show the limit in force, here and elsewhere.",
     "info": "Show which metadata DB was found, and how.",
     "config": "Check, show or start the configuration.",
     "demo": "Build a demo metadata DB, and show round.",
 }
 """Command → what it does, in the order of the help."""
-ALIASES = {"get": "pull"}
+ALIASES = {"get": "pull", "stats": "top"}
 """Hidden names for those who come from elsewhere."""
 
 EXIT_BUG = 70

@@ -23,12 +23,14 @@ from xcomctl.model import (
     Size,
     XComEntry,
     XComRef,
+    format_time,
     is_glob,
 )
 from xcomctl.settings import parse_iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date
 
     from xcomctl.db.backend import Backend, Element
 
@@ -214,6 +216,51 @@ class Store:
                 if raw is None and entry.encoding is not Encoding.NULL:
                     raw = self.read(entry)
                 yield entry, raw
+
+    def sizes(
+        self, selection: Selection, by: Sequence[str], *, days: bool = False
+    ) -> Iterator[tuple[tuple[str | None, ...], Size | None, date | None]]:
+        """Yield group, size and day of the selected entries, as the database sends them.
+
+        `by` names what makes a group: `dag_id`, `task_id`, `key`, `run_id` or `day`, in UTC. The
+        day is None unless `days`, or where the timestamp is none.
+
+        Raises:
+            DatabaseError: as `scan`.
+        """
+        x, run = self._x.c, self._run.c
+        old_runs = not self.schema.mapped and ("run_id" in by or bool(selection.run_ids))
+        columns: list[Any] = [
+            x[name].label(f"by_{name}") for name in by if name in ("dag_id", "task_id", "key")
+        ]
+        if "run_id" in by:
+            mine = run.run_id if old_runs and self._joined else sa.null()
+            columns.append((x.run_id if self.schema.mapped else mine).label("by_run_id"))
+            if not self.schema.mapped:
+                columns.append(x.execution_date.label("execution_date"))
+        dated = days or "day" in by
+        columns.append((x.timestamp if dated else sa.null()).label("timestamp"))
+        statement = sa.select(*columns, self._size().label("size")).select_from(
+            self._from() if old_runs else self._x
+        )
+        for condition in self._where(selection):
+            statement = statement.where(condition)
+        with self._explained():
+            for row in self._stream(statement, self._backend.paged.rows):
+                named = row._mapping
+                moment = _moment(row.timestamp) if dated else None
+                day = moment.date() if moment else None
+                group: list[str | None] = []
+                for name in by:
+                    if name == "day":
+                        group.append(day.isoformat() if day else None)
+                        continue
+                    part = named[f"by_{name}"]
+                    if name == "run_id" and part is None and not self.schema.mapped:
+                        part = format_time(_moment(row.execution_date))
+                    group.append(part)
+                size = None if row.size is None else Size(row.size)
+                yield tuple(group), size, day if days else None
 
     def duplicates(self, selection: Selection) -> Iterator[list[XComEntry]]:
         """Yield the entries that share a name and a run, the one that Airflow reads first.

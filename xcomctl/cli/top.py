@@ -1,0 +1,224 @@
+"""`xcomctl top`: who fills the table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.options import Connection, Filters, Manners, Output
+from xcomctl.errors import UsageError
+from xcomctl.formats import Column, Layout
+from xcomctl.text import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from xcomctl.db.store import Store
+    from xcomctl.formats import Row
+    from xcomctl.model import Selection
+    from xcomctl.stats import Forecast, Sizes
+
+DEFAULT_LIMIT = 20
+DIMENSIONS = ("dag_id", "task_id", "key", "run_id", "day")
+SORTS = ("bytes", "rows", "max", "growth")
+_BAR = 20
+
+_NUMBERS = (
+    Column("count", "number"),
+    Column("total_bytes", "size", title="total"),
+    Column("mean_bytes", "size", title="mean"),
+    Column("p50_bytes", "size", title="p50"),
+    Column("p95_bytes", "size", title="p95"),
+    Column("p99_bytes", "size", title="p99"),
+    Column("max_bytes", "size", title="max"),
+    Column("share", "percent"),
+    Column("bar", machine=False),
+)
+_FORECAST = (
+    Column("trend"),
+    Column("growth_bytes_per_day", "size", title="a day"),
+    Column("meets_limit_on", title="meets limit"),
+    Column("forecast_note", people=False),
+)
+
+
+def command(
+    connection: Connection,
+    filters: Filters,
+    output: Output,
+    manners: Manners,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--by",
+            metavar="WHAT",
+            help="dag_id, task_id, key, run_id or day; repeatable, or with commas. [default: dag_id,task_id,key]",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            "-n",
+            metavar="N",
+            min=0,
+            help=f"How many at most; 0 for all. [default: {DEFAULT_LIMIT}]",
+        ),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", metavar="KEY", help="bytes, rows, max or growth. [default: bytes]"),
+    ] = None,
+    forecast: Annotated[
+        bool,
+        typer.Option(
+            "--forecast", help="Add growth per day, and the day on which a group meets its limit."
+        ),
+    ] = False,
+    as_: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="BACKEND[:AIRFLOW]",
+            help="Forecast for another backend's limit: mysql:2.8.",
+        ),
+    ] = None,
+) -> None:
+    """Show who fills the table: bytes, rows and percentiles by group."""
+    from xcomctl.cli import console
+
+    manners.apply(console)
+    outputs = parse_outputs(output.output)
+    selection = filters.selection()
+    names = _parse_by(by)
+    key = _known("sort by", sort or "bytes", SORTS)
+    forecasting = forecast or key == "growth"
+    most = DEFAULT_LIMIT if limit is None else limit
+    columns = (*map(Column, names), *_NUMBERS, *(_FORECAST if forecasting else ()))
+    chosen = output.chosen(columns)
+    target, _ = connection.resolve(console)
+
+    from xcomctl.cli.judging import limit_in_force
+    from xcomctl.db import open_store
+    from xcomctl.stats import forecast as forecast_of
+
+    with open_store(target) as store:
+        groups = _gather(store, selection, names, forecasting)
+        bound = limit_in_force(store, as_)
+    forecasts: dict[tuple[str | None, ...], Forecast] = {}
+    if forecasting:
+        forecasts = {
+            name: forecast_of(sizes.largest_by_day, bound.size) for name, sizes in groups.items()
+        }
+    total = sum(sizes.total for sizes in groups.values())
+    scanned = sum(sizes.rows for sizes in groups.values())
+    ordered = _sorted(groups, key, forecasts)
+    shown = ordered[:most] if most else ordered
+    layout = Layout(
+        "xcomctl.top/1",
+        "groups",
+        columns,
+        before=lambda: {
+            "by": list(names),
+            "limit_bytes": bound.size,
+            "summary": {"scanned": scanned, "total_bytes": total},
+        },
+        after=lambda: {"returned": len(shown), "total_groups": len(ordered)},
+        chosen=chosen,
+        header=not output.no_header,
+    )
+    rows = (_row(names, name, groups[name], total, forecasts.get(name)) for name in shown)
+    console.write(layout, rows, outputs)
+    if not ordered:
+        console.note("no XCom matches")
+    elif len(shown) < len(ordered):
+        console.note(f"showing {len(shown):,} of {len(ordered):,} groups; -n 0 shows all")
+
+
+def _parse_by(by: list[str] | None) -> tuple[str, ...]:
+    given = [name.strip() for text in by or () for name in text.split(",")]
+    if by is not None and not any(given):
+        raise UsageError("--by names nothing", hint=f"There are {', '.join(DIMENSIONS)}.")
+    names = [_known("group by", name, DIMENSIONS) for name in given if name]
+    return tuple(dict.fromkeys(names)) or DIMENSIONS[:3]
+
+
+def _known(what: str, text: str, known: tuple[str, ...]) -> str:
+    if text not in known:
+        near = nearest(text, known)
+        raise UsageError(
+            f'cannot {what} "{text}"',
+            hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(known)}.",
+        )
+    return text
+
+
+def _gather(
+    store: Store, selection: Selection, names: tuple[str, ...], days: bool
+) -> dict[tuple[str | None, ...], Sizes]:
+    from xcomctl.stats import Sizes
+
+    groups: dict[tuple[str | None, ...], Sizes] = {}
+    for name, size, day in store.sizes(selection, names, days=days):
+        group = groups.get(name)
+        if group is None:
+            group = groups[name] = Sizes()
+        group.add(size, day)
+    return groups
+
+
+def _sorted(
+    groups: dict[tuple[str | None, ...], Sizes],
+    key: str,
+    forecasts: dict[tuple[str | None, ...], Forecast],
+) -> list[tuple[str | None, ...]]:
+    def rank(name: tuple[str | None, ...]) -> float:
+        sizes = groups[name]
+        if key == "rows":
+            return sizes.rows
+        if key == "max":
+            return sizes.largest or 0
+        if key == "growth":
+            return forecasts[name].bytes_per_day or 0.0
+        return sizes.total
+
+    by_name = sorted(groups, key=lambda name: [part or "" for part in name])
+    return sorted(by_name, key=rank, reverse=True)
+
+
+def _row(
+    names: Iterable[str],
+    name: tuple[str | None, ...],
+    sizes: Sizes,
+    total: int,
+    forecast: Forecast | None,
+) -> Row:
+    from xcomctl.stats import percentile
+
+    ordered = sorted(sizes.sizes)
+    share = sizes.total / total if total else 0.0
+    row: dict[str, object] = dict(zip(names, name, strict=True))
+    row |= {
+        "count": sizes.rows,
+        "total_bytes": sizes.total,
+        "mean_bytes": round(sizes.total / len(ordered)) if ordered else None,
+        "p50_bytes": percentile(ordered, 0.5),
+        "p95_bytes": percentile(ordered, 0.95),
+        "p99_bytes": percentile(ordered, 0.99),
+        "max_bytes": ordered[-1] if ordered else None,
+        "share": round(100 * share, 4),
+        "bar": "#" * round(share * _BAR) or ".",
+    }
+    if forecast is not None:
+        met = forecast.meets_limit
+        row |= {
+            "trend": forecast.trend,
+            "growth_bytes_per_day": None
+            if forecast.bytes_per_day is None
+            else round(forecast.bytes_per_day),
+            "meets_limit_on": met.isoformat() if met else None,
+            "forecast_note": forecast.why or None,
+        }
+    return row
