@@ -6,6 +6,7 @@ The most specific budget that matches an XCom governs it alone; of equally speci
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 from xcomctl.model import Size
@@ -51,6 +52,7 @@ class Tally:
         self._text = measure == "text"
         # A stable sort: of equally specific ones the first stays in front.
         self._budgets = sorted(budgets, key=lambda one: one.specificity, reverse=True)
+        self._by_dag: dict[str, list[Budget]] = {}
         self._governing: dict[tuple[str, str, str | None], Budget | None] = {}
         self._sums: dict[int, _Sum] = {}
         self._runs: dict[tuple[int, str, str], _Sum] = {}
@@ -58,12 +60,7 @@ class Tally:
     def add(self, entry: XComEntry) -> Budget | None:
         """Count an entry; return its budget where its value alone is larger."""
         ref = entry.ref
-        name = (ref.dag_id, ref.task_id, ref.key)
-        try:
-            budget = self._governing[name]
-        except KeyError:
-            budget = next((one for one in self._budgets if one.matches(*name)), None)
-            self._governing[name] = budget
+        budget = self._budget_of(ref.dag_id, ref.task_id, ref.key)
         if budget is None:
             return None
         size = (entry.text_size if self._text else entry.size) or 0
@@ -72,10 +69,27 @@ class Tally:
             total.entries += 1
             total.size += size
         if budget.max_total_per_run is not None:
-            total = self._runs.setdefault((id(budget), ref.dag_id, ref.run), _Sum())
+            run = (id(budget), ref.dag_id, ref.run)
+            total = self._runs.get(run) or self._runs.setdefault(run, _Sum())
             total.entries += 1
             total.size += size
         return budget if budget.max_size is not None and size > budget.max_size else None
+
+    def _budget_of(self, dag_id: str, task_id: str, key: str | None) -> Budget | None:
+        # Globs are matched once for a DAG and not for each of its keys, of which there may be
+        # as many as rows.
+        of_dag = self._by_dag.get(dag_id)
+        if of_dag is None:
+            of_dag = [one for one in self._budgets if fnmatchcase(dag_id, one.dag_id)]
+            self._by_dag[dag_id] = of_dag
+        if not of_dag:
+            return None
+        if of_dag[0].task_id == "*" and of_dag[0].key == "*":
+            return of_dag[0]
+        name = (dag_id, task_id, key)
+        if name not in self._governing:
+            self._governing[name] = next((one for one in of_dag if one.matches(*name)), None)
+        return self._governing[name]
 
     def exceeded(self) -> Iterator[Total]:
         """Yield every sum and count that is above its budget."""
