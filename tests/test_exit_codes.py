@@ -38,6 +38,9 @@ READING = (
     ("list",),
     ("pull", "dag", "task"),
     ("audit",),
+    ("preflight", "--exit-zero"),
+    ("top", "--forecast"),
+    ("export",),
     ("limits",),
     ("info",),
 )
@@ -149,7 +152,7 @@ def test_3_where_a_file_is_damaged(run: Run, db: Path) -> None:
     for page in range(2, len(data) // 4096):
         data[page * 4096 : page * 4096 + 200] = b"\xff" * 200
     db.write_bytes(data)
-    for command in (("list",), ("audit",)):
+    for command in (("list",), ("audit",), ("preflight",), ("export",)):
         done = run(*command, "--url", db)
         assert done.code == 3, done.err
 

@@ -111,7 +111,16 @@ HEAVY = {"sqlalchemy", "psycopg2", "pymysql", "sqlite3", "pydantic", "rich.conso
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["list", "--help"], ["pull", "-h"], ["audit", "--help"], ["--version"]],
+    [
+        ["--help"],
+        ["list", "--help"],
+        ["pull", "-h"],
+        ["audit", "--help"],
+        ["preflight", "-h"],
+        ["top", "-h"],
+        ["export", "-h"],
+        ["--version"],
+    ],
 )
 def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
     """Asking what there is touches no database library."""

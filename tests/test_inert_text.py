@@ -40,6 +40,7 @@ TEXT_FORMATS = ("table", "csv", "tsv", "yaml", "markdown", "json", "jsonl")
 COMMANDS = {
     "list": ("list", "-n", "0", "--value", "--columns", "dag_id,task_id,run_id,key,value"),
     "audit": ("audit", "--size-limit", "1", "--exit-zero"),
+    "top": ("top", "-n", "0"),
 }
 FORBIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e0fff]"

@@ -337,6 +337,18 @@ def test_moving_is_the_same_on_every_backend(empty_url: str, run: Run, tmp_path:
     assert sorted(moved) == sorted(odd)
 
 
+def test_ids_that_are_no_utf_8_can_be_moved_too(tmp_path: Path, run: Run) -> None:
+    """SQLite keeps whatever it is given, and the SQL names it byte for byte."""
+    path = tmp_path / "airflow.db"
+    metadata = Metadata(str(path))
+    metadata.add(b"", task_id="odd")
+    metadata.add(b"1", task_id="good")
+    metadata.execute("UPDATE xcom SET task_id = CAST(X'61ff62' AS TEXT) WHERE task_id = 'odd'")
+    assert run("preflight", "--url", path, "--sql", "move.sql").code == 1
+    sql = (tmp_path / "move.sql").read_bytes()
+    assert b"'a\xffb'" in sql
+
+
 def test_rows_without_a_run_and_rows_that_are_there_twice(empty_url: str, run: Run) -> None:
     """Airflow 1.10 leaves both; of the same name, all but the one that a task reads are moved."""
     metadata = Metadata(empty_url, "1.10")

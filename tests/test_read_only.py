@@ -30,6 +30,9 @@ READING = (
     ("pull", "dag", "nothing", "--default", "1"),
     ("audit",),
     ("audit", "--deep"),
+    ("preflight", "--exit-zero"),
+    ("top", "--forecast"),
+    ("export",),
     ("limits",),
     ("info",),
 )

@@ -24,6 +24,7 @@ COMMANDS = {
     "audit": "Judge sizes and health; the CI gate.",
     "preflight": "Name the XComs that an upgrade to Airflow 3 breaks.",
     "top": "Show who fills the table.",
+    "export": "Write entries with their values, streamed.",
     "limits": "Show the limit in force, here and elsewhere.",
     "info": "Show which metadata DB was found, and how.",
     "config": "Check, show or start the configuration.",

@@ -34,15 +34,20 @@ class Console:
         self.quiet = False
         self.verbose = False
         self._color = "auto"
+        self._progress = True
+        self._progressing = False
         self._secrets: set[str] = set()
 
-    def configure(self, *, color: str | None, quiet: bool, verbose: bool) -> None:
+    def configure(
+        self, *, color: str | None, quiet: bool, verbose: bool, progress: bool = True
+    ) -> None:
         """Take the options that decide how much is said, and in which colours."""
         if color is not None and color not in ("auto", "always", "never"):
             raise UsageError(f'unknown --color "{color}"', hint="It is auto, always or never.")
         self._color = color or "auto"
         self.quiet = quiet
         self.verbose = verbose
+        self._progress = progress and not quiet
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Never print any of these texts."""
@@ -80,12 +85,27 @@ class Console:
         if error.hint:
             self._say(f"xcomctl: hint: {visible(error.hint)}")
 
+    @property
+    def shows_progress(self) -> bool:
+        """Return whether somebody watches stderr, and stdout is not in its way."""
+        return self._progress and sys.stderr.isatty() and not self.terminal
+
+    def progress(self, text: str) -> None:
+        """Show how far it is, over what was shown before; an empty text clears it."""
+        if not text and not self._progressing:
+            return
+        self._progressing = bool(text)
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"\r\x1b[K{visible(text)}")
+            sys.stderr.flush()
+
     def trace(self, text: str) -> None:
         """Print a traceback, line by line."""
         for line in text.splitlines():
             self._say(visible(line))
 
     def _say(self, line: str) -> None:
+        self.progress("")
         # There is nowhere left to complain where stderr is closed or full.
         with contextlib.suppress(OSError, ValueError):
             print(self.clean(line), file=sys.stderr, flush=True)  # noqa: T201

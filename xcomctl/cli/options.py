@@ -230,7 +230,12 @@ class Manners:
 
     def apply(self, console: Console) -> None:
         """Tell the console."""
-        console.configure(color=self.color, quiet=self.quiet, verbose=self.verbose)
+        console.configure(
+            color=self.color,
+            quiet=self.quiet,
+            verbose=self.verbose,
+            progress=not self.no_progress,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,9 @@ def command(
 
     with (
         open_store(target) as store,
-        tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as moves,
+        tempfile.TemporaryFile(
+            "w+", encoding="utf-8", errors="surrogateescape", newline="\n"
+        ) as moves,
     ):
         facts = store.facts()
         done = facts.storage == "json"
@@ -121,7 +123,7 @@ def command(
         if done:
             console.note("this is an Airflow 3 database already: its XComs are JSON")
         else:
-            _judge(store, selection, preflight, moves)
+            _judge(store, selection, preflight, None if sql is None else moves)
         seconds = time.monotonic() - started
         report = preflight.report()
         report = decisions.apply_ignores(
@@ -174,10 +176,12 @@ def command(
         raise typer.Exit(1)
 
 
-def _judge(store: Store, selection: Selection, preflight: Preflight, moves: IO[str]) -> None:
+def _judge(store: Store, selection: Selection, preflight: Preflight, moves: IO[str] | None) -> None:
     moved: set[tuple[object, ...]] = set()
 
     def move(entry: XComEntry, problem: Problem) -> None:
+        if moves is None:
+            return
         first, second = store.move_statements(entry, QUARANTINE)
         moves.write(f"-- {_comment(entry, problem)}\n{first};\n{second};\n")
 
@@ -208,7 +212,7 @@ def _quarantine(store: Store, release: str, moves: IO[str]) -> Iterator[bytes]:
     )
     yield head.encode()
     for line in moves:
-        yield line.encode("utf-8", "surrogatepass")
+        yield line.encode("utf-8", "surrogateescape")
     yield b"COMMIT;\n"
 
 

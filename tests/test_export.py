@@ -1,0 +1,172 @@
+"""Export: every entry once, its value as it is stored, on every backend."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import pickle
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import clean_environment
+from tests.fixture_databases import all_fixtures
+from tests.metadata import Metadata
+from xcomctl import transfer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Run
+
+BYTES = {
+    "json": b'{"b": 1, "a": [1.0, "\\u00e9", null]}',
+    "spaced": b" [1,  2] ",
+    "big": b"1" * 4000,
+    "dup": b'{"a": 1, "a": 2}',
+    "utf8": '"\N{SNOWMAN}"'.encode(),
+    "lone": b'"\\ud83d"',
+    "nan": b"[NaN]",
+    "lines": b"[1,\n2]",
+    "pickle": pickle.dumps({"a": 1}),
+    "broken": b'{"a": ',
+    "latin1": b'"\xe9"',
+    "empty": b"",
+    "null": b"null",
+    "large": b'"' + b"x" * 400_000 + b'"',
+}
+
+
+def stored(row: dict[str, Any], line: str) -> bytes | None:
+    """Return the bytes that an exported line says were stored."""
+    if "value_base64" in row:
+        return base64.b64decode(row["value_base64"])
+    if row["encoding"] == "null":
+        return None
+    return line[line.index(', "value": ') + len(', "value": ') : -1].encode()
+
+
+def test_values_are_as_they_are_stored(empty_url: str, run: Run) -> None:
+    """JSON inline and untouched, the rest as base64, and NULL as null with its encoding."""
+    metadata = Metadata(empty_url)
+    values: dict[str, bytes | None] = {**BYTES, "sql null": None}
+    for name, value in values.items():
+        metadata.add(value, task_id=name)
+    done = run("export", "--url", empty_url)
+    assert done.code == 0, done.err
+    assert "exported 15 XComs" in done.err
+    found = {}
+    for line in done.out.splitlines():
+        row = json.loads(line)
+        found[row["task_id"]] = stored(row, line)
+        value = values[row["task_id"]]
+        assert row["size_bytes"] == (None if value is None else len(value))
+    assert found == values
+    csv.field_size_limit(10**7)
+    text = run("export", "--url", empty_url, "-o", "csv").stdout.decode()
+    told = {row["task_id"]: row for row in csv.DictReader(io.StringIO(text, newline=""))}
+    assert told.keys() == values.keys()
+    for name, value in values.items():
+        row = told[name]
+        if row["value_base64"]:
+            assert base64.b64decode(row["value_base64"]) == value
+        else:
+            assert row["value"].encode() == (value or b"")
+
+
+def test_filters_and_files_are_those_of_the_other_commands(tmp_path: Path, run: Run) -> None:
+    """A file is whole or not there; ids with line ends stay on their line."""
+    path = tmp_path / "airflow.db"
+    metadata = Metadata(str(path))
+    metadata.add(b"1", dag_id="keep", task_id="a\nb,c")
+    metadata.add(b"2", dag_id="other")
+    done = run("export", "--url", path, "-d", "keep", "-o", "jsonl=out.jsonl")
+    assert (done.code, done.out) == (0, "")
+    (line,) = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert json.loads(line)["task_id"] == "a\nb,c"
+    rows = list(csv.DictReader(io.StringIO(run("export", "--url", path, "-d", "keep", "-o", "csv").out)))  # fmt: skip
+    assert [row["task_id"] for row in rows] == ["a\nb,c"]
+    assert run("export", "--url", path, "-o", "jsonl=none/out").code == 3
+    assert run("export", "--url", path, "-o", "xml").code == 2
+    assert run("export", "--url", path, "-o", "csv", "-o", "jsonl=a").code == 2
+
+
+@given(st.one_of(st.binary(max_size=40), st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+).map(lambda value: json.dumps(value).encode())))  # fmt: skip
+def test_every_value_comes_back_from_its_line(data: bytes) -> None:
+    """Whatever the bytes are, the line is strict JSON and holds them."""
+    text, other = transfer.told(data)
+    if text is not None:
+        assert text == data
+        json.loads(text, parse_constant=pytest.fail)
+    else:
+        assert other is not None
+        assert base64.b64decode(other) == data
+
+
+def test_numbers_that_sqlite_made_say_so(tmp_path: Path, run: Run) -> None:
+    """Airflow 3's JSON column there has numbers, texts and blobs."""
+    path = tmp_path / "airflow.db"
+    metadata = Metadata(str(path), "3.0")
+    values: dict[str, bytes | str | float] = {"int": 10, "real": 0.5, "text": '"a"', "blob": b"[1]"}
+    for name, value in values.items():
+        metadata.add(value, task_id=name)
+    rows = [json.loads(line) for line in run("export", "--url", path).out.splitlines()]
+    told = {row["task_id"]: (row.get("stored_as"), row["value"]) for row in rows}
+    assert told == {
+        "int": ("integer", 10), "real": ("real", 0.5), "text": (None, "a"), "blob": ("blob", [1]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("fixture", all_fixtures(), ids=str)
+def test_every_fixture_is_exported_whole(
+    run: Run, tmp_path: Path, fixture: Any, any_server: Any
+) -> None:
+    """As many rows as `list` has, each with its size."""
+    server = None if fixture.backend == "sqlite" else any_server(fixture.backend)
+    url = fixture.load(tmp_path, server)
+    rows = [json.loads(line) for line in run("export", "--url", url).out.splitlines()]
+    listed = run("list", "--url", url, "-n", "0", "-o", "json").json()["xcom_entries"]
+
+    def names(rows: list[dict[str, Any]]) -> list[str]:
+        fields = ("dag_id", "task_id", "run_id", "map_index", "key", "timestamp", "logical_date", "size_bytes", "encoding")  # fmt: skip
+        return sorted(str([row[field] for field in fields]) for row in rows)
+
+    assert names(rows) == names(listed)
+
+
+def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
+    """Ten times the rows, the same peak within a tenth."""
+    peaks = []
+    for count in (5_000, 50_000):
+        path = tmp_path / f"{count}.db"
+        metadata = Metadata(str(path))
+        metadata.add(b'"' + b"x" * 500 + b'"')
+        metadata.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)"
+            " INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp)"
+            " SELECT dag_run_id, 'task_' || i, map_index, key, dag_id, run_id, value, timestamp"
+            " FROM xcom, n",
+            count=count,
+        )
+        code = (
+            "import resource, subprocess, sys;"
+            "subprocess.run([sys.executable, '-m', 'xcomctl', 'export', '--url', sys.argv[1], '-q'],"
+            " stdout=subprocess.DEVNULL, check=True);"
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)],
+            capture_output=True, text=True, check=True, env=clean_environment(tmp_path),
+        )  # fmt: skip
+        peaks.append(int(done.stdout))
+    assert peaks[1] <= 1.1 * peaks[0]
