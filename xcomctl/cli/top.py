@@ -24,6 +24,8 @@ DEFAULT_LIMIT = 20
 DIMENSIONS = ("dag_id", "task_id", "key", "run_id", "day")
 SORTS = ("bytes", "rows", "max", "growth")
 _BAR = 20
+_ROOMY = 150
+"""Characters of a terminal in which ids of usual length and every number fit."""
 
 _NUMBERS = (
     Column("count", "number"),
@@ -97,6 +99,8 @@ def command(
     forecasting = forecast or key == "growth"
     most = DEFAULT_LIMIT if limit is None else limit
     columns = (*map(Column, names), *_NUMBERS, *(_FORECAST if forecasting else ()))
+    if console.terminal:
+        columns = _fitting(columns, forecasting)
     chosen = output.chosen(columns)
     target, _ = connection.resolve(console)
 
@@ -135,6 +139,17 @@ def command(
         console.note("no XCom matches")
     elif len(shown) < len(ordered):
         console.note(f"showing {len(shown):,} of {len(ordered):,} groups; -n 0 shows all")
+
+
+def _fitting(columns: tuple[Column, ...], forecasting: bool) -> tuple[Column, ...]:
+    """Return the columns with fewer of them for people where the terminal has no room for all."""
+    from dataclasses import replace
+    from shutil import get_terminal_size
+
+    if get_terminal_size().columns >= _ROOMY:
+        return columns
+    hidden = {"mean_bytes", "p95_bytes", "p99_bytes"} | ({"share", "bar"} if forecasting else set())
+    return tuple(replace(one, people=one.people and one.name not in hidden) for one in columns)
 
 
 def _parse_by(by: list[str] | None) -> tuple[str, ...]:
