@@ -259,7 +259,7 @@ def _pickle(raw: bytes) -> Opaque:
 def _decode_json(raw: bytes | str, context: Context) -> Decoded:
     size = len(raw)
     try:
-        with _long_numbers(), deep():
+        with long_numbers(), deep():
             value = json.loads(_text_of(raw, context.storage))
             notes: Counter[str] = Counter()
             value = _Envelopes(context.reader, notes).open(value)
@@ -304,7 +304,7 @@ def _broken(raw: bytes | str, error: ValueError) -> Decoded:
 
 
 @contextmanager
-def _long_numbers() -> Iterator[None]:
+def long_numbers() -> Iterator[None]:
     """Let integers of more than 4,300 digits be read and written."""
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(_MAX_DIGITS)
@@ -577,7 +577,7 @@ def to_json(value: object) -> tuple[object, tuple[str, ...]]:
 def to_repr(value: object) -> str:
     """Return Python's repr of what `xcom_pull` returns, `<...>` for what cannot be told."""
     try:
-        with _long_numbers(), deep():
+        with long_numbers(), deep():
             return _repr(value)
     except RecursionError:
         return "<nested too deeply>"
@@ -619,7 +619,7 @@ def dumps(value: object, *, indent: int | None = None) -> str:
 
     `value` is what `to_json` returns. Other characters stay as they are, not escaped.
     """
-    with _long_numbers(), deep():
+    with long_numbers(), deep():
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     if text.isascii() and "\x7f" not in text:
         return text

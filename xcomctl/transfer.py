@@ -16,9 +16,9 @@ from xcomctl import codec
 from xcomctl.model import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from xcomctl.model import Raw, Storage, XComEntry
+    from xcomctl.model import Raw, Storage, XComEntry, XComRef
 
 Form = Literal["jsonl", "csv"]
 
@@ -52,14 +52,47 @@ def lines(
         yield _csv([*fields, stored_as, plain, "" if other is None else other])
 
 
-def json_line(entry: XComEntry, raw: Raw, storage: Storage) -> bytes:
+def undo_line(entry: XComEntry, raw: Raw, storage: Storage, run: object) -> bytes:
+    """Return an entry as `json_line` does, marked as one that an undo file keeps.
+
+    `run` is the row's dag_run_id, which no run of that name may have.
+    """
+    extra = {"dag_run_id": run} if isinstance(run, int) else {}
+    return json_line(entry, raw, storage, {"undo": "restore"}, extra)
+
+
+def absence_line(ref: XComRef) -> bytes:
+    """Return the line of an undo file that says: there was no such entry."""
+    facts = (
+        ref.dag_id,
+        ref.task_id,
+        ref.run_id,
+        ref.map_index,
+        ref.key,
+        None,
+        format_time(ref.logical_date),
+        None,
+        "absent",
+    )
+    named = {"undo": "remove", **dict(zip(FIELDS, facts, strict=True))}
+    return codec.dumps(named).encode() + b"\n"
+
+
+def json_line(
+    entry: XComEntry,
+    raw: Raw,
+    storage: Storage,
+    before: Mapping[str, object] | None = None,
+    after: Mapping[str, object] | None = None,
+) -> bytes:
     """Return one entry as a line of JSON.
 
     `value` where the stored text is strict JSON, `value_base64` where it is not, and a `value` of
     null with the encoding `null` where there is none. `stored_as` only where SQLite holds the
     value in another storage class than this Airflow writes.
     """
-    facts: dict[str, object] = dict(zip(FIELDS, _facts(entry), strict=True))
+    named = dict(zip(FIELDS, _facts(entry), strict=True))
+    facts: dict[str, object] = {**(before or {}), **named, **(after or {})}
     stored_as = _stored_as(raw, storage)
     if stored_as is not None:
         facts["stored_as"] = stored_as

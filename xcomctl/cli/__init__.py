@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "list": "List the XCom entries that match the filters.",
     "pull": "Print one XCom's value, decoded.",
+    "push": "Write one XCom, as Airflow would have.",
     "audit": "Judge sizes and health; the CI gate.",
     "preflight": "Name the XComs that an upgrade to Airflow 3 breaks.",
     "top": "Show who fills the table.",
@@ -31,7 +32,7 @@ COMMANDS = {
     "demo": "Build a demo metadata DB, and show round.",
 }
 """Command → what it does, in the order of the help."""
-ALIASES = {"get": "pull", "stats": "top"}
+ALIASES = {"get": "pull", "stats": "top", "add": "push", "edit": "push"}
 """Hidden names for those who come from elsewhere."""
 
 EXIT_BUG = 70
@@ -93,7 +94,12 @@ def main(arguments: Sequence[str]) -> int:
     received = _catch_signals()
     try:
         # The root has no option that takes a value, so the first word is the command.
-        app = build_app(next((word for word in arguments if not word.startswith("-")), None))
+        first = next((word for word in arguments if not word.startswith("-")), None)
+        if first == "edit":
+            at = arguments.index("edit")
+            arguments = [*arguments[:at], "push", "--replace", *arguments[at + 1 :]]
+            first = "push"
+        app = build_app(first)
         # Not list(): that name is the command's module here, once it is imported.
         code: Any = app(args=[*arguments] or ["--help"], prog_name="xcomctl", standalone_mode=False)
         return code if isinstance(code, int) else 0

@@ -14,6 +14,7 @@ from xcomctl.cli.judging import (
     backend_row,
     check_ignores,
     finding_row,
+    limits_judged_by,
     parse_threshold,
     rule_texts,
     severity_counts,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from xcomctl.configuration import Config
     from xcomctl.db.store import Store
     from xcomctl.formats import Row
-    from xcomctl.model import Limit, Raw, Selection, Size, XComEntry
+    from xcomctl.model import Raw, Selection, Size, XComEntry
 
 DEFAULTS = {
     "size_limit": "auto",
@@ -154,7 +155,7 @@ def command(
     from xcomctl.model import Selection
 
     with open_store(target) as store:
-        limits = _limits(store, typed.size_limit or config.audit.size_limit or "auto", as_)
+        limits = limits_judged_by(store, typed.size_limit or config.audit.size_limit or "auto", as_)
         policy = audit.Policy(
             limit=limits[0],
             warn_at=share,
@@ -297,23 +298,6 @@ def _capacity(store: Store) -> Size | None:
     if store.schema.storage == "json":
         return None
     return CAPACITY_BY_TYPE.get(store.schema.value_type)
-
-
-def _limits(store: Store, size_limit: str, as_: str | None) -> list[Limit]:
-    """Return the limits that are judged by, the one in force first."""
-    from xcomctl.cli.judging import limit_in_force
-    from xcomctl.limits import nominal, parse_as
-    from xcomctl.model import Limit, parse_size
-
-    if size_limit == "auto":
-        return store.limits() if as_ is None else [limit_in_force(store, as_)]
-    if size_limit == "nominal":
-        backend = parse_as(as_, (2, 11))[0] if as_ else store.facts().backend
-        return [nominal(backend)]
-    size = parse_size(size_limit)
-    if size <= 0:
-        raise UsageError("--size-limit must be above 0")
-    return [Limit("size_limit", size, "--size-limit", hard=False)]
 
 
 def _enabled(only: str | None, skipped: str | None) -> frozenset[str]:

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from xcomctl.errors import ClosedPipeError, DatabaseError, UsageError, XcomctlError
+from xcomctl.errors import ClosedPipeError, DatabaseError, RefusedError, UsageError, XcomctlError
 from xcomctl.text import nearest, visible
 
 if TYPE_CHECKING:
@@ -172,6 +172,23 @@ class Console:
             for piece in pieces:
                 out.write(piece)
 
+    def journal(self, path: Path) -> Journal:
+        """Return a new file for what is about to be lost; nothing is ever written over.
+
+        Raises:
+            RefusedError: there is such a file already.
+            OutputError: it cannot be made.
+        """
+        return Journal(path)
+
+    def confirmed(self, question: str) -> bool:
+        """Return whether somebody at the terminal says yes; without a terminal nobody does."""
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return False
+        import typer
+
+        return typer.confirm(visible(self.clean(question)), err=True)
+
     @property
     def terminal(self) -> bool:
         """Return whether stdout is a terminal."""
@@ -202,6 +219,41 @@ class Console:
         if os.environ.get("FORCE_COLOR"):
             return True
         return terminal and os.environ.get("TERM") != "dumb"
+
+
+class Journal:
+    """A file that holds, safely on disk, what it was told, whatever happens afterwards."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._empty = True
+        with _reporting():
+            try:
+                # For its owner only: it holds values.
+                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                raise RefusedError(
+                    f'the undo file "{path}" is there already',
+                    detail="What it holds may be needed.",
+                    hint="Name another one.",
+                ) from None
+            self._out = os.fdopen(handle, "wb")
+
+    def write(self, pieces: Iterable[bytes]) -> None:
+        """Add to the file, and return when it is on disk."""
+        with _reporting():
+            for piece in pieces:
+                self._empty = False
+                self._out.write(piece)
+            self._out.flush()
+            os.fsync(self._out.fileno())
+
+    def close(self) -> None:
+        """End the file; an empty one is taken away."""
+        self._out.close()
+        if self._empty:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
 
 
 @contextlib.contextmanager

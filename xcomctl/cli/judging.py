@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xcomctl import limits
 from xcomctl.errors import UsageError
 from xcomctl.formats import Column
+from xcomctl.model import Limit, parse_size
 from xcomctl.text import nearest
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from xcomctl.configuration import Config
     from xcomctl.db.store import Store
     from xcomctl.formats import Row
-    from xcomctl.model import Ignore, Limit
+    from xcomctl.model import Ignore
 
 FINDING_COLUMNS = (
     Column("severity"),
@@ -55,6 +56,19 @@ def limit_in_force(store: Store, as_: str | None) -> Limit:
     if as_ is None:
         return store.limits()[0]
     return limits.typical(*limits.parse_as(as_, airflow_version(store)))
+
+
+def limits_judged_by(store: Store, size_limit: str, as_: str | None) -> list[Limit]:
+    """Return the limits that are judged by, the one in force first."""
+    if size_limit == "auto":
+        return store.limits() if as_ is None else [limit_in_force(store, as_)]
+    if size_limit == "nominal":
+        backend = limits.parse_as(as_, (2, 11))[0] if as_ else store.facts().backend
+        return [limits.nominal(backend)]
+    size = parse_size(size_limit)
+    if size <= 0:
+        raise UsageError("--size-limit must be above 0")
+    return [Limit("size_limit", size, "--size-limit", hard=False)]
 
 
 def parse_threshold(text: str) -> Severity | None:

@@ -12,28 +12,29 @@ if TYPE_CHECKING:
 
     from xcomctl.db.backend import Backend
     from xcomctl.db.store import Store
+    from xcomctl.db.writer import Writer
     from xcomctl.settings import Target
 
 
-def _backend(target: Target) -> Backend:
+def _backend(target: Target, lock_timeout_s: float | None = None) -> Backend:
     name = urls.backend_of(target.url)
     # Each driver costs its import, so only the one that is needed is loaded.
     if name == "sqlite":
         from xcomctl.db.sqlite import SQLite
 
-        backend: Backend = SQLite(target)
+        backend: Backend = SQLite(target, lock_timeout_s)
     elif name == "postgresql":
         from xcomctl.db.postgresql import PostgreSQL
 
-        backend = PostgreSQL(target)
+        backend = PostgreSQL(target, lock_timeout_s)
     else:
         from xcomctl.db.mysql import MariaDB, MySQL
 
-        backend = MySQL(target)
+        backend = MySQL(target, lock_timeout_s)
         connection = backend.connect()
         # Both products answer to mysql://; the server's own word decides.
         if getattr(connection.dialect, "is_mariadb", False):
-            backend = MariaDB(target)
+            backend = MariaDB(target, lock_timeout_s)
         backend.use(connection)
         return backend
     backend.use(backend.connect())
@@ -60,3 +61,27 @@ def open_store(target: Target) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+@contextmanager
+def open_writer(target: Target, *, lock_timeout_s: float | None) -> Iterator[Writer]:
+    """Open a metadata DB for writing, as `Writer`, and close it at the end.
+
+    With a lock timeout of None it is opened for reading only: the plan can be made, and nothing
+    can be written.
+
+    Raises:
+        UsageError, DatabaseError: as `open_store`.
+    """
+    from xcomctl.db.writer import Writer
+
+    backend = _backend(target, lock_timeout_s)
+    try:
+        writer = Writer(backend)
+    except BaseException:
+        backend.close()
+        raise
+    try:
+        yield writer
+    finally:
+        writer.close()

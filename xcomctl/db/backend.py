@@ -10,23 +10,28 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from xcomctl import urls
 from xcomctl.db.schema import Column
-from xcomctl.errors import DatabaseError, UsageError
+from xcomctl.errors import DatabaseError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from xcomctl.db.schema import Schema
+    from xcomctl.errors import XcomctlError
     from xcomctl.model import Limit, Raw, Storage
     from xcomctl.settings import Target
 
 Element = sa.ColumnElement[Any]
+
+Objection = Literal["exists", "no parent", "value", "locked"]
+"""Why a database does not take a row: one of that name is there, its task instance is not, the
+value or the key does not fit, or another session holds what is to be changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,12 @@ class Backend(ABC):
     paged_values: ClassVar[Page] = Page(16)
     """For rows with whole values."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, lock_timeout_s: float | None = None) -> None:
         self.target = target
+        self.lock_timeout_s = lock_timeout_s or 0.0
+        self.writes = lock_timeout_s is not None
+        """Whether the connection may write, and waits so long for others' locks. Without a lock
+        timeout it cannot write."""
         self.connection: sa.Connection
 
     # --- connecting ---------------------------------------------------------------------------
@@ -76,7 +85,10 @@ class Backend(ABC):
         """Guard the connection and ask everything of it from now on."""
         self.connection = connection
         try:
-            self.guard(connection)
+            if self.writes:
+                self.prepare(connection)
+            else:
+                self.guard(connection)
         except sa.exc.DBAPIError as error:
             raise self.explain(error, connecting=True) from None
 
@@ -101,6 +113,14 @@ class Backend(ABC):
     @abstractmethod
     def guard(self, connection: sa.Connection) -> None:
         """Make the open connection unable to write, bounded in time, and speak UTC and UTF-8."""
+
+    @abstractmethod
+    def prepare(self, connection: sa.Connection) -> None:
+        """Make the open connection fit to write: strict, bounded in time, UTC and UTF-8."""
+
+    def begin(self) -> None:
+        """Begin the transaction in which something is written."""
+        self.connection.exec_driver_sql("START TRANSACTION")
 
     def close(self) -> None:
         """End the transaction, if any, and the connection."""
@@ -210,6 +230,22 @@ class Backend(ABC):
         """Return whether rows cannot be sorted while their values are touched."""
         return False
 
+    # --- writing ------------------------------------------------------------------------------
+
+    def stored(self, raw: Raw, storage: Storage) -> Element:
+        """Return a value as it is bound, so that the column holds exactly this."""
+        if isinstance(raw, bytes):
+            return sa.literal(raw, sa.LargeBinary)
+        return sa.null() if raw is None else sa.literal(raw)
+
+    def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
+        """Return the query so that nobody changes its rows before the transaction ends."""
+        return statement.with_for_update()
+
+    def objection(self, cause: BaseException) -> Objection | None:
+        """Return why the database did not take a row, None where it is something else."""
+        return None
+
     # --- SQL for people to run --------------------------------------------------------------
 
     def sql_text(self, statement: sa.ClauseElement) -> str:
@@ -240,7 +276,7 @@ class Backend(ABC):
 
     # --- errors -------------------------------------------------------------------------------
 
-    def explain(self, error: sa.exc.DBAPIError, *, connecting: bool = False) -> DatabaseError:
+    def explain(self, error: sa.exc.DBAPIError, *, connecting: bool = False) -> XcomctlError:
         """Return what a driver's error means, and what to try."""
         cause = error.orig if error.orig is not None else error
         reason, hint = self.diagnose(cause, connecting=connecting)
@@ -248,7 +284,17 @@ class Backend(ABC):
             message = f'could not connect to "{self.target.shown}"'
             hint = hint or f"The url comes from {self.target.origin}."
         else:
-            message = f'could not read "{self.target.shown}"'
+            message = f'could not {"write" if self.writes else "read"} "{self.target.shown}"'
+        objection = self.objection(cause) if self.writes and not connecting else None
+        if objection == "value":
+            return RefusedError(
+                "the database does not take the value",
+                detail=self._first_line(cause),
+                hint='Nothing was changed. "xcomctl limits" shows what fits.',
+            )
+        if objection == "locked":
+            reason = f"another session held the table or the row for {self.lock_timeout_s:g} s"
+            hint = "Nothing was changed. Try again, or raise --lock-timeout."
         if reason:
             message = f"{message}: {reason}"
         return DatabaseError(message, detail=self._first_line(cause), hint=hint)

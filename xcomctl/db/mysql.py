@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 
-from xcomctl.db.backend import Backend, Element, Page, glob_to_like, glob_to_regex
+from xcomctl.db.backend import Backend, Element, Objection, Page, glob_to_like, glob_to_regex
 from xcomctl.limits import CAPACITY_BY_TYPE
 from xcomctl.model import Limit, Size
 
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from xcomctl.db.schema import Schema
-    from xcomctl.model import Storage
+    from xcomctl.model import Raw, Storage
 
+_REFUSALS = (1153, 1264, 1267, 1366, 1406, 3140, 3141, 3144, 3157, 3854, 4025)
+"""Errors about a value or a name: too long, no JSON, nested too deeply, not of the character set."""
 _STRICT_MODES = ("STRICT_TRANS_TABLES", "STRICT_ALL_TABLES", "TRADITIONAL")
 
 
@@ -49,6 +51,34 @@ class MySQL(Backend):
         ):
             if statement:
                 connection.exec_driver_sql(statement)
+
+    def prepare(self, connection: sa.Connection) -> None:
+        for statement in (
+            "SET time_zone = '+00:00'",
+            # What is too large is refused, whatever the server is told: never cut.
+            "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
+            # Point look-ups then lock the rows they find and no gaps, in which others insert.
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            f"SET SESSION innodb_lock_wait_timeout = {max(1, round(self.lock_timeout_s))}",
+            self.timeout_statement(),
+        ):
+            if statement:
+                connection.exec_driver_sql(statement)
+
+    def stored(self, raw: Raw, storage: Storage) -> Element:
+        if storage == "json" and isinstance(raw, bytes):
+            raw = raw.decode("utf-8")
+        return super().stored(raw, storage)
+
+    def objection(self, cause: BaseException) -> Objection | None:
+        number = next(iter(cause.args), None)
+        if number == 1062:
+            return "exists"
+        if number in (1451, 1452):
+            return "no parent"
+        if number in (1205, 1213, 3572):
+            return "locked"
+        return "value" if number in _REFUSALS else None
 
     def timeout_statement(self) -> str | None:
         """Return the statement that bounds the others; set inside the transaction, so that a
@@ -140,6 +170,11 @@ class MySQL(Backend):
             return "access denied", None
         if number == 1049:
             return "no such database", None
+        if number in (1142, 1143) and self.writes:
+            return (
+                "the account may not write Airflow's tables",
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON the table xcom.",
+            )
         if number in (1142, 1143):
             return (
                 "the account may not read a table of Airflow's",

@@ -6,8 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
-from xcomctl.db.backend import Backend, Element, Page, glob_to_like, glob_to_regex
+from xcomctl.db.backend import Backend, Element, Objection, Page, glob_to_like, glob_to_regex
 from xcomctl.db.schema import Column
 from xcomctl.db.sqlite import skip_scan
 from xcomctl.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from xcomctl.db.schema import Schema
-    from xcomctl.errors import DatabaseError
-    from xcomctl.model import Storage
+    from xcomctl.errors import XcomctlError
+    from xcomctl.model import Raw, Storage
 
 
 class PostgreSQL(Backend):
@@ -41,18 +42,42 @@ class PostgreSQL(Backend):
     def engine(self) -> sa.Engine:
         # The transaction is opened with BEGIN READ ONLY: no session state that a transaction
         # pooler could lose or leak.
-        return super().engine().execution_options(postgresql_readonly=True)
+        return super().engine().execution_options(postgresql_readonly=not self.writes)
 
     def guard(self, connection: sa.Connection) -> None:
         _cancel_on_signal(connection)
-        milliseconds = int((self.target.timeout_s or 0) * 1000)
+        self._set_for_transaction(connection)
+
+    def prepare(self, connection: sa.Connection) -> None:
+        self.guard(connection)
+
+    def begin(self) -> None:
+        self._set_for_transaction(self.connection)
+
+    def _set_for_transaction(self, connection: sa.Connection) -> None:
         connection.execute(
             sa.text(
                 "SELECT set_config('statement_timeout', :timeout, true),"
-                " set_config('TimeZone', 'UTC', true)"
+                " set_config('lock_timeout', :lock, true), set_config('TimeZone', 'UTC', true)"
             ),
-            {"timeout": str(milliseconds)},
+            {
+                "timeout": str(int((self.target.timeout_s or 0) * 1000)),
+                "lock": str(int(self.lock_timeout_s * 1000)),
+            },
         )
+
+    def stored(self, raw: Raw, storage: Storage) -> Element:
+        if storage == "json" and raw is not None:
+            return sa.cast(sa.literal(raw, sa.Text), JSONB)
+        return super().stored(raw, storage)
+
+    def objection(self, cause: BaseException) -> Objection | None:
+        code = str(getattr(cause, "pgcode", None) or "")
+        if code in ("23505", "23503", "55P03", "40P01"):
+            known: dict[str, Objection] = {"23505": "exists", "23503": "no parent"}
+            return known.get(code, "locked")
+        # Data exceptions, and limits of the program: too long for a jsonb, for one.
+        return "value" if code.startswith(("22", "54")) else None
 
     def product(self) -> str:
         return f"PostgreSQL {self.server_version()}"
@@ -135,7 +160,7 @@ class PostgreSQL(Backend):
             Limit("field", MAX_BYTEA, "a field holds 1 GiB at most", "refused"),
         ]
 
-    def explain(self, error: sa.exc.DBAPIError, *, connecting: bool = False) -> DatabaseError:
+    def explain(self, error: sa.exc.DBAPIError, *, connecting: bool = False) -> XcomctlError:
         explained = super().explain(error, connecting=connecting)
         if not connecting and explained.detail:
             explained.detail = explained.detail.removeprefix("ERROR:").strip()
@@ -146,6 +171,11 @@ class PostgreSQL(Backend):
         text = str(cause)
         if code == "57014":
             return self.timed_out()
+        if code == "42501" and self.writes:
+            return (
+                "the role may not write Airflow's tables",
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON xcom TO the role.",
+            )
         if code == "42501":
             return (
                 "the role may not read a table of Airflow's",

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from xcomctl import urls
-from xcomctl.db.backend import Backend, Element
+from xcomctl.db.backend import Backend, Element, Objection
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError
 from xcomctl.model import Limit, Size
@@ -35,6 +35,9 @@ class SQLite(Backend):
     def engine(self) -> sa.Engine:
         path = urls.sqlite_path(self.target.url)
         mode = self._check_file(path)
+        if self.writes:
+            # Still not "rwc": a mistyped path must create nothing.
+            mode = "mode=rw"
         self._deadline = float("inf")
 
         def connect() -> sqlite3.Connection:
@@ -42,7 +45,7 @@ class SQLite(Backend):
             connection = sqlite3.connect(
                 f"file:{quote(str(path.absolute()))}?{mode}",
                 uri=True,
-                timeout=self.target.connect_timeout_s,
+                timeout=self.lock_timeout_s if self.writes else self.target.connect_timeout_s,
                 isolation_level=None,
             )
             # What is not UTF-8 must neither fail nor be lost.
@@ -97,6 +100,28 @@ class SQLite(Backend):
 
     def guard(self, connection: sa.Connection) -> None:
         connection.exec_driver_sql("PRAGMA query_only = ON")
+
+    def prepare(self, connection: sa.Connection) -> None:
+        # Airflow sets it, too: without it rows of no task instance are accepted.
+        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+
+    def begin(self) -> None:
+        # At once: a transaction that begins by reading cannot become one that writes when
+        # another session has written meanwhile.
+        self.connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
+        return statement
+
+    def objection(self, cause: BaseException) -> Objection | None:
+        text = str(cause)
+        if "UNIQUE constraint" in text:
+            return "exists"
+        if "FOREIGN KEY constraint" in text:
+            return "no parent"
+        if "too big" in text or isinstance(cause, UnicodeEncodeError):
+            return "value"
+        return "locked" if "locked" in text or "busy" in text else None
 
     def server_version(self) -> str:
         return sqlite3.sqlite_version
@@ -168,6 +193,8 @@ class SQLite(Backend):
             return self.timed_out()
         if "locked" in text or "busy" in text:
             return "another process has locked it", "Try again, or raise --connect-timeout."
+        if "readonly" in text:
+            return "the file or its directory cannot be written", None
         if "not a database" in text or "malformed" in text:
             return "it is not a sound SQLite database", None
         return None, None

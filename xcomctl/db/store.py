@@ -248,7 +248,7 @@ class Store:
         with self._explained():
             for row in self._stream(statement, self._backend.paged.rows):
                 named = row._mapping
-                moment = _moment(row.timestamp) if dated else None
+                moment = to_moment(row.timestamp) if dated else None
                 day = moment.date() if moment else None
                 group: list[str | None] = []
                 for name in by:
@@ -257,7 +257,7 @@ class Store:
                         continue
                     part = named[f"by_{name}"]
                     if name == "run_id" and part is None and not self.schema.mapped:
-                        part = format_time(_moment(row.execution_date))
+                        part = format_time(to_moment(row.execution_date))
                     group.append(part)
                 size = None if row.size is None else Size(row.size)
                 yield tuple(group), size, day if days else None
@@ -524,7 +524,7 @@ class Store:
             head = None
         else:
             encoding = codec.sniff(head, size, self.schema.storage)
-        logical_date = _moment(row.execution_date)
+        logical_date = to_moment(row.execution_date)
         named = row._mapping
         return XComEntry(
             ref=XComRef(
@@ -536,7 +536,7 @@ class Store:
                 logical_date,
             ),
             size=size,
-            timestamp=_moment(row.timestamp),
+            timestamp=to_moment(row.timestamp),
             encoding=encoding,
             row=tuple(named[name] for name in self.schema.generation.identity),
             text_size=None if row.text_size is None else Size(row.text_size),
@@ -722,13 +722,20 @@ class Store:
             return False
         run = self._run.c
         same = self._backend.same
-        named = same(run.run_id, run_id)
-        moment = parse_iso(run_id)
-        if moment is not None and not self.schema.mapped:
-            named = sa.or_(named, run.execution_date == self._backend.bound_moment(moment))
+        named = self._run_named(run_id)
         statement = sa.select(run.id).where(same(run.dag_id, dag_id), named).limit(1)
         with self._explained():
             return self._connection.execute(statement).first() is not None
+
+    def _run_named(self, run_id: str) -> Element:
+        """Return whether a row of dag_run is the run: by its id or, of old, its date."""
+        run = self._run.c
+        named = self._backend.same(run.run_id, run_id)
+        moment = parse_iso(run_id)
+        if moment is None or self.schema.mapped:
+            return named
+        date = self._backend.moment(run.execution_date)
+        return sa.or_(named, date == self._backend.bound_moment(moment))
 
 
 def _equals(column: Element, value: object) -> Element:
@@ -739,7 +746,7 @@ def _pushed(entry: XComEntry) -> datetime:
     return entry.timestamp or datetime.min.replace(tzinfo=UTC)
 
 
-def _moment(value: object) -> datetime | None:
+def to_moment(value: object) -> datetime | None:
     """Return a stored time as UTC, None where it is none that Python can hold."""
     if isinstance(value, str):
         try:

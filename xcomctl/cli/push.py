@@ -1,0 +1,420 @@
+"""`xcomctl push`: one value, written exactly as the Airflow that owns the database would."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomctl.cli.options import Connection, Manners
+from xcomctl.errors import RefusedError, UsageError
+from xcomctl.model import RETURN_VALUE, UNMAPPED, Size, format_sizes, format_time
+from xcomctl.text import nearest, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xcomctl.cli.console import Console, Journal
+    from xcomctl.configuration import Config
+    from xcomctl.db.writer import Current, Place, Writer
+    from xcomctl.encode import Encoded, Traits, Type
+    from xcomctl.model import Budget, Limit
+
+DEFAULT_LOCK_TIMEOUT = "5s"
+_SHOWN = 200_000
+"""Characters up to which a plan shows a value, and compares it line by line."""
+
+
+def command(
+    connection: Connection,
+    manners: Manners,
+    dag_id: Annotated[str, typer.Argument(metavar="DAG_ID", help="The DAG.")],
+    task_id: Annotated[
+        str, typer.Argument(metavar="TASK_ID", help="The task, with its group's prefix.")
+    ],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[KEY] VALUE",
+            help="The key, by default return_value, and the value: JSON; - reads stdin, @FILE a file. A negative number goes behind --.",
+        ),
+    ],
+    string: Annotated[
+        bool, typer.Option("--string", help="Take the value as text, not as JSON.")
+    ] = False,
+    type_: Annotated[
+        str | None,
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="What the JSON stands for: datetime, date, timedelta, decimal, tuple, set, frozenset, uuid. [default: json]",
+        ),
+    ] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Option(
+            "--run-id",
+            "-r",
+            metavar="RUN",
+            help="The run. [default: the newest that has this task instance]",
+        ),
+    ] = None,
+    map_index: Annotated[
+        int, typer.Option("--map-index", "-m", metavar="N", help="Index of a mapped task.")
+    ] = UNMAPPED,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the value that is there.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be written, and change nothing.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before a value is replaced.")
+    ] = False,
+    undo_file: Annotated[
+        str | None,
+        typer.Option(
+            "--undo-file",
+            metavar="PATH",
+            help="Keep there what was before, for `xcomctl import --replace`.",
+        ),
+    ] = None,
+    allow_over_limit: Annotated[
+        bool,
+        typer.Option(
+            "--allow-over-limit",
+            help="Write it over a budget or the configured limit; never over the database's.",
+        ),
+    ] = False,
+    allow_reserved_keys: Annotated[
+        bool,
+        typer.Option(
+            "--allow-reserved-keys",
+            help="Write keys by which Airflow knows objects it serialized, such as __classname__.",
+        ),
+    ] = False,
+    lock_timeout: Annotated[
+        str,
+        typer.Option("--lock-timeout", metavar="DUR", help="Longest wait for another session."),
+    ] = DEFAULT_LOCK_TIMEOUT,
+) -> None:
+    """Write one XCom, as Airflow would have."""
+    from xcomctl.cli import console
+
+    manners.apply(console)
+    key, given = _words(words)
+    kind = _type(type_, string)
+    wait_s = _seconds(lock_timeout)
+    target, config = connection.resolve(console)
+    refuse_read_only(target.profile, target.read_only and not dry_run)
+    text = _text(given)
+
+    from xcomctl import encode
+    from xcomctl.db import open_writer
+
+    value = text if string else encode.parse(text)
+    with open_writer(target, lock_timeout_s=None if dry_run else wait_s) as writer:
+        encoded = encode.encode(
+            value, kind, describe(writer), allow_reserved_keys=allow_reserved_keys
+        )
+        _check_key(writer, key)
+        refuse_pickling(writer)
+        place = writer.place(dag_id, task_id, key, run_id, map_index)
+        if run_id is None:
+            console.note(f'into the run "{place.ref.run}"')
+        there = writer.current(place)
+        judge = _Judge(console, config, writer, place, allow_over_limit)
+        judge.before(encoded)
+        for note in (*encoded.notes, *_stale(writer, place, key, encoded)):
+            console.warn(note)
+        if dry_run:
+            _show_plan(console, writer, place, encoded, there)
+            judge.warn(Size(len(encoded.data)))
+            return
+        if there:
+            _confirm(console, there[0], replace, yes, given == "-")
+        journal = console.journal(Path(undo_file)) if undo_file else None
+        try:
+            entry = writer.write(
+                place,
+                encoded,
+                there[0] if there else None,
+                accept=judge.after,
+                keep=_keeper(journal, writer, place, there),
+            )
+        finally:
+            if journal:
+                journal.close()
+    done = "replaced" if there else "pushed"
+    console.note(f'{done} "{place.ref}", {entry.size or Size(0)}')
+    judge.warn(entry.size or Size(0))
+
+
+# --- what was asked ---------------------------------------------------------------------------
+
+
+def _words(words: list[str]) -> tuple[str, str]:
+    if len(words) > 2:
+        raise UsageError(
+            f"push takes a key and a value, not {len(words)} words",
+            hint="Quote the value: '{\"a\": 1}'.",
+        )
+    return (words[0], words[1]) if len(words) == 2 else (RETURN_VALUE, words[0])
+
+
+def _type(text: str | None, string: bool) -> Type:
+    from xcomctl.encode import TYPES
+
+    if text is None:
+        return "json"
+    if string:
+        raise UsageError("--string and --type contradict each other", hint="A text is JSON's own.")
+    name = text.lower()
+    for known in TYPES:
+        if name == known:
+            kind: Type = known  # type: ignore[assignment]
+            return kind
+    near = nearest(name, TYPES)
+    raise UsageError(
+        f'unknown --type "{text}"',
+        hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(TYPES)}.",
+    )
+
+
+def _seconds(text: str) -> float:
+    from xcomctl.settings import parse_duration
+
+    seconds = parse_duration(text).total_seconds()
+    if seconds <= 0:
+        raise UsageError("--lock-timeout must be above 0")
+    return seconds
+
+
+def _text(given: str) -> str:
+    """Return the value's text: itself, or what stdin or a file holds."""
+    if given != "-" and not given.startswith("@"):
+        return given
+    try:
+        data = sys.stdin.buffer.read() if given == "-" else Path(given[1:]).read_bytes()
+        return data.decode("utf-8")
+    except OSError as error:
+        raise UsageError(
+            f'could not read "{given[1:] or "stdin"}"',
+            detail=error.strerror,
+            hint="A value that begins with @ comes from a file; --string @FILE does, too.",
+        ) from None
+    except UnicodeDecodeError:
+        raise UsageError("cannot read the value: it is not UTF-8") from None
+
+
+def refuse_read_only(profile: str | None, read_only: bool) -> None:
+    """Raise where the configuration marks the profile as one that is only read."""
+    if read_only:
+        raise RefusedError(
+            f'the profile "{profile}" is read_only',
+            hint="Take read_only out of the configuration, or name another profile.",
+        )
+
+
+# --- may it be written? -----------------------------------------------------------------------
+
+
+def describe(writer: Writer) -> Traits:
+    """Return the traits of this database by which values are encoded."""
+    from xcomctl.encode import Traits
+
+    return Traits(
+        context=writer.context,
+        backend=writer.facts().backend,
+        uuid_read=writer.schema.airflow.startswith("3.3"),
+    )
+
+
+def refuse_pickling(writer: Writer) -> None:
+    """Raise where this Airflow, 1.10, keeps its XComs as pickles, or may do so."""
+    if writer.schema.major > 1:
+        return
+    pickled = writer.pickles()
+    if pickled is False:
+        return
+    raise RefusedError(
+        "cannot push to an Airflow 1.10 that pickles its XComs",
+        detail="Most of its newest XComs are pickles, and with enable_xcom_pickling it reads nothing else."
+        if pickled
+        else "There is no XCom that would show whether it does, and by default it does.",
+        hint="xcomctl never writes a pickle: loading one runs code. Set enable_xcom_pickling to "
+        "False and let a task push first.",
+    )
+
+
+def _check_key(writer: Writer, key: str) -> None:
+    from xcomctl.db.writer import KEY_LENGTH
+
+    reason = None
+    if not key:
+        reason = "Airflow takes an empty key for none, and would return another."
+    elif len(key) > KEY_LENGTH:
+        reason = f"It has {len(key)} characters, and the column holds {KEY_LENGTH}."
+    elif writer.schema.major == 3 and any(char in key for char in "?#"):
+        reason = "A task of Airflow 3 asks for it in a URL, which ? and # cut short."
+    if reason:
+        raise RefusedError(f'cannot push the key "{key[:80]}"', detail=reason)
+
+
+class _Judge:
+    """Holds sizes against the database's limit, the configured one and the budget."""
+
+    def __init__(
+        self, console: Console, config: Config, writer: Writer, place: Place, allow: bool
+    ) -> None:
+        from xcomctl.cli.judging import limits_judged_by
+        from xcomctl.configuration import parse_share
+
+        self._console = console
+        self._allow = allow
+        self._place = place
+        self._product = writer.facts().product
+        self._hard: Limit = writer.limits()[0]
+        self._judged: Limit = limits_judged_by(writer, config.audit.size_limit or "auto", None)[0]
+        self._warn_at = parse_share(config.audit.warn_at or "80%")
+        self._json = writer.schema.storage == "json"
+        self._budget = self._budget_of(config)
+
+    def _budget_of(self, config: Config) -> Budget | None:
+        ref = self._place.ref
+        matching = [
+            one
+            for one in config.audit.budgets
+            if one.matches(ref.dag_id, ref.task_id, ref.key) and one.max_size is not None
+        ]
+        return max(matching, key=lambda one: one.specificity, default=None)
+
+    def before(self, encoded: Encoded) -> None:
+        """Raise where the value is too large, as far as that is certain before it is sent."""
+        from xcomctl.encode import least_size
+
+        if len(encoded.data) > self._hard.size or not self._json:
+            size = least_size(encoded.value) if self._json else len(encoded.data)
+            self.after(Size(size))
+
+    def after(self, size: Size) -> None:
+        """Raise where a value of this size is too large."""
+        if size > self._hard.size:
+            raise self._too_large(size, self._hard.size, self._hard.source, None)
+        if self._allow:
+            return
+        hint = "--allow-over-limit writes it all the same."
+        if size > self._judged.size:
+            raise self._too_large(size, self._judged.size, self._judged.source, hint)
+        budget = self._budget
+        if budget is not None and budget.max_size is not None and size > budget.max_size:
+            said = f"a budget of the configuration{f': {budget.message}' if budget.message else ''}"
+            raise self._too_large(size, budget.max_size, said, hint)
+
+    def _too_large(self, size: Size, most: Size, source: str, hint: str | None) -> RefusedError:
+        own, limit = format_sizes(size, most)
+        return RefusedError(
+            f'could not write "{self._place.ref}": {own} exceeds the limit of {limit}',
+            detail=f"The limit: {source} ({self._product}).",
+            hint=hint or 'Store the data elsewhere and push its path, or see "xcomctl limits".',
+        )
+
+    def warn(self, size: Size) -> None:
+        """Say so where the value comes near the limit."""
+        most = self._judged.size
+        at = most * self._warn_at if isinstance(self._warn_at, float) else self._warn_at
+        if size >= at:
+            own, limit = format_sizes(size, most)
+            self._console.warn(
+                f"{own} is {100 * size / most:.0f} % of the limit of {limit}: {self._judged.source}"
+            )
+
+
+def _stale(writer: Writer, place: Place, key: str, encoded: Encoded) -> list[str]:
+    """Return a warning where a mapped task downstream was counted out by another length."""
+    if key != RETURN_VALUE or not isinstance(encoded.value, list | dict):
+        return []
+    length = writer.expected_length(place)
+    if length is None or length == len(encoded.value):
+        return []
+    return [
+        f"a task downstream is mapped over this value and was told of {length} elements; "
+        f"these are {len(encoded.value)}"
+    ]
+
+
+def _confirm(console: Console, there: Current, replace: bool, yes: bool, stdin: bool) -> None:
+    """Raise unless what is there may be replaced."""
+    entry = there.entry
+    size = entry.size or Size(0)
+    if not replace:
+        raise RefusedError(
+            f'"{entry.ref}" exists, with {size} pushed {format_time(entry.timestamp)}',
+            hint="--replace replaces it; --dry-run shows what would change.",
+        )
+    if yes or (not stdin and console.confirmed(f'Replace "{entry.ref}" ({size})?')):
+        return
+    raise RefusedError(
+        f'did not replace "{entry.ref}": not confirmed',
+        hint="Add --yes where nobody can be asked.",
+    )
+
+
+def _keeper(
+    journal: Journal | None, writer: Writer, place: Place, there: list[Current]
+) -> Callable[[], None]:
+    from xcomctl import transfer
+
+    def keep() -> None:
+        if journal is None:
+            return
+        storage = writer.schema.storage
+        if there:
+            entry, raw = there[0].entry, there[0].raw
+            journal.write([transfer.undo_line(entry, raw, storage, place.run)])
+        else:
+            journal.write([transfer.absence_line(place.ref)])
+
+    return keep
+
+
+# --- the plan ---------------------------------------------------------------------------------
+
+
+def _show_plan(
+    console: Console, writer: Writer, place: Place, encoded: Encoded, there: list[Current]
+) -> None:
+    lines = [f'would {"replace" if there else "add"} "{place.ref}" in {writer.facts().product}']
+    size = Size(len(encoded.data))
+    stored = encoded.text if size <= _SHOWN else f"{encoded.text[:_SHOWN]}..."
+    kind = "as bytes" if writer.schema.storage == "bytes" else f"as {writer.schema.value_type}"
+    lines += [f"stored {kind}, {size.exactly()} of JSON text:", stored]
+    if there:
+        lines += _difference(writer, there[0], encoded)
+    console.text("".join(f"{visible(line)}\n" for line in lines))
+
+
+def _difference(writer: Writer, there: Current, encoded: Encoded) -> list[str]:
+    """Return a unified diff of the value that is there and the new one."""
+    import difflib
+
+    from xcomctl import codec
+
+    if (there.entry.size or 0) > _SHOWN or len(encoded.text) > _SHOWN:
+        return [f"over {there.entry.size}; too large to compare here"]
+
+    def told(raw: bytes | str | int | float | None) -> list[str]:
+        value, _ = codec.to_json(codec.decode(raw, writer.context).value)
+        return codec.dumps(value, indent=2).splitlines()
+
+    new = encoded.data if writer.schema.storage == "bytes" else encoded.text
+    lines = difflib.unified_diff(
+        told(there.raw),
+        told(new),
+        f"there now, pushed {format_time(there.entry.timestamp)}",
+        "to be written",
+        lineterm="",
+    )
+    return [*lines] or ["the value is the same"]
