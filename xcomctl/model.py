@@ -156,6 +156,8 @@ class XComEntry:
     """What lies on disk after compression, where it was asked for and the database tells."""
     head: Raw = None
     """The first bytes of the value, where they were asked for."""
+    orphan: bool = False
+    """Whether it was asked for, and the row's run or task instance is not there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Entries with their values as lines that a script reads: what `export` writes.
+"""Entries with their values as lines that a script reads: what `export` writes, `import` reads.
 
 A value stands as it is stored: JSON text goes through untouched, and what is no strict JSON
 (pickles, NaN, broken bytes) as base64 of its bytes. Nothing is decoded, so nothing is lost.
@@ -7,18 +7,23 @@ A value stands as it is stored: JSON text goes through untouched, and what is no
 from __future__ import annotations
 
 import base64
+import binascii
 import csv
 import io
 import json
-from typing import TYPE_CHECKING, Literal
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
 
 from xcomctl import codec
-from xcomctl.model import format_time
+from xcomctl.model import UNMAPPED, XComRef, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import BinaryIO
 
-    from xcomctl.model import Raw, Storage, XComEntry, XComRef
+    from xcomctl.model import Raw, Storage, XComEntry
 
 Form = Literal["jsonl", "csv"]
 
@@ -52,13 +57,9 @@ def lines(
         yield _csv([*fields, stored_as, plain, "" if other is None else other])
 
 
-def undo_line(entry: XComEntry, raw: Raw, storage: Storage, run: object) -> bytes:
-    """Return an entry as `json_line` does, marked as one that an undo file keeps.
-
-    `run` is the row's dag_run_id, which no run of that name may have.
-    """
-    extra = {"dag_run_id": run} if isinstance(run, int) else {}
-    return json_line(entry, raw, storage, {"undo": "restore"}, extra)
+def undo_line(entry: XComEntry, raw: Raw, storage: Storage) -> bytes:
+    """Return an entry as `json_line` does, marked as one that an undo file keeps."""
+    return json_line(entry, raw, storage, {"undo": "restore"})
 
 
 def absence_line(ref: XComRef) -> bytes:
@@ -83,16 +84,18 @@ def json_line(
     raw: Raw,
     storage: Storage,
     before: Mapping[str, object] | None = None,
-    after: Mapping[str, object] | None = None,
 ) -> bytes:
     """Return one entry as a line of JSON.
 
     `value` where the stored text is strict JSON, `value_base64` where it is not, and a `value` of
     null with the encoding `null` where there is none. `stored_as` only where SQLite holds the
-    value in another storage class than this Airflow writes.
+    value in another storage class than this Airflow writes; `orphan` and its `dag_run_id` only
+    where the row's run or task instance is not there.
     """
     named = dict(zip(FIELDS, _facts(entry), strict=True))
-    facts: dict[str, object] = {**(before or {}), **named, **(after or {})}
+    facts: dict[str, object] = {**(before or {}), **named}
+    if entry.orphan:
+        facts |= {"orphan": True, "dag_run_id": entry.row[0]}
     stored_as = _stored_as(raw, storage)
     if stored_as is not None:
         facts["stored_as"] = stored_as
@@ -171,3 +174,193 @@ def _csv(fields: Iterable[str]) -> bytes:
     write: Callable[[Iterable[str]], object] = csv.writer(out, lineterminator="\n").writerow
     write(fields)
     return out.getvalue().encode("utf-8", "backslashreplace")
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A line of an export or of an undo file."""
+
+    line: int
+    ref: XComRef
+    timestamp: datetime | None
+    data: bytes | None
+    """The stored bytes, or the UTF-8 of the stored text; None for SQL NULL."""
+    encoding: str = "json"
+    stored_as: str | None = None
+    undo: str | None = None
+    """Of an undo file: `restore`, or `remove` where there was nothing."""
+    dag_run_id: int | None = None
+    """Of an orphan, which no run of its name points to."""
+
+    def raw(self, storage: Storage, *, sqlite: bool) -> Raw:
+        """Return the value as a column of that storage holds it.
+
+        Raises:
+            ValueError: it cannot hold this value.
+        """
+        data = self.data
+        if data is None:
+            return None
+        if sqlite and self.stored_as in ("integer", "real"):
+            return int(data) if self.stored_as == "integer" else float(data)
+        if storage == "bytes":
+            return data.decode() if sqlite and self.stored_as == "text" else data
+        if sqlite:
+            # Text that looks like a number would become one, and another.
+            as_bytes = self.stored_as == "blob" or (self.stored_as is None and _escapes(data))
+            return data if as_bytes else data.decode("utf-8", "surrogateescape")
+        if not _is_strict(data.replace(b"\n", b" ").replace(b"\r", b" ")):
+            what = "a pickle" if self.encoding == "pickle" else "no JSON"
+            raise ValueError(f"its value is {what}, and this column takes JSON only")
+        return data.decode("utf-8")
+
+
+def _escapes(data: bytes) -> bool:
+    """Return whether SQLite's NUMERIC affinity would alter this JSON text."""
+    if data[:1] not in b"-0123456789" or not data:
+        return False
+    try:
+        return not -(2**63) <= int(data) < 2**63 or str(int(data)).encode() != data
+    except ValueError:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A line that cannot be read, and why."""
+
+    line: int
+    reason: str
+    cut_off: bool = False
+    """Whether it is the last of an undo file whose writer was killed: it removed nothing yet."""
+
+
+def records(file: BinaryIO) -> Iterator[Record | Fault]:
+    """Yield what a file of `export` or `--undo-file` holds, JSON Lines or CSV, line by line."""
+    first = file.readline()
+    if first.startswith(b"dag_id,"):
+        yield from _csv_records(first, file)
+        return
+    line, number = first, 1
+    while line:
+        if line.strip():
+            yield _json_record(line, number)
+        line = file.readline()
+        number += 1
+
+
+def _csv_records(header: bytes, file: BinaryIO) -> Iterator[Record | Fault]:
+    csv.field_size_limit(sys.maxsize)
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    try:
+        reader = csv.DictReader(text, fieldnames=header.decode().strip().split(","))
+        for row in reader:
+            given: dict[str, Any] = {**row}
+            for name in ("run_id", "logical_date", "timestamp", "stored_as"):
+                given[name] = given.get(name) or None
+            data: bytes | None = str(given.get("value") or "").encode()
+            if not data and given.get("encoding") != "null":
+                data = base64.b64decode(given.get("value_base64") or "")
+            yield _record(given, None if given.get("encoding") == "null" else data, reader.line_num)
+    except (csv.Error, UnicodeDecodeError) as error:
+        yield Fault(0, f"it is no CSV: {error}")
+    finally:
+        text.detach()
+
+
+def _json_record(line: bytes, number: int) -> Record | Fault:
+    try:
+        with codec.deep():
+            given, value = _members(line.decode("utf-8"))
+        data: bytes | None = None
+        if "value_base64" in given:
+            data = base64.b64decode(str(given["value_base64"]), validate=True)
+        elif given.get("encoding") not in ("null", "absent"):
+            if value is None:
+                return Fault(number, "it has neither value nor value_base64")
+            data = value.encode("utf-8", "surrogatepass")
+        return _record(given, data, number)
+    except (ValueError, RecursionError, binascii.Error) as error:
+        cut = not line.endswith(b"\n") and line.startswith(b'{"undo": ')
+        said = "it is cut off" if not line.endswith(b"\n") else f"it is no JSON: {error}"
+        return Fault(number, said, cut)
+
+
+def _members(line: str) -> tuple[dict[str, object], str | None]:
+    """Return the members of a JSON object but `value`, and the text of that one, untouched."""
+    others = json.JSONDecoder()
+    # Nothing of the value's numbers is wanted, only where it ends.
+    skip = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=_refuse)
+    given: dict[str, object] = {}
+    value: str | None = None
+    at = _expect(line, 0, "{")
+    while True:
+        name, at = others.raw_decode(line, _space(line, at))
+        at = _space(line, _expect(line, at, ":"))
+        decoder = skip if name == "value" else others
+        found, end = decoder.raw_decode(line, at)
+        if name == "value":
+            value = line[at:end]
+        else:
+            given[str(name)] = found
+        at = _space(line, end)
+        if line[at : at + 1] == "}":
+            if line[at + 1 :].strip():
+                raise ValueError("there is more behind its object")
+            return given, value
+        at = _expect(line, at, ",")
+
+
+def _space(line: str, at: int) -> int:
+    while line[at : at + 1] in (" ", "\t", "\r", "\n") and at < len(line):
+        at += 1
+    return at
+
+
+def _expect(line: str, at: int, char: str) -> int:
+    at = _space(line, at)
+    if line[at : at + 1] != char:
+        raise ValueError(f'"{char}" is missing at character {at}')
+    return at + 1
+
+
+def _record(given: Mapping[str, Any], data: bytes | None, number: int) -> Record | Fault:
+    missing = [name for name in ("dag_id", "task_id", "key", "encoding") if name not in given]
+    if missing:
+        return Fault(number, f"it has no {missing[0]}")
+    try:
+        ref = XComRef(
+            str(given["dag_id"]),
+            str(given["task_id"]),
+            _text_or_none(given.get("run_id")),
+            _text_or_none(given["key"]),
+            UNMAPPED if given.get("map_index") is None else int(given["map_index"]),
+            _time(given.get("logical_date")),
+        )
+        run = given.get("dag_run_id")
+        return Record(
+            number,
+            ref,
+            _time(given.get("timestamp")),
+            data,
+            str(given["encoding"]),
+            _text_or_none(given.get("stored_as")),
+            _text_or_none(given.get("undo")),
+            run if isinstance(run, int) else None,
+        )
+    except (ValueError, TypeError) as error:
+        return Fault(number, str(error))
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _time(value: object) -> datetime | None:
+    if value is None:
+        return None
+    moment = datetime.fromisoformat(str(value))
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ COMMANDS = {
     "preflight": "Name the XComs that an upgrade to Airflow 3 breaks.",
     "top": "Show who fills the table.",
     "export": "Write entries with their values, streamed.",
+    "import": "Read entries with their values back.",
     "limits": "Show the limit in force, here and elsewhere.",
     "info": "Show which metadata DB was found, and how.",
     "config": "Check, show or start the configuration.",
@@ -78,7 +80,9 @@ def build_app(first: str | None = None) -> typer.Typer:
         if completing or shown == first:
             from xcomctl.cli.options import spread
 
-            command = spread(import_module(f"xcomctl.cli.{name}").command)
+            # "import" is a word of Python's, which no module can be named.
+            module = f"{name}_" if iskeyword(name) else name
+            command = spread(import_module(f"xcomctl.cli.{module}").command)
         else:
             command = _unread
         app.command(shown, help=COMMANDS[name], hidden=shown in ALIASES)(command)

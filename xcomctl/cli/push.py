@@ -106,7 +106,7 @@ def command(
     manners.apply(console)
     key, given = _words(words)
     kind = _type(type_, string)
-    wait_s = _seconds(lock_timeout)
+    wait_s = parse_lock_timeout(lock_timeout)
     target, config = connection.resolve(console)
     refuse_read_only(target.profile, target.read_only and not dry_run)
     text = _text(given)
@@ -183,7 +183,8 @@ def _type(text: str | None, string: bool) -> Type:
     )
 
 
-def _seconds(text: str) -> float:
+def parse_lock_timeout(text: str) -> float:
+    """Return the seconds that --lock-timeout names."""
     from xcomctl.settings import parse_duration
 
     seconds = parse_duration(text).total_seconds()
@@ -373,7 +374,7 @@ def _keeper(
         storage = writer.schema.storage
         if there:
             entry, raw = there[0].entry, there[0].raw
-            journal.write([transfer.undo_line(entry, raw, storage, place.run)])
+            journal.write([transfer.undo_line(entry, raw, storage)])
         else:
             journal.write([transfer.absence_line(place.ref)])
 

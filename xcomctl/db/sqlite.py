@@ -102,8 +102,9 @@ class SQLite(Backend):
         connection.exec_driver_sql("PRAGMA query_only = ON")
 
     def prepare(self, connection: sa.Connection) -> None:
-        # Airflow sets it, too: without it rows of no task instance are accepted.
-        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+        # Foreign keys stay off, as they are here by default: the writer looks for the task
+        # instance itself, and an undo file may hold rows that had none.
+        pass
 
     def begin(self) -> None:
         # At once: a transaction that begins by reading cannot become one that writes when

@@ -210,7 +210,8 @@ class Store:
             whole = sa.case((small, whole))
         with self._explained():
             base = self._base(selection, text=text, stored=False, heads=HEAD_BYTES)
-            for row in self._stream(base.add_columns(whole.label("whole")), page.rows):
+            base = base.add_columns(whole.label("whole"), self._orphan())
+            for row in self._stream(base, page.rows):
                 entry = self._entry(row)
                 raw = self._backend.fetched(row.whole)
                 if raw is None and entry.encoding is not Encoding.NULL:
@@ -415,6 +416,20 @@ class Store:
             statement = statement.where(condition)
         return statement
 
+    def _orphan(self) -> sa.Label[Any]:
+        """Return whether the row's run or task instance is not there, which Airflow never meets."""
+        if not (self._joined and self.schema.mapped):
+            return sa.literal(0).label("orphan")
+        lost: Element = self._run.c.id.is_(None)
+        columns = self._columns["task_instance"]
+        if self._backend.name == "sqlite" and columns:
+            # Elsewhere a foreign key sees to it.
+            x, instance = self._x.c, self._table("task_instance", columns).alias("t")
+            names = ("dag_id", "task_id", "run_id", "map_index")
+            there = sa.exists().where(*(instance.c[name] == x[name] for name in names))
+            lost = sa.or_(lost, sa.not_(there))
+        return sa.case((lost, 1), else_=0).label("orphan")
+
     def _needs_head(self, heads: int) -> bool:
         # A JSON column holds JSON, but for SQLite's, which holds anything.
         return (
@@ -542,6 +557,7 @@ class Store:
             text_size=None if row.text_size is None else Size(row.text_size),
             stored_size=None if row.stored_size is None else Size(row.stored_size),
             head=head,
+            orphan=bool(named.get("orphan")),
         )
 
     def _head_is_flag(self, row: sa.Row[Any]) -> bool:

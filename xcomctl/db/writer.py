@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from xcomctl import encode
-from xcomctl.db.store import Store, to_moment
+from xcomctl.db.store import HEAD_BYTES, Store, to_moment
 from xcomctl.errors import DatabaseError, NotFoundError, RefusedError
-from xcomctl.model import UNMAPPED, Size, XComRef
+from xcomctl.model import UNMAPPED, Selection, Size, XComRef
 from xcomctl.text import nearest
 
 if TYPE_CHECKING:
@@ -285,6 +285,8 @@ class Writer(Store):
 
     def _take(self, place: Place, expected: Current | None) -> None:
         """Lock what is about to change, and make sure that it is what was seen."""
+        ref = place.ref
+        self.place(ref.dag_id, ref.task_id, ref.key or "", ref.run_id, ref.map_index)
         if self.schema.generation.name == "1.10":
             # No unique key keeps two rows of one name apart; the run's row does while it is held.
             run = self._run.c
@@ -404,6 +406,68 @@ class Writer(Store):
                 hint="Nothing was changed.",
             )
         return found
+
+    # --- record by record ---------------------------------------------------------------------
+
+    def run_of(self, ref: XComRef) -> tuple[object, str] | None:
+        """Return what rows point to a run by, and its id; None where there is no such run."""
+        if not self._joined:
+            return None
+        run = self._run.c
+        pointer = run.id if self.schema.mapped else run.execution_date
+        if ref.run_id is not None:
+            named: Element = self._backend.same(run.run_id, ref.run_id)
+        elif ref.logical_date is not None:
+            date = self._backend.moment(run[self.schema.run_date or ""])
+            named = date == self._backend.bound_moment(ref.logical_date)
+        else:
+            return None
+        statement = sa.select(pointer, run.run_id).where(
+            self._backend.same(run.dag_id, ref.dag_id), named
+        )
+        with self._explained():
+            found = self._connection.execute(statement.order_by(run.id.desc()).limit(1)).first()
+        return None if found is None else (found[0], str(found[1]))
+
+    def bound_date(self, date: datetime) -> object:
+        """Return the date of a run that is not there, as rows point to one."""
+        return self._backend.bound_moment(date)
+
+    def instances_of(self, dag_id: str, run_id: str) -> frozenset[tuple[str, int]] | None:
+        """Return task_id and map_index of a run's task instances, None where none are kept."""
+        columns = self._columns["task_instance"]
+        if "run_id" not in columns or "map_index" not in columns:
+            return None
+        instance, same = self._table("task_instance", columns), self._backend.same
+        statement = sa.select(instance.c.task_id, instance.c.map_index).where(
+            same(instance.c.dag_id, dag_id), same(instance.c.run_id, run_id)
+        )
+        with self._explained():
+            rows = self._connection.execute(statement).all()
+        return frozenset((str(row[0]), int(row[1])) for row in rows)
+
+    def entries_of(self, dag_id: str, pointer: object) -> list[XComEntry]:
+        """Return the entries of a run, without their values; 1.10's duplicates newest first."""
+        x = self._x.c
+        by = x.dag_run_id if self.schema.mapped else x.execution_date
+        base = self._base(Selection(), text=False, stored=False, heads=HEAD_BYTES)
+        base = base.add_columns(self._orphan())
+        statement = base.where(self._backend.same(x.dag_id, dag_id), by == pointer)
+        with self._explained():
+            rows = self._connection.execute(statement).all()
+        return sorted(
+            map(self._entry, rows),
+            key=lambda one: one.timestamp or datetime.min.replace(tzinfo=UTC),
+            reverse=True,
+        )
+
+    def insert(self, place: Place, raw: Raw, timestamp: datetime) -> None:
+        """Add a row, inside a transaction."""
+        self._connection.execute(self._insertion(place, raw, timestamp, None))
+
+    def remove_entry(self, entry: XComEntry) -> None:
+        """Take a row away, inside a transaction."""
+        self._connection.execute(sa.delete(self._xcom).where(*self._is_row(entry, self._xcom)))
 
 
 def _pushed_meanwhile(ref: XComRef, twin: str | None = None) -> RefusedError:

@@ -1,0 +1,283 @@
+"""`xcomctl import`: what `export` and `--undo-file` wrote, back into a metadata DB."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.options import Connection, Manners, Output
+from xcomctl.cli.push import DEFAULT_LOCK_TIMEOUT, parse_lock_timeout, refuse_read_only
+from xcomctl.errors import RefusedError, UsageError
+from xcomctl.formats import Column, Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xcomctl.cli.console import Console
+    from xcomctl.db.writer import Writer
+    from xcomctl.importing import Importer
+    from xcomctl.transfer import Record
+
+OUTCOMES = ("added", "replaced", "removed", "unchanged", "refused")
+_COLUMNS = (Column("dag_id"), *(Column(name, "number") for name in OUTCOMES))
+_REASONS_SHOWN = 20
+_KEPT = 200
+"""Lines of an undo file that are held until they are written."""
+
+
+def command(
+    connection: Connection,
+    manners: Manners,
+    output: Output,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="What export or --undo-file wrote; - for stdin.")
+    ],
+    map_dag: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map-dag", metavar="OLD=NEW", help="Import a DAG's XComs under another. Repeatable."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace values that are there.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before values are replaced.")
+    ] = False,
+    undo_file: Annotated[
+        str | None,
+        typer.Option("--undo-file", metavar="PATH", help="Keep there what was before."),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            metavar="N",
+            min=1,
+            help="Commit every so many, and leave out what does not fit. [default: all or nothing]",
+        ),
+    ] = None,
+    lock_timeout: Annotated[
+        str,
+        typer.Option("--lock-timeout", metavar="DUR", help="Longest wait for another session."),
+    ] = DEFAULT_LOCK_TIMEOUT,
+) -> None:
+    """Read entries with their values back into a metadata DB."""
+    from xcomctl.cli import console
+
+    manners.apply(console)
+    outputs = parse_outputs(output.output)
+    chosen = output.chosen(_COLUMNS)
+    dags = _parse_map(map_dag or [])
+    wait_s = parse_lock_timeout(lock_timeout)
+    target, _ = connection.resolve(console)
+    refuse_read_only(target.profile, target.read_only and not dry_run)
+
+    from xcomctl.db import open_writer
+
+    with (
+        _opened(file) as source,
+        open_writer(target, lock_timeout_s=None if dry_run else wait_s) as writer,
+    ):
+        job = _Job(console, writer, source, dags, replace)
+        job.look()
+        if not dry_run:
+            job.refuse_unless(batch_size is not None)
+            _confirm(console, job, yes or file == "-")
+            job.do(batch_size, undo_file)
+    layout = Layout(
+        "xcomctl.import/1",
+        "dags",
+        _COLUMNS,
+        before=lambda: {"dry_run": dry_run, **{name: job.total(name) for name in OUTCOMES}},
+        chosen=chosen,
+        header=not output.no_header,
+    )
+    console.write(layout, job.rows(), outputs)
+    job.refuse_unless(False, done=not dry_run)
+
+
+def _parse_map(given: list[str]) -> dict[str, str]:
+    dags: dict[str, str] = {}
+    for text in given:
+        old, equals, new = text.partition("=")
+        if not (equals and old and new):
+            raise UsageError(f'cannot read --map-dag "{text}"', hint="It has the form OLD=NEW.")
+        dags[old] = new
+    return dags
+
+
+@contextlib.contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    """Open the file, which is read twice; stdin is kept in a temporary one."""
+    try:
+        if file == "-":
+            with tempfile.TemporaryFile() as kept:
+                shutil.copyfileobj(sys.stdin.buffer, kept)
+                yield kept
+        else:
+            with Path(file).open("rb") as source:
+                yield source
+    except OSError as error:
+        raise UsageError(f'could not read "{file}"', detail=error.strerror) from None
+
+
+def _confirm(console: Console, job: _Job, yes: bool) -> None:
+    """Ask at a terminal before something is replaced; a script has said --replace."""
+    lost = job.total("replaced") + job.total("removed")
+    if not lost or yes or not sys.stdin.isatty():
+        return
+    if not console.confirmed(f"Replace or remove {lost:,} XComs?"):
+        raise RefusedError("imported nothing: not confirmed", hint="Add --yes.")
+
+
+class _Job:
+    """One import: looked at first, then done."""
+
+    def __init__(
+        self,
+        console: Console,
+        writer: Writer,
+        source: BinaryIO,
+        dags: dict[str, str],
+        replace: bool,
+    ) -> None:
+        self._console = console
+        self._writer = writer
+        self._source = source
+        self._dags = dags
+        self._replace = replace
+        self._tally: dict[str, Counter[str]] = {}
+
+    def total(self, outcome: str) -> int:
+        """Return how many lines came out so."""
+        return sum(counts[outcome] for counts in self._tally.values())
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """Yield the counts of each DAG."""
+        for dag_id, counts in sorted(self._tally.items()):
+            yield {"dag_id": dag_id, **{name: counts[name] for name in OUTCOMES}}
+
+    def look(self) -> None:
+        """Find out, without writing, what becomes of each line; say what does not fit."""
+        from xcomctl.importing import Importer
+
+        importer = Importer(self._writer, self._dags, write=False, replace_=self._replace)
+        pickles = 0
+        for record in self._records():
+            pickles += record.encoding == "pickle"
+            self._take(importer, record, tell=True)
+        if pickles:
+            self._console.warn(
+                f"{pickles} of the values are pickles, which run code when Airflow loads them: "
+                "import only files that you trust"
+            )
+
+    def do(self, batch_size: int | None, undo_file: str | None) -> None:
+        """Write what fits: all in one transaction, or in batches."""
+        from xcomctl.importing import Importer
+
+        self._tally.clear()
+        journal = self._console.journal(Path(undo_file)) if undo_file else None
+        kept: list[bytes] = []
+        importer = Importer(
+            self._writer,
+            self._dags,
+            write=True,
+            replace_=self._replace,
+            keep=kept.append if journal else None,
+        )
+        try:
+            for batch in _batches(self._records(), batch_size):
+                with self._writer.transaction():
+                    for record in batch:
+                        self._take(importer, record, tell=False, skip=batch_size is not None)
+                        if journal and len(kept) >= _KEPT:
+                            journal.write(kept)
+                            kept.clear()
+                    if journal:
+                        journal.write(kept)
+                        kept.clear()
+        finally:
+            if journal:
+                journal.close()
+
+    def _records(self) -> Iterator[Record]:
+        """Yield what can be read; say what cannot."""
+        from xcomctl.transfer import Fault, records
+
+        self._source.seek(0)
+        for one in records(self._source):
+            if not isinstance(one, Fault):
+                yield one
+            elif one.cut_off:
+                self._console.warn(
+                    f"line {one.line} is cut off and left out: whoever wrote this undo file was "
+                    "stopped before it changed that one"
+                )
+            else:
+                self._refuse("", one.line, one.reason, tell=True)
+
+    def _take(self, importer: Importer, record: Record, *, tell: bool, skip: bool = True) -> None:
+        from xcomctl.importing import MisfitError
+
+        dag_id = self._dags.get(record.ref.dag_id, record.ref.dag_id)
+        try:
+            outcome = importer.take(record)
+        except MisfitError as misfit:
+            if not skip:
+                raise RefusedError(
+                    f"imported nothing: line {record.line} does not fit any more",
+                    detail=str(misfit),
+                ) from None
+            self._refuse(dag_id, record.line, str(misfit), tell=tell)
+            return
+        except RefusedError as refusal:
+            refusal.message = f"line {record.line}: {refusal.message}"
+            raise
+        self._tally.setdefault(dag_id, Counter())[outcome] += 1
+
+    def _refuse(self, dag_id: str, line: int, reason: str, *, tell: bool) -> None:
+        counts = self._tally.setdefault(dag_id, Counter())
+        counts["refused"] += 1
+        number = self.total("refused")
+        if tell and number <= _REASONS_SHOWN:
+            self._console.warn(f"line {line}: {reason}")
+        elif tell and number == _REASONS_SHOWN + 1:
+            self._console.warn("there are more lines that do not fit")
+
+    def refuse_unless(self, allowed: bool, *, done: bool = False) -> None:
+        """Raise where lines do not fit."""
+        refused = self.total("refused")
+        if not refused or allowed:
+            return
+        noun = "line does" if refused == 1 else "lines do"
+        raise RefusedError(
+            f"imported nothing: {refused:,} {noun} not fit"
+            if not done
+            else f"{refused:,} {noun} not fit and {'was' if refused == 1 else 'were'} left out",
+            hint=None
+            if done
+            else "--batch-size N imports the others; --replace replaces what is there.",
+        )
+
+
+def _batches(records: Iterator[Record], size: int | None) -> Iterator[Iterator[Record]]:
+    """Yield the records in batches, each to be used up before the next."""
+    if size is None:
+        yield records
+        return
+    for first in records:
+        yield itertools.chain([first], itertools.islice(records, size - 1))

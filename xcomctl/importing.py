@@ -1,0 +1,196 @@
+"""Puts the records of an export or an undo file back where they belong, or says why not."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from xcomctl.db.writer import KEY_LENGTH, Place
+from xcomctl.model import UNMAPPED, Encoding, Size, XComEntry
+from xcomctl.transfer import absence_line, undo_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from xcomctl.db.writer import Writer
+    from xcomctl.model import Raw
+    from xcomctl.transfer import Record
+
+Outcome = Literal["added", "replaced", "unchanged", "removed"]
+
+_RUNS_HELD = 64
+"""Of so many runs it is known what is there; exports come run by run."""
+
+
+class MisfitError(Exception):
+    """A record that does not fit this database, and why."""
+
+
+class _Run:
+    """A run of this database: what its rows point to it by, and what it has."""
+
+    def __init__(
+        self,
+        pointer: object,
+        run_id: str | None,
+        instances: frozenset[tuple[str, int]] | None,
+        entries: dict[tuple[str, int, str | None], list[XComEntry]],
+    ) -> None:
+        self.pointer = pointer
+        self.run_id = run_id
+        self.instances = instances
+        self.entries = entries
+
+
+class Importer:
+    """Imports record by record; without `write` it only says what would happen."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        dags: Mapping[str, str],
+        *,
+        write: bool,
+        replace_: bool,
+        keep: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """`keep` is told, line by line, what an undo file has to hold."""
+        self._writer = writer
+        self._keep = keep
+        self._dags = dags
+        self._write = write
+        self._replace = replace_
+        self._sqlite = writer.facts().backend == "sqlite"
+        self._limit = writer.limits()[0]
+        self._runs: OrderedDict[tuple[object, ...], _Run] = OrderedDict()
+
+    def take(self, record: Record) -> Outcome:
+        """Bring one record in, and return what that did.
+
+        Raises:
+            MisfitError: it does not fit, or is there with another value and `replace_` is off.
+            DatabaseError, RefusedError: the database did not do it.
+        """
+        dag_id = self._dags.get(record.ref.dag_id, record.ref.dag_id)
+        record = replace(record, ref=replace(record.ref, dag_id=dag_id))
+        run = self._run(record)
+        ref = replace(record.ref, run_id=run.run_id)
+        name = (ref.task_id, ref.map_index, ref.key)
+        there = run.entries.get(name, [])
+        if record.undo == "remove":
+            return self._remove(there, record, run, name)
+        if run.instances is not None and name[:2] not in run.instances:
+            index = "" if ref.map_index == UNMAPPED else f" with map_index {ref.map_index}"
+            raise MisfitError(f'there is no task instance of "{ref.task_id}"{index} in the run')
+        if there and not there[0].row:
+            raise MisfitError("it stands in the file twice")
+        raw = self._fitting(record)
+        same = [one for one in there if one.timestamp == record.timestamp]
+        if any(self._writer.read(one) == raw for one in same):
+            return "unchanged"
+        if there and not self._replace:
+            raise MisfitError("it is there already, with another value or time")
+        place = Place(ref, run.pointer)
+        outcome: Outcome = "replaced" if there else "added"
+        if self._write:
+            assert record.timestamp is not None, "what fits has one"
+            if there:
+                self._take_away(there[0])
+            elif self._keep:
+                self._keep(absence_line(ref))
+            self._writer.insert(place, raw, record.timestamp)
+        if self._writer.schema.generation.name == "1.10":
+            # Rows of one name may be many there, and each is a record of its own.
+            run.entries[name] = there[1:]
+        else:
+            run.entries[name] = [XComEntry(ref, None, record.timestamp, Encoding.UNKNOWN, ())]
+        return outcome
+
+    def _remove(
+        self,
+        there: list[XComEntry],
+        record: Record,
+        run: _Run,
+        name: tuple[str, int, str | None],
+    ) -> Outcome:
+        if not there:
+            return "unchanged"
+        if not self._replace:
+            raise MisfitError("there was none when the undo file was written, and now there is one")
+        if self._write:
+            self._take_away(there[0])
+        run.entries[name] = there[1:]
+        return "removed"
+
+    def _take_away(self, entry: XComEntry) -> None:
+        if self._keep:
+            raw, storage = self._writer.read(entry), self._writer.schema.storage
+            self._keep(undo_line(entry, raw, storage))
+        self._writer.remove_entry(entry)
+
+    # --- does it fit? -------------------------------------------------------------------------
+
+    def _fitting(self, record: Record) -> Raw:
+        """Return the value as it is stored here."""
+        schema = self._writer.schema
+        ref = record.ref
+        if record.timestamp is None:
+            raise MisfitError("it has no timestamp")
+        if ref.key is None and schema.generation.name != "1.10":
+            raise MisfitError("it has no key")
+        if ref.map_index != UNMAPPED and not schema.mapped:
+            raise MisfitError("it is of a mapped task, which this Airflow does not know")
+        if not self._sqlite and len(ref.key or "") > KEY_LENGTH:
+            raise MisfitError(f"its key has over {KEY_LENGTH} characters")
+        if self._sqlite and schema.storage == "json" and record.encoding == "pickle":
+            raise MisfitError("its value is a pickle, which Airflow 3 does not read")
+        try:
+            raw = record.raw(schema.storage, sqlite=self._sqlite)
+        except ValueError as error:
+            raise MisfitError(str(error)) from None
+        size = Size(len(record.data or b""))
+        counted = schema.storage == "bytes" or self._writer.facts().backend != "postgresql"
+        if counted and size > self._limit.size:
+            raise MisfitError(
+                f"its {size} exceed the limit of {self._limit.size}: {self._limit.source}"
+            )
+        return raw
+
+    def _run(self, record: Record) -> _Run:
+        ref = record.ref
+        date = None if ref.run_id else ref.logical_date
+        name = (ref.dag_id, ref.run_id, date, record.dag_run_id)
+        found = self._runs.get(name)
+        if found is None:
+            found = self._load(record)
+            self._runs[name] = found
+            if len(self._runs) > _RUNS_HELD:
+                self._runs.popitem(last=False)
+        self._runs.move_to_end(name)
+        return found
+
+    def _load(self, record: Record) -> _Run:
+        writer, ref = self._writer, record.ref
+        mapped = writer.schema.mapped
+        if ref.run_id is None and ref.logical_date is None:
+            raise MisfitError("it names no run")
+        orphan = mapped and record.dag_run_id is not None
+        known = None if orphan else writer.run_of(ref)
+        if known is not None:
+            pointer, run_id = known
+        elif not mapped and ref.run_id is None and ref.logical_date is not None:
+            # As old Airflows leave it: nothing but its date names the run.
+            pointer, run_id = writer.bound_date(ref.logical_date), None
+        elif orphan:
+            pointer, run_id = record.dag_run_id, ref.run_id
+        else:
+            raise MisfitError(f'there is no run "{ref.run}" of the DAG "{ref.dag_id}"')
+        entries: dict[tuple[str, int, str | None], list[XComEntry]] = {}
+        for entry in writer.entries_of(ref.dag_id, pointer):
+            one = entry.ref
+            entries.setdefault((one.task_id, one.map_index, one.key), []).append(entry)
+        # Only SQLite takes a row that has no task instance.
+        free = not mapped or (orphan and self._sqlite)
+        instances = None if free else writer.instances_of(ref.dag_id, run_id or "")
+        return _Run(pointer, run_id, instances, entries)
