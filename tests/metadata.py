@@ -27,6 +27,8 @@ class Metadata:
     url: str
     generation: str = "2.3"
     value_type: str | None = None
+    with_instances: bool = False
+    """Whether there is a table of task instances, too, of those generations that map tasks."""
     runs: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,6 +85,16 @@ class Metadata:
             f"CREATE TABLE dag_run (id {serial} PRIMARY KEY, dag_id {text} NOT NULL, run_id {text} NOT NULL, {date} {stamp_null}, state VARCHAR(50))",
             f"CREATE TABLE dag (dag_id {text} PRIMARY KEY, fileloc VARCHAR(2000))",
         ]
+        if self.with_instances:
+            statements.append(
+                f"CREATE TABLE task_instance (task_id {text} NOT NULL, dag_id {text} NOT NULL, run_id {text} NOT NULL,"
+                " map_index INTEGER NOT NULL, state VARCHAR(20), PRIMARY KEY (dag_id, task_id, run_id, map_index))"
+            )
+            foreign = (
+                ", CONSTRAINT xcom_task_instance_fkey FOREIGN KEY (dag_id, task_id, run_id, map_index)"
+                " REFERENCES task_instance (dag_id, task_id, run_id, map_index) ON DELETE CASCADE)"
+            )
+            statements = [*statements[1:], statements[0][:-1] + foreign]
         with self.engine.begin() as connection:
             for statement in statements:
                 connection.exec_driver_sql(statement)
@@ -98,6 +110,14 @@ class Metadata:
             )  # fmt: skip
             self.runs[dag_id, run_id] = number
         return self.runs[dag_id, run_id]
+
+    def instance(self, dag_id: str, task_id: str, run_id: str, map_index: int = -1) -> None:
+        """Make a task instance, with its run."""
+        self.run(dag_id, run_id)
+        self.execute(
+            "INSERT INTO task_instance (dag_id, task_id, run_id, map_index) VALUES (:dag, :task, :run, :index)",
+            dag=dag_id, task=task_id, run=run_id, index=map_index,
+        )  # fmt: skip
 
     def add(
         self,
