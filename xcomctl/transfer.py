@@ -297,6 +297,8 @@ def _members(line: str) -> tuple[dict[str, object], str | None]:
     given: dict[str, object] = {}
     value: str | None = None
     at = _expect(line, 0, "{")
+    if line[at:].strip() == "}":
+        return given, None
     while True:
         name, at = others.raw_decode(line, _space(line, at))
         at = _space(line, _expect(line, at, ":"))

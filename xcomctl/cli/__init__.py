@@ -23,6 +23,7 @@ COMMANDS = {
     "list": "List the XCom entries that match the filters.",
     "pull": "Print one XCom's value, decoded.",
     "push": "Write one XCom, as Airflow would have.",
+    "delete": "Show or remove what is old, large or left over.",
     "audit": "Judge sizes and health; the CI gate.",
     "preflight": "Name the XComs that an upgrade to Airflow 3 breaks.",
     "top": "Show who fills the table.",

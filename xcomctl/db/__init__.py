@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.db.backend import Backend
+    from xcomctl.db.pruner import Pruner
     from xcomctl.db.store import Store
-    from xcomctl.db.writer import Writer
     from xcomctl.settings import Target
 
 
@@ -64,20 +64,20 @@ def open_store(target: Target) -> Iterator[Store]:
 
 
 @contextmanager
-def open_writer(target: Target, *, lock_timeout_s: float | None) -> Iterator[Writer]:
-    """Open a metadata DB for writing, as `Writer`, and close it at the end.
+def open_writer(target: Target, *, lock_timeout_s: float | None) -> Iterator[Pruner]:
+    """Open a metadata DB for writing, and close it at the end.
 
-    With a lock timeout of None it is opened for reading only: the plan can be made, and nothing
+    With a lock timeout of None it is opened for reading only: a plan can be made, and nothing
     can be written.
 
     Raises:
         UsageError, DatabaseError: as `open_store`.
     """
-    from xcomctl.db.writer import Writer
+    from xcomctl.db.pruner import Pruner
 
     backend = _backend(target, lock_timeout_s)
     try:
-        writer = Writer(backend)
+        writer = Pruner(backend)
     except BaseException:
         backend.close()
         raise

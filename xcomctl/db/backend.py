@@ -47,6 +47,8 @@ class Backend(ABC):
     """A database product. Works in standard SQL as it stands."""
 
     name: ClassVar[str] = "generic"
+    reclaiming: ClassVar[str] = ""
+    """What becomes of the space of removed rows."""
     paged: ClassVar[Page] = Page(1000)
     """For rows without values."""
     paged_values: ClassVar[Page] = Page(16)
@@ -214,6 +216,10 @@ class Backend(ABC):
         """Return whether two id columns are exactly equal."""
         return left == right
 
+    def exact(self, column: Element) -> Element:
+        """Return an id column such that only equal texts are grouped together."""
+        return column
+
     def moment(self, column: Element) -> Element:
         """Return a timestamp column in a form that compares with `bound_moment`."""
         return column
@@ -241,6 +247,14 @@ class Backend(ABC):
     def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         """Return the query so that nobody changes its rows before the transaction ends."""
         return statement.with_for_update()
+
+    def is_one_of(
+        self, columns: list[Element], rows: list[tuple[object, ...]]
+    ) -> sa.ColumnElement[bool]:
+        """Return whether a row's primary key is one of these, found along the index."""
+        if len(columns) == 1:
+            return columns[0].in_([row[0] for row in rows])
+        return sa.tuple_(*columns).in_(rows)
 
     def objection(self, cause: BaseException) -> Objection | None:
         """Return why the database did not take a row, None where it is something else."""

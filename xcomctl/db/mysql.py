@@ -26,6 +26,10 @@ class MySQL(Backend):
 
     name: ClassVar[str] = "mysql"
     label: ClassVar[str] = "MySQL"
+    reclaiming: ClassVar[str] = (
+        "InnoDB uses the pages again once purge has passed; the table's file keeps its size until "
+        "OPTIMIZE TABLE xcom, which rebuilds it"
+    )
     paged_values: ClassVar[Page] = Page(4)
 
     def connect_args(self, url: sa.URL) -> dict[str, Any]:
@@ -116,6 +120,9 @@ class MySQL(Backend):
     def _binary(text: Element) -> Element:
         utf8 = sa.func.convert(text.op("USING", is_comparison=False)(sa.literal_column("utf8mb4")))
         return sa.cast(utf8, sa.LargeBinary)
+
+    def exact(self, column: Element) -> Element:
+        return self._binary(column)
 
     def like(self, column: Element, glob: str) -> Element:
         utf8 = sa.func.convert(column.op("USING")(sa.literal_column("utf8mb4")))

@@ -26,6 +26,10 @@ class PostgreSQL(Backend):
     """A PostgreSQL server, or a pooler in front of one."""
 
     name: ClassVar[str] = "postgresql"
+    reclaiming: ClassVar[str] = (
+        "the rows' space, large values' too, is used again once autovacuum has passed; the files "
+        "keep their size until VACUUM FULL, which locks the table, or pg_repack"
+    )
     paged_values: ClassVar[Page] = Page(64, inline_bytes=256 * 1024)
 
     def connect_args(self, url: sa.URL) -> dict[str, Any]:

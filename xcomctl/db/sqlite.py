@@ -31,6 +31,10 @@ class SQLite(Backend):
     """A SQLite file."""
 
     name: ClassVar[str] = "sqlite"
+    reclaiming: ClassVar[str] = (
+        "the file keeps its size and the free pages are used again; VACUUM gives them back, "
+        "and needs as much free disk for a copy"
+    )
 
     def engine(self) -> sa.Engine:
         path = urls.sqlite_path(self.target.url)

@@ -1,0 +1,247 @@
+"""`xcomctl delete`: the prune planner. Shows what would go; with --yes it goes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.options import Connection, Filters, Manners, Output
+from xcomctl.cli.push import DEFAULT_LOCK_TIMEOUT, parse_lock_timeout, refuse_read_only
+from xcomctl.errors import UsageError, XcomctlError
+from xcomctl.formats import Column, Layout
+from xcomctl.model import Selection, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xcomctl.cli.console import Console, Journal
+    from xcomctl.db.pruner import Pruner
+    from xcomctl.db.writer import Current
+    from xcomctl.prune import Plan, Totals
+
+DEFAULT_BATCH = 1000
+_COLUMNS = (
+    Column("dag_id"),
+    Column("task_id"),
+    Column("rows", "number"),
+    Column("size_bytes", "size", title="size"),
+    Column("stored_bytes", "size", title="stored"),
+)
+
+
+def command(
+    connection: Connection,
+    filters: Filters,
+    manners: Manners,
+    output: Output,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="DUR", help="Pushed longer ago than that: 30d."),
+    ] = None,
+    keep_last: Annotated[
+        int | None,
+        typer.Option(
+            "--keep-last",
+            metavar="N",
+            min=0,
+            help="Keep the newest so many runs of each task and key.",
+        ),
+    ] = None,
+    dag_missing: Annotated[
+        bool, typer.Option("--dag-missing", help="Only of DAGs that Airflow no longer knows.")
+    ] = False,
+    include_active: Annotated[
+        bool, typer.Option("--include-active", help="Also of runs that have not ended.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Delete. Without it only the plan is shown.")
+    ] = False,
+    undo_file: Annotated[
+        str | None,
+        typer.Option(
+            "--undo-file",
+            metavar="PATH",
+            help="Keep there what is deleted, for `xcomctl import`.",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", metavar="N", min=1, help="Rows of one transaction.")
+    ] = DEFAULT_BATCH,
+    pause: Annotated[
+        str, typer.Option("--pause", metavar="DUR", help="Time between two batches: 0.5s.")
+    ] = "0",
+    lock_timeout: Annotated[
+        str,
+        typer.Option(
+            "--lock-timeout",
+            metavar="DUR",
+            help="Longest wait for another session, and others' for a batch.",
+        ),
+    ] = DEFAULT_LOCK_TIMEOUT,
+) -> None:
+    """Show which XComs would be removed, or remove them."""
+    from xcomctl.cli import console
+    from xcomctl.settings import parse_duration
+
+    manners.apply(console)
+    outputs = parse_outputs(output.output)
+    chosen = output.chosen(_COLUMNS)
+    selection = _selection(filters, older_than)
+    wait_s, pause_s = parse_lock_timeout(lock_timeout), parse_duration(pause).total_seconds()
+    if yes and selection == Selection() and keep_last is None and not dag_missing:
+        raise UsageError(
+            "delete --yes without a filter would remove every XCom",
+            hint="--dag-id '*' says so, if that is meant.",
+        )
+    target, _ = connection.resolve(console)
+    refuse_read_only(target.profile, target.read_only and yes)
+
+    from xcomctl.db import open_writer
+    from xcomctl.prune import Plan, Prune
+
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as kept,
+        open_writer(target, lock_timeout_s=wait_s if yes else None) as pruner,
+    ):
+        plan = Plan(kept)
+        plan.add(
+            pruner.victims(selection, keep_last=keep_last, dag_missing=dag_missing),
+            active_too=include_active,
+        )
+        totals, active, reclaiming = plan.totals, plan.active, pruner.reclaiming()
+        if yes:
+            journal = console.journal(Path(undo_file)) if undo_file else None
+            prune = Prune(
+                pruner,
+                plan,
+                batch_size,
+                pause_s,
+                wait_s,
+                include_active,
+                _keeper(journal, pruner),
+                _progress(console, plan),
+            )
+            _carry_out(console, prune.run, journal, prune.done)
+            totals = prune.done
+            if prune.left:
+                console.warn(
+                    f"{prune.left:,} rows had changed since the plan was made, and were left"
+                )
+    layout = Layout(
+        "xcomctl.delete/1",
+        "tasks",
+        _COLUMNS,
+        before=lambda: {
+            "dry_run": not yes,
+            "rows": totals.all.rows,
+            "size_bytes": totals.all.size,
+            "stored_bytes": totals.all.stored_size,
+            "active_rows": active.rows,
+            "reclaiming": reclaiming,
+        },
+        closing=lambda: [_summary(totals, yes)],
+        chosen=chosen,
+        header=not output.no_header,
+    )
+    rows = (
+        {
+            "dag_id": dag_id,
+            "task_id": task_id,
+            "rows": one.rows,
+            "size_bytes": one.size,
+            "stored_bytes": one.stored_size,
+        }
+        for (dag_id, task_id), one in sorted(totals.by_task.items(), key=_largest)
+    )
+    console.write(layout, rows, outputs)
+    if active.rows:
+        console.note(
+            f"{active.rows:,} rows of runs that have not ended are left alone; "
+            "--include-active takes them, too"
+        )
+    if totals.all.rows:
+        console.note(reclaiming)
+        if not yes:
+            console.note("this is the plan; --yes deletes, --undo-file PATH keeps what goes")
+
+
+def _largest(one: tuple[tuple[str, str], object]) -> tuple[int, tuple[str, str]]:
+    from xcomctl.prune import Sum
+
+    name, total = one
+    assert isinstance(total, Sum)
+    return -total.size, name
+
+
+def _selection(filters: Filters, older_than: str | None) -> Selection:
+    """Return what the filters say, --older-than among them."""
+    from dataclasses import replace
+    from datetime import UTC, datetime
+
+    from xcomctl.settings import parse_duration
+
+    selection = filters.selection()
+    if older_than is None:
+        return selection
+    try:
+        until = datetime.now(UTC) - parse_duration(older_than)
+    except OverflowError:
+        raise UsageError(f'--older-than "{older_than}" is too long') from None
+    if selection.until is not None:
+        until = min(until, selection.until)
+    return replace(selection, until=until)
+
+
+def _summary(totals: Totals, done: bool) -> str:
+    noun = "XCom" if totals.all.rows == 1 else "XComs"
+    stored = totals.all.stored_size
+    on_disk = f", {Size(stored)} on disk" if stored is not None else ""
+    said = "deleted" if done else "would delete"
+    return f"{said} {totals.all.rows:,} {noun}, {Size(totals.all.size)}{on_disk}"
+
+
+def _keeper(journal: Journal | None, pruner: Pruner) -> Callable[[list[Current]], None] | None:
+    from xcomctl import transfer
+
+    if journal is None:
+        return None
+    storage = pruner.schema.storage
+
+    def keep(rows: list[Current]) -> None:
+        journal.write(transfer.undo_line(one.entry, one.raw, storage) for one in rows)
+
+    return keep
+
+
+def _progress(console: Console, plan: Plan) -> Callable[[Totals], None]:
+    planned = plan.totals.all.rows
+
+    def said(done: Totals) -> None:
+        if console.shows_progress:
+            console.progress(
+                f"deleted {done.all.rows:,} of {planned:,} XComs, {Size(done.all.size)}"
+            )
+
+    return said
+
+
+def _carry_out(
+    console: Console, run: Callable[[], None], journal: Journal | None, done: Totals
+) -> None:
+    """Run the prune; where it stops, say how far it came."""
+    try:
+        run()
+    except BaseException as stopped:
+        console.progress("")
+        console.warn(f"{_summary(done, True)} before it stopped; the same command goes on")
+        if isinstance(stopped, XcomctlError):
+            stopped.hint = stopped.hint or "Run the same command again."
+        raise
+    finally:
+        console.progress("")
+        if journal:
+            journal.close()
