@@ -259,6 +259,9 @@ def _csv_records(header: bytes, file: BinaryIO) -> Iterator[Record | Fault]:
         reader = csv.DictReader(text, fieldnames=header.decode().strip().split(","))
         for row in reader:
             given: dict[str, Any] = {**row}
+            if missing := _missing(given):
+                yield Fault(reader.line_num, f"it has no {missing}")
+                continue
             for name in ("run_id", "logical_date", "timestamp", "stored_as"):
                 given[name] = given.get(name) or None
             data: bytes | None = str(given.get("value") or "").encode()
@@ -276,6 +279,8 @@ def _json_record(line: bytes, number: int) -> Record | Fault:
         with codec.deep():
             given, value = _members(line.decode("utf-8"))
         data: bytes | None = None
+        if missing := _missing(given):
+            return Fault(number, f"it has no {missing}")
         if "value_base64" in given:
             data = base64.b64decode(str(given["value_base64"]), validate=True)
         elif given.get("encoding") not in ("null", "absent"):
@@ -329,10 +334,12 @@ def _expect(line: str, at: int, char: str) -> int:
     return at + 1
 
 
+def _missing(given: Mapping[str, object]) -> str | None:
+    names = ("dag_id", "task_id", "key", "encoding")
+    return next((name for name in names if name not in given), None)
+
+
 def _record(given: Mapping[str, Any], data: bytes | None, number: int) -> Record | Fault:
-    missing = [name for name in ("dag_id", "task_id", "key", "encoding") if name not in given]
-    if missing:
-        return Fault(number, f"it has no {missing[0]}")
     try:
         ref = XComRef(
             str(given["dag_id"]),
