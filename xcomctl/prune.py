@@ -130,6 +130,7 @@ class Prune:
         most = self.batch_size
         victims = self.plan.victims()
         waiting: list[Victim] = []
+        worked = 0.0
         while True:
             batch, waiting = _batch(victims, waiting, most)
             if not batch:
@@ -142,8 +143,12 @@ class Prune:
             if spent > self.lock_timeout_s / 2 and most > 1:
                 # Others wait for our locks as long as a batch takes.
                 most = max(1, most // 2)
-            if self.pause_s:
-                time.sleep(self.pause_s)
+            worked += spent
+            rest = self.pause_s
+            if worked > 2 * self.pruner.breather_s:
+                rest, worked = max(rest, self.pruner.breather_s), 0.0
+            if rest:
+                time.sleep(rest)
 
     def _removed(self, batch: list[Victim]) -> list[Victim]:
         for attempt in range(1, _ATTEMPTS + 1):

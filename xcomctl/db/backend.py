@@ -49,6 +49,8 @@ class Backend(ABC):
     name: ClassVar[str] = "generic"
     reclaiming: ClassVar[str] = ""
     """What becomes of the space of removed rows."""
+    breather_s: ClassVar[float] = 0.0
+    """How long a long series of writes has to rest now and then so that others get their turn."""
     paged: ClassVar[Page] = Page(1000)
     """For rows without values."""
     paged_values: ClassVar[Page] = Page(16)

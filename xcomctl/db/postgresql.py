@@ -75,6 +75,16 @@ class PostgreSQL(Backend):
             return sa.cast(sa.literal(raw, sa.Text), JSONB)
         return super().stored(raw, storage)
 
+    def is_one_of(
+        self, columns: list[Element], rows: list[tuple[object, ...]]
+    ) -> sa.ColumnElement[bool]:
+        if len(columns) == 1:
+            return super().is_one_of(columns, rows)
+        # A list of tuples becomes as many ORs, each planned on its own: 50 times slower.
+        names = [f"c{number}" for number in range(len(columns))]
+        wanted = sa.values(*map(sa.column, names), name="wanted").data(rows)
+        return sa.tuple_(*columns).in_(sa.select(*(wanted.c[name] for name in names)))
+
     def objection(self, cause: BaseException) -> Objection | None:
         code = str(getattr(cause, "pgcode", None) or "")
         if code in ("23505", "23503", "55P03", "40P01"):

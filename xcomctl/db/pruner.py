@@ -170,6 +170,11 @@ class Pruner(Writer):
         found: list[Any] = list(self._connection.execute(statement).all())
         return [Current(self._entry(row), self._backend.fetched(row.whole)) for row in found]
 
+    @property
+    def breather_s(self) -> float:
+        """Return how long a series of removals has to rest now and then for others' sake."""
+        return self._backend.breather_s
+
     def reclaiming(self) -> str:
         """Return what becomes of the space of removed rows, for people."""
         return self._backend.reclaiming

@@ -31,6 +31,8 @@ class SQLite(Backend):
     """A SQLite file."""
 
     name: ClassVar[str] = "sqlite"
+    # One writer at a time, and no queue: who waits looks again every 100 ms.
+    breather_s: ClassVar[float] = 0.12
     reclaiming: ClassVar[str] = (
         "the file keeps its size and the free pages are used again; VACUUM gives them back, "
         "and needs as much free disk for a copy"
