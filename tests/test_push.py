@@ -16,14 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import clean_environment
+from tests.fixture_databases import all_fixtures, needed
 from tests.metadata import Metadata
-from xcomctl import codec, encode
+from xcomctl import cli, codec, encode
 from xcomctl.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.conftest import Run
+    from tests.fixture_databases import Fixture
     from tests.servers import Server
 
 ROW = "dag", "task"
@@ -357,3 +360,47 @@ def test_a_killed_push_leaves_one_whole_value(
                     bound = sa.text(f"'{text}'::jsonb")
                 connection.execute(sa.update(table).values(value=bound))
     assert outcomes
+
+
+PUSHED: dict[str, tuple[str, ...]] = {
+    '{"b": [1, 2.5, null], "a": "\N{SNOWMAN}"}': (),
+    "10.0": (),
+    "null": (),
+    '["x", 1]': ("--type", "tuple"),
+    "60": ("--type", "timedelta"),
+}
+
+
+@needed
+@pytest.mark.parametrize("fixture", all_fixtures(), ids=str)
+def test_real_databases_take_values(
+    fixture: Fixture,
+    tmp_path: Path,
+    any_server: Callable[[str], Server],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of every generation on every backend; what that Airflow could not read is refused."""
+    server = None if fixture.backend == "sqlite" else any_server(fixture.backend)
+    url = fixture.load(tmp_path, server)
+    engine = sa.create_engine(url if "://" in url else f"sqlite:///{url}")
+    unmapped = " AND t.map_index = -1" if fixture.mapped else ""
+    by = "run_id" if fixture.version >= (2, 2) else "execution_date"
+    with engine.begin() as connection:
+        dag_id, task_id = connection.exec_driver_sql(
+            f"SELECT t.dag_id, t.task_id FROM task_instance t JOIN dag_run r"
+            f" ON r.dag_id = t.dag_id AND r.{by} = t.{by}{unmapped} ORDER BY 1, 2"
+        ).fetchall()[0]
+    engine.dispose()
+    for number, (text, options) in enumerate(PUSHED.items()):
+        key = f"pushed {number}"
+        code = cli.main(["push", dag_id, task_id, key, text, "--url", url, *options])
+        pickles = fixture.version < (2, 0) and "pickled" in fixture.airflow
+        if pickles or (options and fixture.version < (2, 6)):
+            assert code == 5, capsys.readouterr().err
+            continue
+        assert code == 0, capsys.readouterr().err
+        capsys.readouterr()
+        assert cli.main(["pull", dag_id, task_id, key, "--url", url]) == 0
+        assert encode.same(float(text) if options == ("--type", "timedelta") else json.loads(text), json.loads(capsys.readouterr().out))  # fmt: skip
+        assert cli.main(["delete", "-d", dag_id, "-k", key, "--yes", "--include-active", "--url", url, "-o", "json"]) == 0  # fmt: skip
+        assert json.loads(capsys.readouterr().out)["rows"] == 1
