@@ -127,7 +127,7 @@ def airflow(program: str, *arguments: str, environment: dict[str, str], folder: 
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql", "mysql"])
 @pytest.mark.parametrize("major", [2, 3])
 def test_real_airflow_reads_what_was_pushed(
     major: int, backend: str, tmp_path: Path, any_server: Callable[[str], Server]
@@ -157,6 +157,15 @@ def test_real_airflow_reads_what_was_pushed(
         "JUDGE_ASKED": str(asked),
         "JUDGE_TOLD": str(told),
     }
+    if backend == "mysql":
+        # Airflow 3 insists on mysqlclient, which would have to be compiled.
+        (tmp_path / "sitecustomize.py").write_text(
+            "import pymysql\n"
+            "pymysql.install_as_MySQLdb()\n"
+            "import MySQLdb.converters as c\n"
+            "c.DateTime2literal = c.escape_datetime\n"
+        )
+        environment["PYTHONPATH"] = str(tmp_path)
     airflow(program, "db", "migrate", environment=environment, folder=tmp_path)
     airflow(program, "dags", "test", "judge_dag", environment=environment, folder=tmp_path)
     done: dict[str, tuple[int, str]] = json.loads(pushed.read_text())["done"]
