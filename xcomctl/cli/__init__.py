@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from importlib import import_module
@@ -141,6 +142,9 @@ def _usage_error(problem: Exception) -> UsageError:
     context = getattr(problem, "ctx", None)
     path: str = context.command_path if context is not None else "xcomctl"
     message = text.strip().rstrip(".")
+    if re.match(r"No such option: -[\d.]", message):
+        hint = f'A negative number goes behind "--", after the options: {path} … -- -1'
+        return UsageError(message[:1].lower() + message[1:], hint=hint)
     return UsageError(
         message[:1].lower() + message[1:] if message else "no command was given",
         hint=f'"{path} --help" lists what there is.',
