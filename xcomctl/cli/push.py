@@ -260,6 +260,8 @@ def _check_key(writer: Writer, key: str) -> None:
         reason = f"It has {len(key)} characters, and the column holds {KEY_LENGTH}."
     elif writer.schema.major == 3 and any(char in key for char in "?#"):
         reason = "A task of Airflow 3 asks for it in a URL, which ? and # cut short."
+    elif writer.schema.airflow.startswith("3.0.") and "/" in key:
+        reason = "A task of Airflow 3.0 asks for it in a URL, and does not find one with a slash."
     if reason:
         raise RefusedError(f'cannot push the key "{key[:80]}"', detail=reason)
 
