@@ -107,6 +107,7 @@ def test_nothing_comes_in_where_one_line_does_not_fit(
     done = run("import", "--url", metadata.url, file, "--batch-size", "1", "-o", "json")
     assert done.code == 5
     assert json.loads(done.out)["added"] == 2
+    assert all(done.err.count(f"line {number}: ") == 1 for number in range(2, 9))
     assert len(exported(run, metadata.url)) == 2
 
 

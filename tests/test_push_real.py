@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.real_airflow import airflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,21 +122,6 @@ def refused(release: str, backend: str) -> set[str]:
         "mariadb": {"deep_100", "deep_195"},
     }
     return always | REFUSED_IN_3 | more[backend]
-
-
-def airflow(program: str, *arguments: str, environment: dict[str, str], folder: Path) -> None:
-    """Run a real Airflow, which must succeed."""
-    done = subprocess.run(
-        [program, *arguments],
-        env=environment,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql", "mysql"])

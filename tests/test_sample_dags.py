@@ -19,7 +19,6 @@ import json
 import os
 import re
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from datetime import date, datetime
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
+from tests.real_airflow import airflow
 from xcomctl import demo
 
 if TYPE_CHECKING:
@@ -253,18 +253,7 @@ def real_run(
         ("dags", "test", "xcom_dag"),
         ("dags", "test", "file_list_dag", DAY.isoformat()),
     ):
-        done = subprocess.run(
-            [program, *arguments],
-            env=environment,
-            cwd=home,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout
-        output += done.stdout
+        output += airflow(program, *arguments, environment=environment, folder=home)
     return layout, database, output
 
 

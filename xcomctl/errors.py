@@ -31,6 +31,10 @@ class DatabaseError(XcomctlError):
     exit_code = 3
 
 
+class LockedError(DatabaseError):
+    """Another session held the table or a row for longer than the lock timeout."""
+
+
 class NotFoundError(XcomctlError):
     """There is no such XCom, run or task instance."""
 

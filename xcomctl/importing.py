@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from xcomctl.db.writer import KEY_LENGTH, Place
@@ -27,20 +27,17 @@ class MisfitError(Exception):
     """A record that does not fit this database, and why."""
 
 
+@dataclass(slots=True)
 class _Run:
-    """A run of this database: what its rows point to it by, and what it has."""
+    """A run of this database, and what it has."""
 
-    def __init__(
-        self,
-        pointer: object,
-        run_id: str | None,
-        instances: frozenset[tuple[str, int]] | None,
-        entries: dict[tuple[str, int, str | None], list[XComEntry]],
-    ) -> None:
-        self.pointer = pointer
-        self.run_id = run_id
-        self.instances = instances
-        self.entries = entries
+    pointer: object
+    """What its rows point to it by."""
+    run_id: str | None
+    instances: frozenset[tuple[str, int]] | None
+    """task_id and map_index; None where rows need no task instance."""
+    entries: dict[tuple[str, int, str | None], list[XComEntry]]
+    """By task_id, map_index and key."""
 
 
 class Importer:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
 from xcomctl.db.pruner import Victim
-from xcomctl.errors import DatabaseError
+from xcomctl.errors import LockedError
 from xcomctl.model import Size
 
 if TYPE_CHECKING:
@@ -151,17 +151,18 @@ class Prune:
                 time.sleep(rest)
 
     def _removed(self, batch: list[Victim]) -> list[Victim]:
-        for attempt in range(1, _ATTEMPTS + 1):
+        attempts = 1
+        while True:
             try:
                 removed = self.pruner.remove(batch, active_too=self.active_too, keep=self.keep)
-            except DatabaseError as error:
-                if "another session held" not in error.message or attempt == _ATTEMPTS:
+            except LockedError:
+                if attempts == _ATTEMPTS:
                     raise
-                time.sleep(self.pause_s + 0.1 * attempt)
+                time.sleep(self.pause_s + 0.1 * attempts)
+                attempts += 1
             else:
                 self.left += len(batch) - len(removed)
                 return removed
-        raise AssertionError
 
 
 def _batch(

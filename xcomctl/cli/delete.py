@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xcomctl.cli.console import parse_outputs
-from xcomctl.cli.options import Connection, Filters, Manners, Output
-from xcomctl.cli.push import DEFAULT_LOCK_TIMEOUT, parse_lock_timeout, refuse_read_only
+from xcomctl.cli.options import Connection, Filters, Manners, Output, Writing
 from xcomctl.errors import UsageError, XcomctlError
 from xcomctl.formats import Column, Layout
 from xcomctl.model import Selection, Size
@@ -37,6 +36,7 @@ def command(
     connection: Connection,
     filters: Filters,
     manners: Manners,
+    writing: Writing,
     output: Output,
     older_than: Annotated[
         str | None,
@@ -60,28 +60,12 @@ def command(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Delete. Without it only the plan is shown.")
     ] = False,
-    undo_file: Annotated[
-        str | None,
-        typer.Option(
-            "--undo-file",
-            metavar="PATH",
-            help="Keep there what is deleted, for `xcomctl import`.",
-        ),
-    ] = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", metavar="N", min=1, help="Rows of one transaction.")
     ] = DEFAULT_BATCH,
     pause: Annotated[
         str, typer.Option("--pause", metavar="DUR", help="Time between two batches: 0.5s.")
     ] = "0",
-    lock_timeout: Annotated[
-        str,
-        typer.Option(
-            "--lock-timeout",
-            metavar="DUR",
-            help="Longest wait for another session, and others' for a batch.",
-        ),
-    ] = DEFAULT_LOCK_TIMEOUT,
 ) -> None:
     """Show which XComs would be removed, or remove them."""
     from xcomctl.cli import console
@@ -91,14 +75,15 @@ def command(
     outputs = parse_outputs(output.output)
     chosen = output.chosen(_COLUMNS)
     selection = _selection(filters, older_than)
-    wait_s, pause_s = parse_lock_timeout(lock_timeout), parse_duration(pause).total_seconds()
+    wait_s, pause_s = writing.wait_s(), parse_duration(pause).total_seconds()
     if yes and selection == Selection() and keep_last is None and not dag_missing:
         raise UsageError(
             "delete --yes without a filter would remove every XCom",
             hint="--dag-id '*' says so, if that is meant.",
         )
     target, _ = connection.resolve(console)
-    refuse_read_only(target.profile, target.read_only and yes)
+    if yes:
+        writing.refuse_read_only(target)
 
     from xcomctl.db import open_writer
     from xcomctl.prune import Plan, Prune
@@ -114,7 +99,7 @@ def command(
         )
         totals, active, reclaiming = plan.totals, plan.active, pruner.reclaiming()
         if yes:
-            journal = console.journal(Path(undo_file)) if undo_file else None
+            journal = console.journal(Path(writing.undo_file)) if writing.undo_file else None
             prune = Prune(
                 pruner,
                 plan,

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from xcomctl.cli.console import parse_outputs
-from xcomctl.cli.options import Connection, Manners, Output
-from xcomctl.cli.push import DEFAULT_LOCK_TIMEOUT, parse_lock_timeout, refuse_read_only
+from xcomctl.cli.options import Connection, Manners, Output, Writing
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.formats import Column, Layout
 
@@ -37,6 +36,7 @@ _KEPT = 200
 def command(
     connection: Connection,
     manners: Manners,
+    writing: Writing,
     output: Output,
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="What export or --undo-file wrote; - for stdin.")
@@ -56,10 +56,6 @@ def command(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask before values are replaced.")
     ] = False,
-    undo_file: Annotated[
-        str | None,
-        typer.Option("--undo-file", metavar="PATH", help="Keep there what was before."),
-    ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -69,10 +65,6 @@ def command(
             help="Commit every so many, and leave out what does not fit. [default: all or nothing]",
         ),
     ] = None,
-    lock_timeout: Annotated[
-        str,
-        typer.Option("--lock-timeout", metavar="DUR", help="Longest wait for another session."),
-    ] = DEFAULT_LOCK_TIMEOUT,
 ) -> None:
     """Read entries with their values back into a metadata DB."""
     from xcomctl.cli import console
@@ -81,9 +73,10 @@ def command(
     outputs = parse_outputs(output.output)
     chosen = output.chosen(_COLUMNS)
     dags = _parse_map(map_dag or [])
-    wait_s = parse_lock_timeout(lock_timeout)
+    wait_s = writing.wait_s()
     target, _ = connection.resolve(console)
-    refuse_read_only(target.profile, target.read_only and not dry_run)
+    if not dry_run:
+        writing.refuse_read_only(target)
 
     from xcomctl.db import open_writer
 
@@ -96,7 +89,7 @@ def command(
         if not dry_run:
             job.refuse_unless(batch_size is not None)
             _confirm(console, job, yes or file == "-")
-            job.do(batch_size, undo_file)
+            job.do(batch_size, writing.undo_file)
     layout = Layout(
         "xcomctl.import/1",
         "dags",
@@ -176,7 +169,7 @@ class _Job:
 
         importer = Importer(self._writer, self._dags, write=False, replace_=self._replace)
         pickles = 0
-        for record in self._records():
+        for record in self._records(tell=True):
             pickles += record.encoding == "pickle"
             self._take(importer, record, tell=True)
         if pickles:
@@ -200,7 +193,7 @@ class _Job:
             keep=kept.append if journal else None,
         )
         try:
-            for batch in _batches(self._records(), batch_size):
+            for batch in _batches(self._records(tell=False), batch_size):
                 with self._writer.transaction():
                     for record in batch:
                         self._take(importer, record, tell=False, skip=batch_size is not None)
@@ -214,8 +207,8 @@ class _Job:
             if journal:
                 journal.close()
 
-    def _records(self) -> Iterator[Record]:
-        """Yield what can be read; say what cannot."""
+    def _records(self, *, tell: bool) -> Iterator[Record]:
+        """Yield what can be read; `tell` what cannot."""
         from xcomctl.transfer import Fault, records
 
         self._source.seek(0)
@@ -223,12 +216,14 @@ class _Job:
             if not isinstance(one, Fault):
                 yield one
             elif one.cut_off:
+                if not tell:
+                    continue
                 self._console.warn(
                     f"line {one.line} is cut off and left out: whoever wrote this undo file was "
                     "stopped before it changed that one"
                 )
             else:
-                self._refuse("", one.line, one.reason, tell=True)
+                self._refuse("", one.line, one.reason, tell=tell)
 
     def _take(self, importer: Importer, record: Record, *, tell: bool, skip: bool = True) -> None:
         from xcomctl.importing import MisfitError

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from xcomctl import configuration, settings
-from xcomctl.errors import UsageError
+from xcomctl.errors import RefusedError, UsageError
 from xcomctl.model import Selection, parse_size
 from xcomctl.text import nearest
 
@@ -236,6 +236,42 @@ class Manners:
             verbose=self.verbose,
             progress=not self.no_progress,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How something is written, for the commands that do."""
+
+    undo_file: Annotated[
+        _Text,
+        typer.Option(
+            "--undo-file",
+            metavar="PATH",
+            help="Keep there what was before, for `xcomctl import --replace`.",
+        ),
+    ] = None
+    lock_timeout: Annotated[
+        str,
+        typer.Option(
+            "--lock-timeout", metavar="DUR", help="Longest wait for another session's lock."
+        ),
+    ] = "5s"
+
+    def wait_s(self) -> float:
+        """Return the seconds that --lock-timeout names."""
+        seconds = settings.parse_duration(self.lock_timeout).total_seconds()
+        if seconds <= 0:
+            raise UsageError("--lock-timeout must be above 0")
+        return seconds
+
+    @staticmethod
+    def refuse_read_only(target: settings.Target) -> None:
+        """Raise where the configuration marks the profile as one that is only read."""
+        if target.read_only:
+            raise RefusedError(
+                f'the profile "{target.profile}" is read_only',
+                hint="Take read_only out of the configuration, or name another profile.",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xcomctl.cli.options import Connection, Manners
+from xcomctl.cli.options import Connection, Manners, Writing
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.model import RETURN_VALUE, UNMAPPED, Size, format_sizes, format_time
 from xcomctl.text import nearest, visible
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from xcomctl.encode import Encoded, Traits, Type
     from xcomctl.model import Budget, Limit
 
-DEFAULT_LOCK_TIMEOUT = "5s"
 _SHOWN = 200_000
 """Characters up to which a plan shows a value, and compares it line by line."""
 
@@ -30,6 +29,7 @@ _SHOWN = 200_000
 def command(
     connection: Connection,
     manners: Manners,
+    writing: Writing,
     dag_id: Annotated[str, typer.Argument(metavar="DAG_ID", help="The DAG.")],
     task_id: Annotated[
         str, typer.Argument(metavar="TASK_ID", help="The task, with its group's prefix.")
@@ -73,14 +73,6 @@ def command(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask before a value is replaced.")
     ] = False,
-    undo_file: Annotated[
-        str | None,
-        typer.Option(
-            "--undo-file",
-            metavar="PATH",
-            help="Keep there what was before, for `xcomctl import --replace`.",
-        ),
-    ] = None,
     allow_over_limit: Annotated[
         bool,
         typer.Option(
@@ -95,10 +87,6 @@ def command(
             help="Write keys by which Airflow knows objects it serialized, such as __classname__.",
         ),
     ] = False,
-    lock_timeout: Annotated[
-        str,
-        typer.Option("--lock-timeout", metavar="DUR", help="Longest wait for another session."),
-    ] = DEFAULT_LOCK_TIMEOUT,
 ) -> None:
     """Write one XCom, as Airflow would have."""
     from xcomctl.cli import console
@@ -106,9 +94,10 @@ def command(
     manners.apply(console)
     key, given = _words(words)
     kind = _type(type_, string)
-    wait_s = parse_lock_timeout(lock_timeout)
+    wait_s = writing.wait_s()
     target, config = connection.resolve(console)
-    refuse_read_only(target.profile, target.read_only and not dry_run)
+    if not dry_run:
+        writing.refuse_read_only(target)
     text = _text(given)
 
     from xcomctl import encode
@@ -135,7 +124,7 @@ def command(
             return
         if there:
             _confirm(console, there[0], replace, yes, given == "-")
-        journal = console.journal(Path(undo_file)) if undo_file else None
+        journal = console.journal(Path(writing.undo_file)) if writing.undo_file else None
         try:
             entry = writer.write(
                 place,
@@ -183,16 +172,6 @@ def _type(text: str | None, string: bool) -> Type:
     )
 
 
-def parse_lock_timeout(text: str) -> float:
-    """Return the seconds that --lock-timeout names."""
-    from xcomctl.settings import parse_duration
-
-    seconds = parse_duration(text).total_seconds()
-    if seconds <= 0:
-        raise UsageError("--lock-timeout must be above 0")
-    return seconds
-
-
 def _text(given: str) -> str:
     """Return the value's text: itself, or what stdin or a file holds."""
     if given != "-" and not given.startswith("@"):
@@ -208,15 +187,6 @@ def _text(given: str) -> str:
         ) from None
     except UnicodeDecodeError:
         raise UsageError("cannot read the value: it is not UTF-8") from None
-
-
-def refuse_read_only(profile: str | None, read_only: bool) -> None:
-    """Raise where the configuration marks the profile as one that is only read."""
-    if read_only:
-        raise RefusedError(
-            f'the profile "{profile}" is read_only',
-            hint="Take read_only out of the configuration, or name another profile.",
-        )
 
 
 # --- may it be written? -----------------------------------------------------------------------

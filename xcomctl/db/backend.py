@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from xcomctl import urls
 from xcomctl.db.schema import Column
-from xcomctl.errors import DatabaseError, RefusedError, UsageError
+from xcomctl.errors import DatabaseError, LockedError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -309,8 +309,12 @@ class Backend(ABC):
                 hint='Nothing was changed. "xcomctl limits" shows what fits.',
             )
         if objection == "locked":
-            reason = f"another session held the table or the row for {self.lock_timeout_s:g} s"
-            hint = "Nothing was changed. Try again, or raise --lock-timeout."
+            return LockedError(
+                f"{message}: another session held the table or the row"
+                f" for {self.lock_timeout_s:g} s",
+                detail=self._first_line(cause),
+                hint="Nothing was changed. Try again, or raise --lock-timeout.",
+            )
         if reason:
             message = f"{message}: {reason}"
         return DatabaseError(message, detail=self._first_line(cause), hint=hint)

@@ -291,7 +291,7 @@ class Store:
             rows = sorted(self._connection.execute(found).all(), key=lambda row: row.first_id)
         for _, group in itertools.groupby(rows, key=lambda row: row.first_id):
             entries = sorted(map(self._entry, group), key=lambda entry: entry.row[:1])
-            entries.sort(key=_pushed, reverse=True)
+            entries.sort(key=pushed, reverse=True)
             yield entries
 
     def move_statements(self, entry: XComEntry, table: str) -> tuple[str, str]:
@@ -604,7 +604,7 @@ class Store:
         entries.sort(
             key=lambda entry: entry.row[:1] if self.schema.generation.name == "1.10" else ()
         )
-        entries.sort(key=_pushed, reverse=True)
+        entries.sort(key=pushed, reverse=True)
         entries.sort(key=lambda entry: entry.ref.map_index)
         return entries
 
@@ -758,7 +758,7 @@ def _equals(column: Element, value: object) -> Element:
     return column == value
 
 
-def _pushed(entry: XComEntry) -> datetime:
+def pushed(entry: XComEntry) -> datetime:
     return entry.timestamp or datetime.min.replace(tzinfo=UTC)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from xcomctl import encode
-from xcomctl.db.store import HEAD_BYTES, Store, to_moment
+from xcomctl.db.store import HEAD_BYTES, Store, pushed, to_moment
 from xcomctl.errors import DatabaseError, NotFoundError, RefusedError
 from xcomctl.model import UNMAPPED, Selection, Size, XComRef
 from xcomctl.text import nearest
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from xcomctl.db.backend import Backend, Element
     from xcomctl.model import Raw, XComEntry
 
-ID_LENGTH = 250
 KEY_LENGTH = 512
 
 
@@ -94,17 +93,17 @@ class Writer(Store):
         Raises:
             NotFoundError: there is no such run or task instance.
         """
-        found = self._task_instances(dag_id, task_id, run_id, map_index, 1)
-        if not found:
+        found = self._task_instance(dag_id, task_id, run_id, map_index)
+        if found is None:
             with self._explained():
                 raise self._missing(dag_id, task_id, run_id, map_index)
-        ((run, named),) = found
+        run, named = found
         return Place(XComRef(dag_id, task_id, named, key, map_index), run)
 
-    def _task_instances(
-        self, dag_id: str, task_id: str, run_id: str | None, map_index: int | None, most: int
-    ) -> list[tuple[Any, str]]:
-        """Return what points to the run, and the run's id, of the newest task instances."""
+    def _task_instance(
+        self, dag_id: str, task_id: str, run_id: str | None, map_index: int
+    ) -> tuple[Any, str] | None:
+        """Return what points to the run, and the run's id, of the newest task instance."""
         columns = self._columns["task_instance"]
         if not columns or not self._joined:
             raise DatabaseError(
@@ -115,8 +114,8 @@ class Writer(Store):
         run, same = self._run.c, self._backend.same
         by = "run_id" if "run_id" in columns else "execution_date"
         pointer = run.id if self.schema.mapped else run.execution_date
-        if map_index not in (None, UNMAPPED) and "map_index" not in columns:
-            return []
+        if map_index != UNMAPPED and "map_index" not in columns:
+            return None
         matching = (
             self._backend.same_column(instance.c[by], run[by])
             if by == "run_id"
@@ -129,17 +128,18 @@ class Writer(Store):
         ]
         if run_id is not None:
             conditions.append(self._run_named(run_id))
-        if map_index is not None and "map_index" in columns:
+        if "map_index" in columns:
             conditions.append(instance.c.map_index == map_index)
         statement = (
             sa.select(pointer, run.run_id)
             .select_from(sa.join(self._run, instance, matching))
             .where(*conditions)
             .order_by(pointer.desc())
-            .limit(most)
+            .limit(1)
         )
         with self._explained():
-            return [(row[0], str(row[1])) for row in self._connection.execute(statement)]
+            row = self._connection.execute(statement).first()
+        return None if row is None else (row[0], str(row[1]))
 
     def _missing(
         self, dag_id: str, task_id: str, run_id: str | None, map_index: int
@@ -455,11 +455,7 @@ class Writer(Store):
         statement = base.where(self._backend.same(x.dag_id, dag_id), by == pointer)
         with self._explained():
             rows = self._connection.execute(statement).all()
-        return sorted(
-            map(self._entry, rows),
-            key=lambda one: one.timestamp or datetime.min.replace(tzinfo=UTC),
-            reverse=True,
-        )
+        return sorted(map(self._entry, rows), key=pushed, reverse=True)
 
     def insert(self, place: Place, raw: Raw, timestamp: datetime) -> None:
         """Add a row, inside a transaction."""
