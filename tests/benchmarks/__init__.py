@@ -1,0 +1,1 @@
+"""How fast xcomctl is, against the database's own client: `python -m tests.benchmarks`."""
