@@ -208,7 +208,7 @@ def _fill_postgres(metadata: Metadata, count: int) -> None:
             lines.write("\t".join([*map(str, fields), told]) + "\n")
         lines.seek(0)
         names = ", ".join(f'"{name}"' for name in COLUMNS)
-        cursor.copy_expert(f"COPY xcom ({names}) FROM STDIN", lines)  # type: ignore[attr-defined]
+        cursor.copy_expert(f"COPY xcom ({names}) FROM STDIN", lines)
     connection.commit()
     connection.close()
 
