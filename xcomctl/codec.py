@@ -173,6 +173,41 @@ def check(raw: Raw, storage: Storage) -> Verdict:
     return _VALID
 
 
+def is_strict(data: bytes) -> bool:
+    """Return whether the bytes are JSON text in UTF-8, without Python's NaN and Infinity."""
+    global _skim
+    if _skim is None:
+        # Only what reads values by the million needs it.
+        import msgspec
+
+        _skim = msgspec.json.Decoder(msgspec.Raw).decode
+    try:
+        # It looks at every token and builds nothing, but does not look into texts for UTF-8.
+        _skim(data)
+        return data.isascii() or bool(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        # It refuses half a surrogate pair and deep nesting, which are JSON all the same.
+        return _is_strict_by_the_book(data)
+
+
+_skim: Callable[[bytes], object] | None = None
+
+
+def _is_strict_by_the_book(data: bytes) -> bool:
+    try:
+        text = data.decode("utf-8")
+        with deep():
+            json.loads(text, parse_constant=refuse, parse_int=len, parse_float=len)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def refuse(token: str) -> None:
+    """Refuse NaN and Infinity, as json.loads's parse_constant."""
+    raise ValueError(token)
+
+
 def _holds_json(text: str) -> bool:
     """Return whether a string is itself JSON text."""
     if not _JSON_START.match(text[:32].encode("utf-8", "replace")):

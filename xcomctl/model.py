@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from xcomctl.errors import UsageError
 
@@ -158,6 +158,27 @@ class XComEntry:
     """The first bytes of the value, where they were asked for."""
     orphan: bool = False
     """Whether it was asked for, and the row's run or task instance is not there."""
+
+
+class StoredRow(NamedTuple):
+    """A row of the xcom table with its whole value, as it is written on: nothing is decoded."""
+
+    dag_id: str
+    task_id: str
+    run_id: str | None
+    map_index: int
+    key: str | None
+    timestamp: str | None
+    """RFC 3339, as `logical_date`."""
+    logical_date: str | None
+    size: int | None
+    dag_run_id: int
+    orphan: bool
+    """Whether the row's run or task instance is not there."""
+    stored_as: str | None
+    """SQLite's storage class, where it is not the one that Airflow writes."""
+    raw: bytes | float | None
+    """The bytes, of text its UTF-8; a number only in SQLite."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import json
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from xcomctl import codec
 from xcomctl.model import UNMAPPED, XComRef, format_time
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import BinaryIO
 
-    from xcomctl.model import Raw, Storage, XComEntry
-
-Form = Literal["jsonl", "csv"]
+    from xcomctl.model import Raw, Storage, StoredRow, XComEntry
 
 FIELDS = (
     "dag_id",
@@ -40,21 +38,132 @@ FIELDS = (
 )
 
 
-def lines(
-    entries: Iterable[tuple[XComEntry, Raw]], storage: Storage, form: Form
-) -> Iterator[bytes]:
-    """Yield the entries as JSON Lines, or as CSV under a header; each piece ends a line."""
-    if form == "jsonl":
-        for entry, raw in entries:
-            yield json_line(entry, raw, storage)
-        return
-    yield _csv([*FIELDS, "stored_as", "value", "value_base64"])
-    for entry, raw in entries:
+class Lines:
+    """Writes rows as JSON Lines, or as CSV under a header, and counts them.
+
+    `take` is for `Store.pour`. `strict` says that the database sees to it that values are JSON.
+    """
+
+    def __init__(
+        self, write: Callable[[bytes], object], storage: Storage, *, strict: bool = False
+    ) -> None:
+        self._write = write
+        self._storage = storage
+        self._strict = strict
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self.rows = 0
+        self.bytes = 0
+        """The sizes of the values together."""
+        self.watch: Callable[[], object] = lambda: None
+        """Called now and then: whenever as much as a page was written."""
+
+    def take(self, row: StoredRow) -> None:
+        """Write one row."""
+        raise NotImplementedError
+
+    def hold(self, piece: bytes) -> None:
+        """Write a piece with others that are as small."""
+        self._held.append(piece)
+        self._held_bytes += len(piece)
+        if self._held_bytes >= _PAGE_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        # A value of many megabytes comes alone, and joining it would copy it.
+        alone = len(self._held) == 1 or any(len(one) >= _PAGE_BYTES for one in self._held)
+        for piece in self._held if alone else [b"".join(self._held)]:
+            self._write(piece)
+        self._held = []
+        self._held_bytes = 0
+        self.watch()
+
+
+class JsonLines(Lines):
+    """Writes rows as JSON Lines, each as `json_line` has it."""
+
+    def __init__(
+        self, write: Callable[[bytes], object], storage: Storage, *, strict: bool = False
+    ) -> None:
+        super().__init__(write, storage, strict=strict)
+        # Ids come again and again.
+        self._quoted: dict[str | None, str] = {}
+
+    def take(self, row: StoredRow) -> None:
+        (
+            dag_id, task_id, run_id, map_index, key, timestamp, logical_date,
+            size, dag_run_id, orphan, stored_as, raw,
+        ) = row  # fmt: skip
+        self.rows += 1
+        self.bytes += size or 0
+        quoted = self._quoted
+        try:
+            dag, task, run = quoted[dag_id], quoted[task_id], quoted[run_id]
+            named, date = quoted[key], quoted[logical_date]
+        except KeyError:
+            self._quote(dag_id, task_id, run_id, key, logical_date)
+            dag, task, run = quoted[dag_id], quoted[task_id], quoted[run_id]
+            named, date = quoted[key], quoted[logical_date]
+        time = "null" if timestamp is None else f'"{timestamp}"'
+        head = (
+            f'{{"dag_id": {dag}, "task_id": {task}, "run_id": {run}, "map_index": {map_index}, '
+            f'"key": {named}, "timestamp": {time}, "logical_date": {date}, '
+        )
+        tail = f', "orphan": true, "dag_run_id": {dag_run_id}' if orphan else ""
+        if stored_as is not None:
+            tail += f', "stored_as": "{stored_as}"'
+        if isinstance(raw, bytes) and (self._strict or _is_strict(raw)):
+            head += f'"size_bytes": {size}, "encoding": "json"{tail}, "value": '
+            self._held += (head.encode(), raw, b"}\n")
+            self._held_bytes += len(raw) + len(head)
+            if self._held_bytes >= _PAGE_BYTES:
+                self.flush()
+            return
+        encoding = _encoding(raw, self._storage)
+        head += f'"size_bytes": {"null" if size is None else size}, "encoding": "{encoding}"{tail}'
         text, other = told(raw)
-        fields = [_cell(one) for one in _facts(entry)]
-        stored_as = _stored_as(raw, storage) or ""
+        if text is None and other is not None:
+            self.hold(f'{head}, "value_base64": "{other}"}}\n'.encode())
+        else:
+            self.hold(f'{head}, "value": '.encode() + (text or b"null") + b"}\n")
+
+    def _quote(self, *texts: str | None) -> None:
+        if len(self._quoted) > _MOST_QUOTED:
+            self._quoted.clear()
+        for text in texts:
+            self._quoted[text] = codec.dumps(text)
+
+
+class CsvLines(Lines):
+    """Writes rows as CSV."""
+
+    def __init__(
+        self, write: Callable[[bytes], object], storage: Storage, *, strict: bool = False
+    ) -> None:
+        super().__init__(write, storage, strict=strict)
+        self.hold(_csv([*FIELDS, "stored_as", "value", "value_base64"]))
+
+    def take(self, row: StoredRow) -> None:
+        self.rows += 1
+        self.bytes += row.size or 0
+        text, other = told(row.raw)
+        cells = [*row[: len(FIELDS) - 1], _encoding(row.raw, self._storage), row.stored_as]
         plain = "" if text is None else text.decode("utf-8")
-        yield _csv([*fields, stored_as, plain, "" if other is None else other])
+        self.hold(_csv([*map(_cell, cells), plain, "" if other is None else other]))
+
+
+_PAGE_BYTES = 256 * 1024
+_MOST_QUOTED = 50_000
+
+
+def _encoding(raw: bytes | float | None, storage: Storage) -> str:
+    if not isinstance(raw, bytes):
+        return codec.sniff(raw, None, storage).value
+    return codec.sniff(raw[:_HEAD_BYTES], len(raw), storage).value
+
+
+_HEAD_BYTES = 64
 
 
 def undo_line(entry: XComEntry, raw: Raw, storage: Storage) -> bytes:
@@ -123,20 +232,8 @@ def told(raw: Raw) -> tuple[bytes | None, str | None]:
 
 
 def _is_strict(data: bytes) -> bool:
-    """Return whether the bytes are one line of JSON, without Python's NaN and Infinity."""
-    if not data or b"\n" in data or b"\r" in data:
-        return False
-    try:
-        text = data.decode("utf-8")
-        with codec.deep():
-            json.loads(text, parse_constant=_refuse, parse_int=len, parse_float=len)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _refuse(token: str) -> None:
-    raise ValueError(token)
+    """Return whether the bytes are one line of strict JSON."""
+    return b"\n" not in data and b"\r" not in data and codec.is_strict(data)
 
 
 def _stored_as(raw: Raw, storage: Storage) -> str | None:
@@ -298,7 +395,7 @@ def _members(line: str) -> tuple[dict[str, object], str | None]:
     """Return the members of a JSON object but `value`, and the text of that one, untouched."""
     others = json.JSONDecoder()
     # Nothing of the value's numbers is wanted, only where it ends.
-    skip = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=_refuse)
+    skip = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=codec.refuse)
     given: dict[str, object] = {}
     value: str | None = None
     at = _expect(line, 0, "{")

@@ -14,7 +14,7 @@ from xcomctl.errors import ClosedPipeError, DatabaseError, RefusedError, UsageEr
 from xcomctl.text import nearest, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -165,6 +165,16 @@ class Console:
             for piece in pieces:
                 sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
+
+    @contextlib.contextmanager
+    def sink(self, path: Path | None) -> Iterator[Callable[[bytes], object]]:
+        """Open a file, or stdout for None, for bytes: a file is whole or not there at all."""
+        with _reporting(), contextlib.ExitStack() as stack:
+            out = (
+                sys.stdout.buffer if path is None else stack.enter_context(whole_binary_file(path))
+            )
+            yield out.write
+            out.flush()
 
     def save(self, path: Path, pieces: Iterable[bytes]) -> None:
         """Write bytes to a file, whole or not at all."""

@@ -10,13 +10,11 @@ import typer
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners
 from xcomctl.errors import UsageError
+from xcomctl.model import Size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from xcomctl.cli.console import Console
-    from xcomctl.model import Raw, XComEntry
-    from xcomctl.transfer import Form
+    from xcomctl.transfer import Lines
 
 FORMATS = {"jsonl": "transfer", "csv": "transfer"}
 _SAY_EVERY_S = 1.0
@@ -46,55 +44,41 @@ def command(
     if len(outputs) > 1:
         raise UsageError("export writes one format at a time", hint="Give one -o FORMAT[=FILE].")
     ((name, path),) = outputs
-    form: Form = "csv" if name == "csv" else "jsonl"
     selection = filters.selection()
     target, _ = connection.resolve(console)
 
     from xcomctl import transfer
     from xcomctl.db import open_store
 
-    with open_store(target) as store:
-        watched = _Watched(console, store.count(selection) if console.shows_progress else None)
-        entries = watched.passing(store.scan_values(selection))
-        pieces = transfer.lines(entries, store.schema.storage, form)
-        if path is None:
-            console.data(pieces)
-        else:
-            console.save(Path(path), pieces)
-    watched.end()
+    form = transfer.CsvLines if name == "csv" else transfer.JsonLines
+    with open_store(target) as store, console.sink(Path(path) if path else None) as write:
+        lines = form(write, store.schema.storage, strict=store.holds_strict_json)
+        if console.shows_progress:
+            lines.watch = _Progress(console, lines, store.count(selection)).show
+        store.pour(selection, lines.take)
+        lines.flush()
+    console.progress("")
+    noun = "XCom" if lines.rows == 1 else "XComs"
+    console.note(f"exported {lines.rows:,} {noun} of {Size(lines.bytes)}")
 
 
-class _Watched:
-    """Counts what passes, and says how far it is."""
+class _Progress:
+    """Says now and then how far it is, how fast, and how long it will take."""
 
-    def __init__(self, console: Console, expected: int | None) -> None:
+    def __init__(self, console: Console, lines: Lines, expected: int) -> None:
         self._console = console
+        self._lines = lines
         self._expected = expected
         self._started = self._said = time.monotonic()
-        self.rows = self.bytes = 0
 
-    def passing(self, entries: Iterable[tuple[XComEntry, Raw]]) -> Iterator[tuple[XComEntry, Raw]]:
-        for one in entries:
-            self.rows += 1
-            self.bytes += one[0].size or 0
-            yield one
-            if self._expected is not None and time.monotonic() - self._said > _SAY_EVERY_S:
-                self._say(self._expected)
-
-    def _say(self, expected: int) -> None:
-        from xcomctl.model import Size
-
-        self._said = time.monotonic()
-        spent = self._said - self._started
-        left = spent / self.rows * max(0, expected - self.rows)
+    def show(self) -> None:
+        now = time.monotonic()
+        if now - self._said < _SAY_EVERY_S:
+            return
+        self._said = now
+        spent, lines = now - self._started, self._lines
+        left = spent / max(1, lines.rows) * max(0, self._expected - lines.rows)
         self._console.progress(
-            f"{self.rows:,} of {expected:,} XComs, {Size(self.bytes)}, "
-            f"{Size(int(self.bytes / spent))} a second, {left:.0f} s left"
+            f"{lines.rows:,} of {self._expected:,} XComs, {Size(lines.bytes)}, "
+            f"{Size(int(lines.bytes / spent))} a second, {left:.0f} s left"
         )
-
-    def end(self) -> None:
-        from xcomctl.model import Size
-
-        self._console.progress("")
-        noun = "XCom" if self.rows == 1 else "XComs"
-        self._console.note(f"exported {self.rows:,} {noun} of {Size(self.bytes)}")

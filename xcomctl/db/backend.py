@@ -6,11 +6,13 @@ size is there, which limits are in force, and what its errors mean.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
@@ -18,9 +20,10 @@ from sqlalchemy.pool import NullPool
 from xcomctl import urls
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError, LockedError, RefusedError, UsageError
+from xcomctl.model import StoredRow, format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
@@ -32,6 +35,24 @@ Element = sa.ColumnElement[Any]
 Objection = Literal["exists", "no parent", "value", "locked"]
 """Why a database does not take a row: one of that name is there, its task instance is not, the
 value or the key does not fit, or another session holds what is to be changed."""
+
+
+POURED: Final = (
+    "map_index",
+    "dag_run_id",
+    "orphan",
+    "timestamp",
+    "logical_date",
+    "size",
+    "stored_as",
+    "run_id",
+    "dag_id",
+    "task_id",
+    "key",
+    "whole",
+)
+"""The columns of a statement whose rows are poured, in this order. `size` is NULL where it is the
+number of the value's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +259,60 @@ class Backend(ABC):
         """Return whether rows cannot be sorted while their values are touched."""
         return False
 
+    # --- every value --------------------------------------------------------------------------
+
+    def pour(
+        self, statement: sa.Select[Any], storage: Storage, take: Callable[[StoredRow], object]
+    ) -> None:
+        """Hand over every row of a statement of `POURED` columns, as fast as the driver can.
+
+        `timeout_s` bounds the wait for the next row, not the whole, which may well take an hour.
+        """
+        result = self.connection.execute(
+            statement,
+            execution_options={"stream_results": True, "max_row_buffer": self.paged_values.rows},
+        )
+        with result:
+            for row in result:
+                index, run, orphan, stamp, date, size, stored_as, run_id, dag, task, key, raw = row
+                data = raw.encode() if isinstance(raw, str) else raw
+                size = len(data) if size is None and isinstance(data, bytes) else size
+                facts = iso(stamp), iso(date), size, run, bool(orphan), stored_as
+                take(StoredRow(dag, task, run_id, index, key, *facts, data))
+
+    def poured_size(self, value: Element, storage: Storage) -> Element:
+        """Return the size of a value where it is not the number of its bytes, else NULL."""
+        return sa.null()
+
+    def poured_class(self, value: Element, storage: Storage) -> Element:
+        """Return the storage class of a value where it is not the one that Airflow writes."""
+        return sa.null()
+
+    def poured_value(self, value: Element, storage: Storage) -> Element:
+        """Return a value as `pour` takes it."""
+        return self.raw(value, storage)
+
+    def poured_time(self, moment: Element) -> Element:
+        """Return a time as `pour` takes it."""
+        return moment
+
+    @contextlib.contextmanager
+    def driver_errors(self) -> Iterator[None]:
+        """Explain what the driver itself raises, where it is asked without SQLAlchemy."""
+        try:
+            yield
+        except self.connection.dialect.loaded_dbapi.Error as error:
+            raise self.explain(sa.exc.DBAPIError("", None, error)) from None
+
+    def driver_sql(self, statement: sa.ClauseElement) -> tuple[str, Any]:
+        """Return a statement and its parameters as the driver itself takes them."""
+        compiled = statement.compile(
+            dialect=self.connection.dialect, compile_kwargs={"render_postcompile": True}
+        )
+        given = compiled.params
+        names = getattr(compiled, "positiontup", None)
+        return str(compiled), given if names is None else tuple(given[name] for name in names)
+
     # --- writing ------------------------------------------------------------------------------
 
     def stored(self, raw: Raw, storage: Storage) -> Element:
@@ -335,6 +410,31 @@ class Backend(ABC):
     def _first_line(error: object) -> str:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return lines[0] if lines else type(error).__name__
+
+
+def iso(value: object) -> str | None:
+    """Return a stored time as RFC 3339 text in UTC, None where it is none that Python can hold."""
+    if isinstance(value, str) and len(value) == 26 and value[20:].isdigit():
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        # The usual form is only put together anew.
+        end = "Z" if value.endswith(".000000") else f"{value[19:]}Z"
+        return f"{value[:10]}T{value[11:19]}{end}"
+    return format_time(to_moment(value))
+
+
+def to_moment(value: object) -> datetime | None:
+    """Return a stored time as UTC, None where it is none that Python can hold."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _text(value: object) -> str:

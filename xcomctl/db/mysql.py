@@ -11,13 +11,15 @@ from xcomctl.limits import CAPACITY_BY_TYPE
 from xcomctl.model import Limit, Size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from xcomctl.db.schema import Schema
-    from xcomctl.model import Raw, Storage
+    from xcomctl.model import Raw, Storage, StoredRow
 
 _REFUSALS = (1153, 1264, 1267, 1366, 1406, 3140, 3141, 3144, 3157, 3854, 4025)
 """Errors about a value or a name: too long, no JSON, nested too deeply, not of the character set."""
+_A_DAY_S = 86_400
 _STRICT_MODES = ("STRICT_TRANS_TABLES", "STRICT_ALL_TABLES", "TRADITIONAL")
 
 
@@ -39,6 +41,9 @@ class MySQL(Backend):
         if "charset" not in url.query or str(url.query["charset"]).lower() in ("utf8", "utf8mb3"):
             # utf8 is three bytes a character here: an emoji would come back as a question mark.
             args["charset"] = "utf8mb4"
+        if self.target.timeout_s and "read_timeout" not in url.query:
+            # The server's own timeout comes first; this one is for where it has none (`pour`).
+            args["read_timeout"] = self.target.timeout_s + 2
         return args
 
     def engine(self) -> sa.Engine:
@@ -51,10 +56,9 @@ class MySQL(Backend):
             "SET SESSION TRANSACTION READ ONLY",
             "START TRANSACTION READ ONLY",
             "SET time_zone = '+00:00'",
-            self.timeout_statement(),
+            self.timeout_statement(self.target.timeout_s or 0),
         ):
-            if statement:
-                connection.exec_driver_sql(statement)
+            connection.exec_driver_sql(statement)
 
     def prepare(self, connection: sa.Connection) -> None:
         for statement in (
@@ -64,10 +68,9 @@ class MySQL(Backend):
             # Point look-ups then lock the rows they find and no gaps, in which others insert.
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
             f"SET SESSION innodb_lock_wait_timeout = {max(1, round(self.lock_timeout_s))}",
-            self.timeout_statement(),
+            self.timeout_statement(self.target.timeout_s or 0),
         ):
-            if statement:
-                connection.exec_driver_sql(statement)
+            connection.exec_driver_sql(statement)
 
     def stored(self, raw: Raw, storage: Storage) -> Element:
         if storage == "json" and isinstance(raw, bytes):
@@ -84,12 +87,23 @@ class MySQL(Backend):
             return "locked"
         return "value" if number in _REFUSALS else None
 
-    def timeout_statement(self) -> str | None:
+    def poured_time(self, moment: Element) -> Element:
+        # Its text needs no regular expression to be read.
+        return sa.cast(moment, sa.CHAR)
+
+    def pour(
+        self, statement: sa.Select[Any], storage: Storage, take: Callable[[StoredRow], object]
+    ) -> None:
+        # Both bound the whole of a result that is sent while it is read.
+        for setting in (self.timeout_statement(0), f"SET SESSION net_write_timeout = {_A_DAY_S}"):
+            self.connection.exec_driver_sql(setting)
+        super().pour(statement, storage, take)
+        self.connection.exec_driver_sql(self.timeout_statement(self.target.timeout_s or 0))
+
+    def timeout_statement(self, seconds: float) -> str:
         """Return the statement that bounds the others; set inside the transaction, so that a
         pooler keeps it on the same server connection."""
-        if not self.target.timeout_s:
-            return None
-        return f"SET SESSION max_execution_time = {int(self.target.timeout_s * 1000)}"
+        return f"SET SESSION max_execution_time = {int(seconds * 1000)}"
 
     def server_version(self) -> str:
         version: str = self.connection.scalar(sa.text("SELECT version()")) or ""
@@ -192,6 +206,8 @@ class MySQL(Backend):
             if "timed out" in text:
                 return "the server did not answer in time", "Raise --connect-timeout."
             return "no server answers there", None
+        if number == 2013 and "timed out" in str(cause):
+            return self.timed_out()
         if number in (2006, 2013):
             return "the server closed the connection", None
         return None, None
@@ -222,10 +238,8 @@ class MariaDB(MySQL):
     name: ClassVar[str] = "mariadb"
     label: ClassVar[str] = "MariaDB"
 
-    def timeout_statement(self) -> str | None:
-        if not self.target.timeout_s:
-            return None
-        return f"SET SESSION max_statement_time = {self.target.timeout_s:g}"
+    def timeout_statement(self, seconds: float) -> str:
+        return f"SET SESSION max_statement_time = {seconds:g}"
 
     def stored_size(self, value: Element, storage: Storage) -> Element:
         return sa.null()

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, ClassVar
+import struct
+import threading
+import time
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from xcomctl.db.backend import Backend, Element, Objection, Page, glob_to_like, glob_to_regex
+from xcomctl.db.backend import (
+    POURED,
+    Backend,
+    Element,
+    Objection,
+    Page,
+    glob_to_like,
+    glob_to_regex,
+)
 from xcomctl.db.schema import Column
 from xcomctl.db.sqlite import skip_scan
 from xcomctl.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
-from xcomctl.model import Limit
+from xcomctl.model import Limit, StoredRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
@@ -126,16 +138,42 @@ class PostgreSQL(Backend):
     def size(self, value: Element, storage: Storage) -> Element:
         if storage == "bytes":
             return sa.func.octet_length(value)
-        # An empty path returns the whole document as an expression: not the compressed datum
-        # on disk, whose size pg_column_size(value) would tell.
-        whole = value.op("#>")(sa.literal_column("'{}'"))
-        return sa.func.pg_column_size(whole)
+        return sa.func.pg_column_size(_document(value))
 
     def text_size(self, value: Element, storage: Storage) -> Element:
         return sa.func.octet_length(self.raw(value, storage))
 
     def stored_size(self, value: Element, storage: Storage) -> Element:
         return sa.func.pg_column_size(value)
+
+    def poured_value(self, value: Element, storage: Storage) -> Element:
+        return _document(value) if storage == "json" else value
+
+    def pour(
+        self, statement: sa.Select[Any], storage: Storage, take: Callable[[StoredRow], object]
+    ) -> None:
+        if storage == "json":
+            # OFFSET keeps the two halves apart, so that a document is fetched and unpacked once
+            # for both its size and its text.
+            inner = statement.offset(0).subquery("d")
+            whole = inner.c.whole
+            told = {"size": sa.func.pg_column_size(whole), "whole": sa.cast(whole, sa.Text)}
+            statement = sa.select(*(told.get(name, inner.c[name]) for name in POURED))
+        sql, parameters = self.driver_sql(statement)
+        driver: Any = self.connection.connection.driver_connection
+        with self.driver_errors(), driver.cursor() as cursor:
+            # COPY takes no parameters; the one more makes the driver read "%%" in any case.
+            query = cursor.mogrify(sql, {**parameters, "_": None})
+            self._set_timeout(cursor, 0)
+            rows = CopiedRows(take)
+            with _watching(driver, rows, self.target.timeout_s):
+                cursor.copy_expert(b"COPY (" + query + b") TO STDOUT (FORMAT binary)", rows)
+            self._set_timeout(cursor, self.target.timeout_s or 0)
+
+    @staticmethod
+    def _set_timeout(cursor: Any, seconds: float) -> None:
+        milliseconds = str(int(seconds * 1000))
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", (milliseconds,))
 
     def same(self, column: Element, text: str) -> Element:
         # No text of PostgreSQL's holds a NUL, and the driver refuses to send one.
@@ -208,6 +246,129 @@ class PostgreSQL(Backend):
         return None, None
 
 
+def _document(value: Element) -> Element:
+    """Return a jsonb value as an expression: unpacked, where the column's may be compressed.
+
+    An empty path leads to the whole document.
+    """
+    return value.op("#>")(sa.literal_column("'{}'"))
+
+
+class CopiedRows:
+    """The file that COPY writes to: takes its binary rows apart and hands them over.
+
+    libpq passes one row at a time. Each field stands behind its length, -1 for NULL:
+    https://www.postgresql.org/docs/current/sql-copy.html
+    """
+
+    def __init__(self, take: Callable[[StoredRow], object]) -> None:
+        self._take = take
+        self._named: dict[bytes | None, str | None] = {}
+        self._dates: dict[bytes | None, Any] = {}
+        self._minute: int | None = None
+        self._until_minute = ""
+        self._started = False
+        self.waiting_since: float | None = time.monotonic()
+        """When the server's turn began; None while what it sent is being dealt with."""
+
+    def write(self, data: bytes) -> None:
+        """Take one row; the first comes with the header, and the last is only an end mark."""
+        self.waiting_since = None
+        self._read(data)
+        self.waiting_since = time.monotonic()
+
+    def _read(self, data: bytes) -> None:
+        at = 0
+        if not self._started:
+            self._started = True
+            at = len(_COPY_SIGNATURE) + 8 + _LENGTH(data, 15)[0]
+        if len(data) - at <= 2:
+            return
+        _, _, index, _, run, _, orphan, _, stamp = _COPY_START.unpack_from(data, at)
+        at += _COPY_START.size
+        fields: list[bytes | None] = []
+        for _ in _COPY_REST:
+            begin = at + 4
+            (length,) = _LENGTH(data, at)
+            if length < 0:
+                fields.append(None)
+                at = begin
+            else:
+                at = begin + length
+                fields.append(data[begin:at])
+        date, size, _, run_id, dag_id, task_id, key, raw = fields
+        named = self._named
+        try:
+            run_name, dag, task = named[run_id], named[dag_id], named[task_id]
+            key_name, moment = named[key], self._dates[date]
+        except KeyError:
+            self._learn(date, run_id, dag_id, task_id, key)
+            run_name, dag, task = named[run_id], named[dag_id], named[task_id]
+            key_name, moment = named[key], self._dates[date]
+        held = int.from_bytes(size) if size is not None else None if raw is None else len(raw)
+        named_row = (dag or "", task or "", run_name, index, key_name)
+        self._take(
+            StoredRow(*named_row, self._time(stamp), moment, held, run, orphan != 0, None, raw)
+        )
+
+    def _learn(self, date: bytes | None, *names: bytes | None) -> None:
+        """Keep what a name and a date say: there are few, and many rows with each."""
+        if len(self._named) > _MOST_KEPT:
+            self._named.clear()
+        if len(self._dates) > _MOST_KEPT:
+            self._dates.clear()
+        self._dates[date] = date and self._time(int.from_bytes(date, signed=True))
+        for name in names:
+            self._named[name] = None if name is None else name.decode()
+
+    def _time(self, microseconds: int) -> str | None:
+        """Return PostgreSQL's binary timestamp as RFC 3339 text, None for infinity and the like."""
+        minute, rest = divmod(microseconds, 60_000_000)
+        if minute != self._minute:
+            try:
+                self._until_minute = (_EPOCH + timedelta(minutes=minute)).isoformat()[:17]
+            except OverflowError:
+                return None
+            self._minute = minute
+        second, fraction = divmod(rest, 1_000_000)
+        if fraction:
+            return f"{self._until_minute}{second:02d}.{fraction:06d}Z"
+        return f"{self._until_minute}{second:02d}Z"
+
+
+_COPY_SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0"
+_COPY_START: Final = struct.Struct(">hiiiiiiiq")
+"""The number of fields, then map_index, dag_run_id, orphan and timestamp behind their lengths."""
+_COPY_REST: Final = POURED[4:]
+_LENGTH: Final = struct.Struct(">i").unpack_from
+_MOST_KEPT = 50_000
+_EPOCH: Final = datetime(2000, 1, 1)
+
+
+@contextlib.contextmanager
+def _watching(driver: Any, rows: CopiedRows, timeout_s: float | None) -> Iterator[None]:
+    """Cancel a COPY when the server takes longer than this for its next row.
+
+    A statement_timeout would bound all rows together, and the time that the reader of ours takes.
+    """
+    done = threading.Event()
+
+    def watch(bound_s: float) -> None:
+        while not done.wait(min(1.0, bound_s / 4)):
+            since = rows.waiting_since
+            if since is not None and time.monotonic() - since > bound_s:
+                with contextlib.suppress(Exception):
+                    driver.cancel()
+                return
+
+    if timeout_s:
+        threading.Thread(target=watch, args=(timeout_s,), daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
 def _cancel_on_signal(connection: sa.Connection) -> None:
     """Let Ctrl-C end a statement.
 
@@ -216,7 +377,6 @@ def _cancel_on_signal(connection: sa.Connection) -> None:
     """
     import signal
     import socket
-    import threading
 
     driver = connection.connection.driver_connection
     if driver is None or threading.current_thread() is not threading.main_thread():

@@ -11,13 +11,13 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from xcomctl import urls
-from xcomctl.db.backend import Backend, Element, Objection
+from xcomctl.db.backend import Backend, Element, Objection, iso
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError
-from xcomctl.model import Limit, Size
+from xcomctl.model import Limit, Size, StoredRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from xcomctl.model import Storage
 
 _OPCODES_BETWEEN_CHECKS = 20_000
+_ROWS_AT_ONCE = 64
 
 
 class SQLite(Backend):
@@ -68,7 +69,7 @@ class SQLite(Backend):
         return engine
 
     def _start_clock(self, *_: object) -> None:
-        self._deadline = time.monotonic() + (self.target.timeout_s or 0)
+        self._deadline = time.monotonic() + (self.target.timeout_s or float("inf"))
 
     def _check_file(self, path: Path) -> str:
         """Return the options to open the file with.
@@ -167,6 +168,37 @@ class SQLite(Backend):
             else_=sa.func.length(sa.cast(value, sa.LargeBinary)),
         )
 
+    def poured_size(self, value: Element, storage: Storage) -> Element:
+        # Of a number the length of its text as SQLite writes it counts.
+        number = sa.func.typeof(value).in_(("integer", "real"))
+        return sa.case((number, self.size(value, storage)))
+
+    def poured_class(self, value: Element, storage: Storage) -> Element:
+        usual = "blob" if storage == "bytes" else "text"
+        kind = sa.func.typeof(value)
+        return sa.case((kind.not_in((usual, "null")), kind))
+
+    def pour(
+        self, statement: sa.Select[Any], storage: Storage, take: Callable[[StoredRow], object]
+    ) -> None:
+        connection = self._driver_connection()
+        sql, parameters = self.driver_sql(statement)
+        texts = connection.text_factory
+        # Anything else makes a copy of each value, most of which are text in Airflow 3.
+        connection.text_factory = bytes
+        cursor = connection.cursor()
+        try:
+            with self.driver_errors():
+                self._start_clock()
+                cursor.execute(sql, parameters)
+                while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+                    for row in rows:
+                        take(_stored_row(*row))
+                    self._start_clock()
+        finally:
+            cursor.close()
+            connection.text_factory = texts
+
     def like(self, column: Element, glob: str) -> Element:
         # SQLite's GLOB is the shell's, but for the sign of a negated class.
         return column.op("GLOB")(glob.replace("[!", "[^"))
@@ -180,11 +212,14 @@ class SQLite(Backend):
     def distinct(self, table: sa.FromClause, column: str) -> sa.Select[Any]:
         return skip_scan(table, column)
 
-    def limits(self, schema: Schema) -> list[Limit]:
-        raw = self.connection.connection.driver_connection
-        if not isinstance(raw, sqlite3.Connection):  # pragma: no cover - it is ours
+    def _driver_connection(self) -> sqlite3.Connection:
+        connection = self.connection.connection.driver_connection
+        if not isinstance(connection, sqlite3.Connection):  # pragma: no cover - it is ours
             raise TypeError
-        length = raw.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+        return connection
+
+    def limits(self, schema: Schema) -> list[Limit]:
+        length = self._driver_connection().getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
         return [
             Limit(
                 "sqlite_max_length",
@@ -205,6 +240,37 @@ class SQLite(Backend):
         if "not a database" in text or "malformed" in text:
             return "it is not a sound SQLite database", None
         return None, None
+
+
+def _stored_row(
+    index: int,
+    run: int,
+    orphan: int,
+    stamp: bytes,
+    date: bytes | None,
+    size: int | None,
+    stored_as: bytes | None,
+    run_id: bytes | None,
+    dag_id: bytes,
+    task_id: bytes,
+    key: bytes | None,
+    raw: bytes | float | None,
+) -> StoredRow:
+    """Return a row whose texts came as bytes, in the order of `POURED`."""
+    return StoredRow(
+        dag_id.decode("utf-8", "surrogateescape"),
+        task_id.decode("utf-8", "surrogateescape"),
+        None if run_id is None else run_id.decode("utf-8", "surrogateescape"),
+        index,
+        None if key is None else key.decode("utf-8", "surrogateescape"),
+        iso(stamp.decode("utf-8", "replace")),
+        None if date is None else iso(date.decode("utf-8", "replace")),
+        len(raw) if isinstance(raw, bytes) else size,
+        run,
+        bool(orphan),
+        None if stored_as is None else stored_as.decode(),
+        raw,
+    )
 
 
 def skip_scan(table: sa.FromClause, column: str) -> sa.Select[Any]:

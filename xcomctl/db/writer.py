@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from xcomctl import encode
-from xcomctl.db.store import HEAD_BYTES, Store, pushed, to_moment
+from xcomctl.db.backend import to_moment
+from xcomctl.db.store import HEAD_BYTES, Store, pushed
 from xcomctl.errors import DatabaseError, NotFoundError, RefusedError
 from xcomctl.model import UNMAPPED, Selection, Size, XComRef
 from xcomctl.text import nearest
