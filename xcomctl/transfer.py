@@ -154,7 +154,7 @@ class CsvLines(Lines):
 
 
 _PAGE_BYTES = 256 * 1024
-_MOST_QUOTED = 50_000
+_MOST_QUOTED = 4_000
 
 
 def _encoding(raw: bytes | float | None, storage: Storage) -> str:

@@ -341,7 +341,7 @@ _COPY_START: Final = struct.Struct(">hiiiiiiiq")
 """The number of fields, then map_index, dag_run_id, orphan and timestamp behind their lengths."""
 _COPY_REST: Final = POURED[4:]
 _LENGTH: Final = struct.Struct(">i").unpack_from
-_MOST_KEPT = 50_000
+_MOST_KEPT = 4_000
 _EPOCH: Final = datetime(2000, 1, 1)
 
 
