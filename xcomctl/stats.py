@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Literal
@@ -31,6 +32,52 @@ def percentile(ordered: Sequence[int], share: float) -> int | None:
     return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]
 
 
+SHARES = (0.5, 0.95, 0.99)
+"""The percentiles that are told of a group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What there is to say of the sizes of one group, in bytes."""
+
+    rows: int
+    measured: int
+    """The rows that have a size: not NULL."""
+    total: int
+    largest: int | None
+    percentiles: tuple[int | None, ...] = ()
+    """Of `SHARES`, where they were asked for."""
+    largest_by_day: Mapping[date, int] = field(default_factory=dict)
+    """Where it was asked for."""
+    marked: int = 0
+    """The rows that may be pickles, where it was asked for."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """The sizes of one group, counted only."""
+
+    rows: int = 0
+    measured: int = 0
+    total: int = 0
+    largest: int | None = None
+    marked: int = 0
+
+    def add(self, size: int | None, day: date | None = None) -> None:
+        """Count a row, of which a NULL has no size; the day is not asked for."""
+        self.rows += 1
+        if size is None:
+            return
+        self.measured += 1
+        self.total += size
+        if self.largest is None or size > self.largest:
+            self.largest = size
+
+    def summary(self) -> Summary:
+        """Return what there is to say of them."""
+        return Summary(self.rows, self.measured, self.total, self.largest, marked=self.marked)
+
+
 @dataclass(slots=True)
 class Sizes:
     """The sizes of one group: eight bytes for each, to be exact about percentiles."""
@@ -39,6 +86,7 @@ class Sizes:
     total: int = 0
     sizes: array[int] = field(default_factory=lambda: array("Q"))
     largest_by_day: dict[date, int] = field(default_factory=dict)
+    marked: int = 0
 
     def add(self, size: int | None, day: date | None = None) -> None:
         """Count a row, of which a NULL has no size."""
@@ -50,10 +98,26 @@ class Sizes:
         if day is not None and size >= self.largest_by_day.get(day, 0):
             self.largest_by_day[day] = size
 
-    @property
-    def largest(self) -> int | None:
-        """Return the largest size, None where there is none."""
-        return max(self.sizes, default=None)
+    def summary(self) -> Summary:
+        """Return what there is to say of them."""
+        ordered = sorted(self.sizes)
+        return Summary(
+            self.rows,
+            len(ordered),
+            self.total,
+            ordered[-1] if ordered else None,
+            tuple(percentile(ordered, share) for share in SHARES),
+            self.largest_by_day,
+            self.marked,
+        )
+
+
+def unpacked(sizes: bytes | memoryview | None, rows: int, by_day: Mapping[date, int]) -> Summary:
+    """Return what there is to say of sizes of four bytes each, the most significant first."""
+    numbers = array("I", bytes(sizes or b""))
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return replace(Sizes(rows, sum(numbers), numbers).summary(), largest_by_day=by_day)
 
 
 @dataclass(frozen=True, slots=True)

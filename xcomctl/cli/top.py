@@ -15,10 +15,8 @@ from xcomctl.text import nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from xcomctl.db.store import Store
     from xcomctl.formats import Row
-    from xcomctl.model import Selection
-    from xcomctl.stats import Forecast, Sizes
+    from xcomctl.stats import Forecast, Summary
 
 DEFAULT_LIMIT = 20
 DIMENSIONS = ("dag_id", "task_id", "key", "run_id", "day")
@@ -109,7 +107,7 @@ def command(
     from xcomctl.stats import forecast as forecast_of
 
     with open_store(target) as store:
-        groups = _gather(store, selection, names, forecasting)
+        groups = dict(store.summaries(selection, names, days=forecasting, percentiles=True))
         bound = limit_in_force(store, as_)
     forecasts: dict[tuple[str | None, ...], Forecast] = {}
     if forecasting:
@@ -170,22 +168,8 @@ def _known(what: str, text: str, known: tuple[str, ...]) -> str:
     return text
 
 
-def _gather(
-    store: Store, selection: Selection, names: tuple[str, ...], days: bool
-) -> dict[tuple[str | None, ...], Sizes]:
-    from xcomctl.stats import Sizes
-
-    groups: dict[tuple[str | None, ...], Sizes] = {}
-    for name, size, day in store.sizes(selection, names, days=days):
-        group = groups.get(name)
-        if group is None:
-            group = groups[name] = Sizes()
-        group.add(size, day)
-    return groups
-
-
 def _sorted(
-    groups: dict[tuple[str | None, ...], Sizes],
+    groups: dict[tuple[str | None, ...], Summary],
     key: str,
     forecasts: dict[tuple[str | None, ...], Forecast],
 ) -> list[tuple[str | None, ...]]:
@@ -206,23 +190,21 @@ def _sorted(
 def _row(
     names: Iterable[str],
     name: tuple[str | None, ...],
-    sizes: Sizes,
+    sizes: Summary,
     total: int,
     forecast: Forecast | None,
 ) -> Row:
-    from xcomctl.stats import percentile
-
-    ordered = sorted(sizes.sizes)
+    p50, p95, p99 = sizes.percentiles
     share = sizes.total / total if total else 0.0
     row: dict[str, object] = dict(zip(names, name, strict=True))
     row |= {
         "count": sizes.rows,
         "total_bytes": sizes.total,
-        "mean_bytes": round(sizes.total / len(ordered)) if ordered else None,
-        "p50_bytes": percentile(ordered, 0.5),
-        "p95_bytes": percentile(ordered, 0.95),
-        "p99_bytes": percentile(ordered, 0.99),
-        "max_bytes": ordered[-1] if ordered else None,
+        "mean_bytes": round(sizes.total / sizes.measured) if sizes.measured else None,
+        "p50_bytes": p50,
+        "p95_bytes": p95,
+        "p99_bytes": p99,
+        "max_bytes": sizes.largest,
         "share": round(100 * share, 4),
         "bar": "#" * round(share * _BAR) or ".",
     }

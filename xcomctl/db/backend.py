@@ -23,7 +23,7 @@ from xcomctl.errors import DatabaseError, LockedError, RefusedError, UsageError
 from xcomctl.model import StoredRow, format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
@@ -36,6 +36,9 @@ Objection = Literal["exists", "no parent", "value", "locked"]
 """Why a database does not take a row: one of that name is there, its task instance is not, the
 value or the key does not fit, or another session holds what is to be changed."""
 
+
+MAX_SNIFFED: Final = 64
+"""The first bytes by which an encoding is told; of a pickle of protocol 0 or 1 they must be all."""
 
 POURED: Final = (
     "map_index",
@@ -223,6 +226,33 @@ class Backend(ABC):
     def stored_size(self, value: Element, storage: Storage) -> Element:
         """Return what lies on disk; NULL where the database does not tell."""
         return sa.null()
+
+    @property
+    def groups(self) -> bool:
+        """Return whether the server groups faster than it sends the rows."""
+        return False
+
+    def packed(self, size: Element) -> Element | None:
+        """Return the aggregate of a group's sizes, four bytes each, most significant first.
+
+        None where the server has none, or the table has so many rows that it should not hold
+        them; then there is `percentiles`.
+        """
+        return None
+
+    def percentiles(self, size: Element, shares: Sequence[float]) -> Element:
+        """Return the aggregate of a group's percentiles, each of them one of the sizes."""
+        raise NotImplementedError
+
+    def may_be_pickle(self, value: Element) -> Element:
+        """Return whether the first byte, or the size and the last one, are a pickle's.
+
+        No JSON begins so or ends so; what is small enough ends at its last byte.
+        """
+        size = self.size(value, "bytes")
+        first = sa.func.substr(value, 1, 1) == sa.literal_column("x'80'")
+        last = sa.func.substr(value, -1, 1) == sa.literal_column("x'2e'")
+        return sa.or_(first, sa.and_(size.between(2, MAX_SNIFFED), last))
 
     def same(self, column: Element, text: str) -> Element:
         """Return whether the column is exactly this text: case and trailing spaces count."""

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from xcomctl.db.backend import (
+    MAX_SNIFFED,
     POURED,
     Backend,
     Element,
@@ -27,11 +28,15 @@ from xcomctl.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
 from xcomctl.model import Limit, StoredRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
     from xcomctl.model import Raw, Storage
+
+
+_MOST_PACKED = 50_000_000
+"""Rows whose sizes, 200 MB, the server may hold for us."""
 
 
 class PostgreSQL(Backend):
@@ -174,6 +179,30 @@ class PostgreSQL(Backend):
     def _set_timeout(cursor: Any, seconds: float) -> None:
         milliseconds = str(int(seconds * 1000))
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", (milliseconds,))
+
+    @property
+    def groups(self) -> bool:
+        return True
+
+    def packed(self, size: Element) -> Element | None:
+        schema = self.schema_name()
+        name = f"{_quoted(schema)}.xcom" if schema else "xcom"
+        estimate = sa.text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:name)")
+        if (self.connection.scalar(estimate, {"name": name}) or 0) > _MOST_PACKED:
+            return None
+        # A third of the time of percentile_disc, which sorts every row.
+        return sa.func.string_agg(sa.func.int4send(size), sa.literal_column("''::bytea"))
+
+    def percentiles(self, size: Element, shares: Sequence[float]) -> Element:
+        wanted: Element = sa.literal_column(f"ARRAY[{', '.join(map(str, shares))}]")
+        return sa.func.percentile_disc(wanted).within_group(size)
+
+    def may_be_pickle(self, value: Element) -> Element:
+        size = sa.func.octet_length(value)
+        first = sa.func.substring(value, 1, 1) == sa.literal_column("'\\x80'::bytea")
+        last = sa.func.substring(value, size) == sa.literal_column("'\\x2e'::bytea")
+        # The size first: it is all that most rows are asked for.
+        return sa.or_(first, sa.and_(size.between(2, MAX_SNIFFED), last))
 
     def same(self, column: Element, text: str) -> Element:
         # No text of PostgreSQL's holds a NUL, and the driver refuses to send one.

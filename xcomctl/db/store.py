@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from xcomctl import codec
 from xcomctl.db import schema as schemas
-from xcomctl.db.backend import POURED, to_moment
+from xcomctl.db.backend import MAX_SNIFFED, POURED, to_moment
 from xcomctl.errors import DatabaseError
 from xcomctl.model import (
     UNMAPPED,
@@ -29,6 +29,7 @@ from xcomctl.model import (
     is_glob,
 )
 from xcomctl.settings import parse_iso
+from xcomctl.stats import SHARES, Counts, Sizes, Summary, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 SortKey = Literal["run", "size", "timestamp", "dag_id"]
 
-HEAD_BYTES = 64
+HEAD_BYTES = MAX_SNIFFED
 """Enough to tell every encoding, and all of a small value."""
 
 _OTHER_TABLES = ("dag_run", "task_instance", "dag", "alembic_version", "_xcom_archive")
@@ -259,50 +260,124 @@ class Store:
         with self._explained():
             backend.pour(statement, storage, take)
 
-    def sizes(
-        self, selection: Selection, by: Sequence[str], *, days: bool = False
-    ) -> Iterator[tuple[tuple[str | None, ...], Size | None, date | None]]:
-        """Yield group, size and day of the selected entries, as the database sends them.
+    @property
+    def groups_in_server(self) -> bool:
+        """Return whether the database groups faster than it sends its rows."""
+        return self._backend.groups
 
-        `by` names what makes a group: `dag_id`, `task_id`, `key`, `run_id` or `day`, in UTC. The
-        day is None unless `days`, or where the timestamp is none.
+    def summaries(
+        self,
+        selection: Selection,
+        by: Sequence[str],
+        *,
+        days: bool = False,
+        percentiles: bool = False,
+        pickles: bool = False,
+    ) -> Iterator[tuple[tuple[str | None, ...], Summary]]:
+        """Yield what is there of each group of the selected entries, in no order.
+
+        `by` names what makes a group: `dag_id`, `task_id`, `key`, `run_id` or `day`, in UTC.
+        `days` adds the largest size of each day, `pickles` counts the rows that may be some.
 
         Raises:
             DatabaseError: as `scan`.
         """
-        x, run = self._x.c, self._run.c
-        old_runs = not self.schema.mapped and ("run_id" in by or bool(selection.run_ids))
-        columns: list[Any] = [
-            x[name].label(f"by_{name}") for name in by if name in ("dag_id", "task_id", "key")
-        ]
-        if "run_id" in by:
-            mine = run.run_id if old_runs and self._joined else sa.null()
-            columns.append((x.run_id if self.schema.mapped else mine).label("by_run_id"))
-            if not self.schema.mapped:
-                columns.append(x.execution_date.label("execution_date"))
-        dated = days or "day" in by
-        columns.append((x.timestamp if dated else sa.null()).label("timestamp"))
-        statement = sa.select(*columns, self._size().label("size")).select_from(
-            self._from() if old_runs else self._x
-        )
-        for condition in self._where(selection):
-            statement = statement.where(condition)
+        # A run that is gone is named by its date, which only `format_time` writes so.
+        gone_runs = "run_id" in by and not self.schema.mapped
         with self._explained():
-            for row in self._stream(statement, self._backend.paged.rows):
-                named = row._mapping
-                moment = to_moment(row.timestamp) if dated else None
-                day = moment.date() if moment else None
-                group: list[str | None] = []
-                for name in by:
-                    if name == "day":
-                        group.append(day.isoformat() if day else None)
-                        continue
-                    part = named[f"by_{name}"]
-                    if name == "run_id" and part is None and not self.schema.mapped:
-                        part = format_time(to_moment(row.execution_date))
-                    group.append(part)
-                size = None if row.size is None else Size(row.size)
-                yield tuple(group), size, day if days else None
+            if self.groups_in_server and not gone_runs:
+                yield from self._grouped(selection, by, days, percentiles, pickles)
+            else:
+                yield from self._gathered(selection, by, days, percentiles, pickles)
+
+    def _grouped(
+        self, selection: Selection, by: Sequence[str], days: bool, percentiles: bool, pickles: bool
+    ) -> Iterator[tuple[tuple[str | None, ...], Summary]]:
+        """Group in the server."""
+        backend, size = self._backend, self._size()
+        day = sa.cast(self._x.c.timestamp, sa.Date)
+        names: list[Element] = [day if name == "day" else self._x.c[name] for name in by]
+        by_day: dict[tuple[Any, ...], dict[date, int]] = {}
+        if days:
+            largest = self._over(selection, by, *names, day, sa.func.max(size))
+            for row in self._connection.execute(largest.group_by(*names, day)):
+                *name, one_day, most = row
+                if one_day is not None and most is not None:
+                    by_day.setdefault(tuple(name), {})[one_day] = most
+        marked = sa.func.count().filter(self._mark()) if pickles else sa.literal(0)
+        packed = backend.packed(size) if percentiles else None
+        values: list[Element] = [sa.func.count(), marked]
+        if packed is not None:
+            values.append(packed)
+        else:
+            count = sa.func.count(self._x.c.value)
+            values += [count, sa.func.coalesce(sa.func.sum(size), 0), sa.func.max(size)]
+            values += [backend.percentiles(size, SHARES)] if percentiles else []
+        statement = self._over(selection, by, *names, *values).group_by(*names)
+        # Not streamed: PostgreSQL lets no other processes help a cursor.
+        for row in self._connection.execute(statement):
+            named: tuple[Any, ...] = row[: len(by)]
+            largest_by_day = by_day.get(tuple(named), {})
+            texts = tuple(one.isoformat() if hasattr(one, "isoformat") else one for one in named)
+            rows, marks, *measured = row[len(by) :]
+            if packed is not None:
+                yield texts, unpacked(measured[0], rows, largest_by_day)
+                continue
+            count, total, most, *shares = measured
+            # There is no array of percentiles where nothing has a size.
+            told = tuple(shares[0] or (None,) * len(SHARES)) if shares else ()
+            yield texts, Summary(rows, count, int(total), most, told, largest_by_day, marks)
+
+    def _gathered(
+        self, selection: Selection, by: Sequence[str], days: bool, percentiles: bool, pickles: bool
+    ) -> Iterator[tuple[tuple[str | None, ...], Summary]]:
+        """Group here, while the rows come."""
+        x, run, mapped = self._x.c, self._run.c, self.schema.mapped
+        dated = days or "day" in by
+        stamp = x.timestamp if dated else sa.null()
+        mark = sa.case((self._mark(), 1)) if pickles else sa.null()
+        special: dict[str, Element] = {"day": sa.null()}
+        if not mapped:
+            special["run_id"] = run.run_id if self._joined else sa.null()
+        names = [special[one] if one in special else x[one] for one in by]
+        date_of_run = sa.null() if mapped or "run_id" not in by else x.execution_date
+        others = (date_of_run, stamp, self._size(), mark)
+        labelled = (one.label(f"c{at}") for at, one in enumerate((*names, *others)))
+        at_day = by.index("day") if "day" in by else None
+        at_run = by.index("run_id") if "run_id" in by and not mapped else None
+        new = Sizes if percentiles or days else Counts
+        groups: dict[tuple[Any, ...], Sizes | Counts] = {}
+        width = len(by)
+        statement = self._over(selection, by, *labelled)
+        for row in self._stream(statement, self._backend.paged.rows):
+            name: tuple[Any, ...] = row[:width]
+            run_date, stamped, size, marked = row[width:]
+            moment = to_moment(stamped) if dated else None
+            day = moment.date() if moment else None
+            if at_day is not None or at_run is not None:
+                named: list[Any] = list(name)
+                if at_day is not None:
+                    named[at_day] = day.isoformat() if day else None
+                if at_run is not None and named[at_run] is None:
+                    named[at_run] = format_time(to_moment(run_date))
+                name = tuple(named)
+            group = groups.get(name)
+            if group is None:
+                group = groups[name] = new()
+            group.add(size, day if days else None)
+            if marked:
+                group.marked += 1
+        for found, group in groups.items():
+            yield found, group.summary()
+
+    def _over(self, selection: Selection, by: Sequence[str], *columns: Element) -> sa.Select[Any]:
+        """Return the query for columns of the selected rows, with their runs where it takes them."""
+        old_runs = not self.schema.mapped and ("run_id" in by or bool(selection.run_ids))
+        rows = sa.select(*columns).select_from(self._from() if old_runs else self._x)
+        return rows.where(*self._where(selection))
+
+    def _mark(self) -> Element:
+        return self._backend.may_be_pickle(self._x.c.value)
 
     def duplicates(self, selection: Selection) -> Iterator[list[XComEntry]]:
         """Yield the entries that share a name and a run, the one that Airflow reads first.
