@@ -51,6 +51,18 @@ class Summary:
     """Where it was asked for."""
     marked: int = 0
     """The rows that may be pickles, where it was asked for."""
+    sample: str | int | None = None
+    """What names a row whose first byte was not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is there of each dag, task and key."""
+
+    groups: Mapping[tuple[str, str, str | None], Summary]
+    may_hold_pickles: bool
+    sampled: bool
+    """Whether of the large values only one of each group was looked at for being a pickle."""
 
 
 @dataclass(slots=True)
@@ -62,6 +74,7 @@ class Counts:
     total: int = 0
     largest: int | None = None
     marked: int = 0
+    sample: str | int | None = None
 
     def add(self, size: int | None, day: date | None = None) -> None:
         """Count a row, of which a NULL has no size; the day is not asked for."""
@@ -75,7 +88,8 @@ class Counts:
 
     def summary(self) -> Summary:
         """Return what there is to say of them."""
-        return Summary(self.rows, self.measured, self.total, self.largest, marked=self.marked)
+        facts = (self.rows, self.measured, self.total, self.largest)
+        return Summary(*facts, marked=self.marked, sample=self.sample)
 
 
 @dataclass(slots=True)
@@ -87,6 +101,7 @@ class Sizes:
     sizes: array[int] = field(default_factory=lambda: array("Q"))
     largest_by_day: dict[date, int] = field(default_factory=dict)
     marked: int = 0
+    sample: str | int | None = None
 
     def add(self, size: int | None, day: date | None = None) -> None:
         """Count a row, of which a NULL has no size."""
@@ -109,6 +124,7 @@ class Sizes:
             tuple(percentile(ordered, share) for share in SHARES),
             self.largest_by_day,
             self.marked,
+            self.sample,
         )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xcomctl.audit.budgets import Total
     from xcomctl.audit.rules import Rule, Severity
     from xcomctl.model import Budget, Raw, Storage, XComEntry
+    from xcomctl.stats import Summary, Survey
 
 
 State = Literal["open", "ignored", "known"]
@@ -112,6 +113,8 @@ class Report:
     scanned: int = 0
     total_bytes: int = 0
     complete: bool = False
+    sampled: bool = False
+    """Whether of the large values only one of each task and key was looked at for a pickle."""
     measures: dict[tuple[str, str, str | None], Measure] = field(default_factory=dict)
 
     def count(self, severity: Severity) -> int:
@@ -170,13 +173,68 @@ def run(
             _gather(groups, policy, rule, entry, reason)
         if tally is not None and (over := tally.add(entry)) is not None:
             _gather(groups, policy, rules.OVER_BUDGET, entry, "", over)
-    for entry, raw in suspects() if suspects else ():
+    _gather_cut(groups, policy, suspects() if suspects else ())
+    return _finished(report, groups, tally)
+
+
+def run_on_groups(
+    policy: Policy,
+    survey: Survey,
+    doubtful: Callable[[int, bool], Iterable[XComEntry]],
+    runs: Callable[[], Iterable[tuple[tuple[str | None, ...], Summary]]],
+    suspects: Callable[[], Iterable[tuple[XComEntry, Raw]]],
+) -> Report:
+    """Return what `run` would, without `deep`, of entries that the database has summed up.
+
+    `doubtful` yields the entries of at least so many bytes and, where it is told, those that may
+    be pickles; `runs` what is there of each dag, task, key and run; `suspects` as for `run`. Each
+    is called only where the sums call for it.
+    """
+    report = Report(policy, sampled=survey.sampled)
+    groups: dict[tuple[object, ...], _Group] = {}
+    tally = Tally(policy.budgets)
+    at_least = closer = min(policy.near, policy.limit.size + 1)
+    largest = 0
+    for name, summary in survey.groups.items():
+        report.scanned += summary.rows
+        report.total_bytes += summary.total
+        largest = max(largest, summary.largest or 0)
+        if policy.measured:
+            report.measures[name] = Measure(summary.rows, summary.total, summary.largest or 0)
+        over = tally.add_group(name, summary)
+        if over is not None and over.max_size is not None:
+            closer = min(closer, over.max_size + 1)
+    if largest >= at_least or closer < at_least or survey.may_hold_pickles:
+        for entry in doubtful(closer, survey.may_hold_pickles):
+            for rule, reason in _judge(policy, policy.near, entry, None):
+                _gather(groups, policy, rule, entry, reason)
+            if (budget := tally.exceeded_by(entry)) is not None:
+                _gather(groups, policy, rules.OVER_BUDGET, entry, "", budget)
+    if policy.capacity is not None and largest >= policy.capacity:
+        _gather_cut(groups, policy, suspects())
+    if any(budget.max_total_per_run is not None for budget in policy.budgets):
+        for (dag_id, task_id, key, run), summary in runs():
+            tally.add_run((str(dag_id), str(task_id), key), str(run), summary)
+    return _finished(report, groups, tally)
+
+
+def _gather_cut(
+    groups: dict[tuple[object, ...], _Group],
+    policy: Policy,
+    suspects: Iterable[tuple[XComEntry, Raw]],
+) -> None:
+    for entry, raw in suspects:
         if policy.capacity is not None and _cut(policy, entry, raw) is not None:
             _gather(groups, policy, rules.TRUNCATED, entry, "")
-    found = [_finding(group, policy) for group in groups.values()]
+
+
+def _finished(
+    report: Report, groups: Mapping[tuple[object, ...], _Group], tally: Tally | None
+) -> Report:
+    found = [_finding(group, report.policy) for group in groups.values()]
     if tally is not None:
         found += map(_total_finding, tally.exceeded())
-    report.findings = in_order(one for one in found if one.rule.id in policy.enabled)
+    report.findings = in_order(one for one in found if one.rule.id in report.policy.enabled)
     report.complete = True
     return report
 

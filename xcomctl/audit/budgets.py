@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from xcomctl.model import Budget, XComEntry
+    from xcomctl.stats import Summary
 
 
 @dataclass(slots=True)
@@ -74,6 +75,36 @@ class Tally:
             total.entries += 1
             total.size += size
         return budget if budget.max_size is not None and size > budget.max_size else None
+
+    def add_group(self, name: tuple[str, str, str | None], summary: Summary) -> Budget | None:
+        """Count all entries of one name; return their budget where one alone is larger.
+
+        For budgets of runs there is `add_run`.
+        """
+        budget = self._budget_of(*name)
+        if budget is None:
+            return None
+        if budget.max_total is not None or budget.max_count is not None:
+            total = self._sums.setdefault(id(budget), _Sum())
+            total.entries += summary.rows
+            total.size += summary.total
+        over = budget.max_size is not None and (summary.largest or 0) > budget.max_size
+        return budget if over else None
+
+    def add_run(self, name: tuple[str, str, str | None], run: str, summary: Summary) -> None:
+        """Count all entries of one name in one run."""
+        budget = self._budget_of(*name)
+        if budget is not None and budget.max_total_per_run is not None:
+            total = self._runs.setdefault((id(budget), name[0], run), _Sum())
+            total.entries += summary.rows
+            total.size += summary.total
+
+    def exceeded_by(self, entry: XComEntry) -> Budget | None:
+        """Return the budget of an entry where its value alone is larger."""
+        budget = self._budget_of(entry.ref.dag_id, entry.ref.task_id, entry.ref.key)
+        if budget is None or budget.max_size is None:
+            return None
+        return budget if (entry.size or 0) > budget.max_size else None
 
     def _budget_of(self, dag_id: str, task_id: str, key: str | None) -> Budget | None:
         # Globs are matched once for a DAG and not for each of its keys, of which there may be

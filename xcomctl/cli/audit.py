@@ -268,15 +268,11 @@ def _with_baseline(report: Report, path: Path, config: Config, update: bool) -> 
 
 def _run(store: Store, selection: Selection, policy: Policy) -> Report:
     from xcomctl import audit
-    from xcomctl.audit.rules import TRUNCATED
+    from xcomctl.audit.rules import PICKLED, TRUNCATED
 
     text = policy.measure == "text"
     if policy.deep:
         return audit.run(policy, store.scan_values(selection, text=text))
-
-    def entries() -> Iterator[tuple[XComEntry, Raw]]:
-        for entry in store.scan(selection, text=text):
-            yield entry, None
 
     def suspects() -> Iterator[tuple[XComEntry, Raw]]:
         full = policy.capacity
@@ -288,7 +284,17 @@ def _run(store: Store, selection: Selection, policy: Policy) -> Report:
             return iter(())
         return store.scan_values(replace(selection, min_size=full, max_size=full))
 
-    return audit.run(policy, entries(), suspects)
+    by_run = any(budget.max_total_per_run is not None for budget in policy.budgets)
+    if text or (by_run and not store.groups_in_server):
+        entries = ((entry, None) for entry in store.scan(selection, text=text))
+        return audit.run(policy, entries, suspects)
+    return audit.run_on_groups(
+        policy,
+        store.survey(selection, pickles=PICKLED.id in policy.enabled),
+        lambda size, pickles: store.scan_doubtful(selection, at_least=size, pickles=pickles),
+        lambda: store.summaries(selection, ("dag_id", "task_id", "key", "run_id")),
+        suspects,
+    )
 
 
 def _capacity(store: Store) -> Size | None:
@@ -352,6 +358,7 @@ def _summary(report: Report) -> dict[str, object]:
         "known": sum(one.state == "known" for one in report.findings),
         "depth": "deep" if report.policy.deep else "sizes",
         "not_looked_at": report.not_looked_at(),
+        "pickles_sampled": report.sampled,
     }
 
 
@@ -373,5 +380,10 @@ def _closing(report: Report) -> list[str]:
         lines.append(
             f"judged by sizes and first bytes; not looked at: {', '.join(report.not_looked_at())} "
             "(--deep reads every value)"
+        )
+    if report.sampled:
+        lines.append(
+            "pickles: every value of up to 2,000 bytes and one larger one of each task and key "
+            "were looked at, and none is one (--deep reads every value)"
         )
     return lines

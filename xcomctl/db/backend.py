@@ -244,8 +244,21 @@ class Backend(ABC):
         """Return the aggregate of a group's percentiles, each of them one of the sizes."""
         raise NotImplementedError
 
-    def may_be_pickle(self, value: Element) -> Element:
+    def sampled(self, value: Element) -> Element | None:
+        """Return the aggregate that names a row of the group whose first byte is costly to read.
+
+        None where no row's is, or where no such row can be named.
+        """
+        return None
+
+    def sampled_pickles(self, table: sa.FromClause, rows: Sequence[Any]) -> bool:
+        """Return whether one of the rows that `sampled` named starts like a pickle."""
+        raise NotImplementedError
+
+    def may_be_pickle(self, value: Element, *, in_row: bool = False) -> Element:
         """Return whether the first byte, or the size and the last one, are a pickle's.
+
+        With `in_row` values whose first byte is costly to read are left out (see `sampled`).
 
         No JSON begins so or ends so; what is small enough ends at its last byte.
         """

@@ -39,6 +39,14 @@ _MOST_PACKED = 50_000_000
 """Rows whose sizes, 200 MB, the server may hold for us."""
 
 
+_IN_ROW = 2000
+"""Values up to this size lie in the row itself, where their first byte costs nothing; a larger
+one's is a look-up in the TOAST table, three times the cost of a whole scan of sizes.
+
+https://www.postgresql.org/docs/current/storage-toast.html
+"""
+
+
 class PostgreSQL(Backend):
     """A PostgreSQL server, or a pooler in front of one."""
 
@@ -197,12 +205,28 @@ class PostgreSQL(Backend):
         wanted: Element = sa.literal_column(f"ARRAY[{', '.join(map(str, shares))}]")
         return sa.func.percentile_disc(wanted).within_group(size)
 
-    def may_be_pickle(self, value: Element) -> Element:
+    def sampled(self, value: Element) -> Element | None:
+        version = self.connection.dialect.server_version_info or (0,)
+        if version < (14,):
+            # It has no max() of row addresses.
+            return None
+        large = sa.func.octet_length(value) > _IN_ROW
+        return sa.func.max(sa.literal_column("x.ctid")).filter(large)
+
+    def sampled_pickles(self, table: sa.FromClause, rows: Sequence[Any]) -> bool:
+        # One text for all of them: a parameter each takes longer to write than to look up.
+        listed = "{" + ",".join(f'"{one}"' for one in rows) + "}"
+        named = sa.text("x.ctid = ANY(CAST(:listed AS tid[]))").bindparams(listed=listed)
+        found = sa.select(sa.literal(1)).select_from(table)
+        return self.connection.scalar(found.where(named, _is_pickle(table.c.value)).limit(1)) == 1
+
+    def may_be_pickle(self, value: Element, *, in_row: bool = False) -> Element:
         size = sa.func.octet_length(value)
-        first = sa.func.substring(value, 1, 1) == sa.literal_column("'\\x80'::bytea")
         last = sa.func.substring(value, size) == sa.literal_column("'\\x2e'::bytea")
+        small = sa.and_(size.between(2, MAX_SNIFFED), last)
         # The size first: it is all that most rows are asked for.
-        return sa.or_(first, sa.and_(size.between(2, MAX_SNIFFED), last))
+        first = sa.and_(size <= _IN_ROW, _is_pickle(value)) if in_row else _is_pickle(value)
+        return sa.or_(first, small)
 
     def same(self, column: Element, text: str) -> Element:
         # No text of PostgreSQL's holds a NUL, and the driver refuses to send one.
@@ -273,6 +297,10 @@ class PostgreSQL(Backend):
         if "server closed the connection" in text or "terminating connection" in text:
             return "the server closed the connection", None
         return None, None
+
+
+def _is_pickle(value: Element) -> Element:
+    return sa.func.substring(value, 1, 1) == sa.literal_column("'\\x80'::bytea")
 
 
 def _document(value: Element) -> Element:

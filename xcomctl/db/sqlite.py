@@ -17,7 +17,7 @@ from xcomctl.errors import DatabaseError
 from xcomctl.model import Limit, Size, StoredRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _OPCODES_BETWEEN_CHECKS = 20_000
 _ROWS_AT_ONCE = 64
+_IN_ROW = 2000
+"""Blobs up to this size lie in the row's page (of 4096 bytes, the usual one), or near it."""
 
 
 class SQLite(Backend):
@@ -167,6 +169,22 @@ class SQLite(Backend):
             (sa.func.typeof(value) == "blob", sa.func.length(value)),
             else_=sa.func.length(sa.cast(value, sa.LargeBinary)),
         )
+
+    def sampled(self, value: Element) -> Element | None:
+        return sa.case((sa.func.length(value) > _IN_ROW, sa.literal_column("x.rowid")))
+
+    def sampled_pickles(self, table: sa.FromClause, rows: Sequence[Any]) -> bool:
+        named = sa.literal_column("x.rowid").in_(rows)
+        first = super().may_be_pickle(table.c.value)
+        found = sa.select(sa.literal(1)).select_from(table).where(named, first)
+        return self.connection.scalar(found.limit(1)) == 1
+
+    def may_be_pickle(self, value: Element, *, in_row: bool = False) -> Element:
+        # Both are told by the row's header; anything else reads the value to its end.
+        cheap = [sa.func.typeof(value) == "blob"]
+        if in_row:
+            cheap.append(sa.func.length(value) <= _IN_ROW)
+        return sa.and_(*cheap, super().may_be_pickle(value))
 
     def poured_size(self, value: Element, storage: Storage) -> Element:
         # Of a number the length of its text as SQLite writes it counts.

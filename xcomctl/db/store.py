@@ -29,7 +29,7 @@ from xcomctl.model import (
     is_glob,
 )
 from xcomctl.settings import parse_iso
-from xcomctl.stats import SHARES, Counts, Sizes, Summary, unpacked
+from xcomctl.stats import SHARES, Counts, Sizes, Summary, Survey, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -304,13 +304,16 @@ class Store:
                 *name, one_day, most = row
                 if one_day is not None and most is not None:
                     by_day.setdefault(tuple(name), {})[one_day] = most
-        marked = sa.func.count().filter(self._mark()) if pickles else sa.literal(0)
+        value = self._x.c.value
+        sample = backend.sampled(value) if pickles else None
+        mark = backend.may_be_pickle(value, in_row=sample is not None)
+        marked = sa.func.count().filter(mark) if pickles else sa.literal(0)
         packed = backend.packed(size) if percentiles else None
-        values: list[Element] = [sa.func.count(), marked]
+        values: list[Element] = [sa.func.count(), marked, sa.null() if sample is None else sample]
         if packed is not None:
             values.append(packed)
         else:
-            count = sa.func.count(self._x.c.value)
+            count = sa.func.count(value)
             values += [count, sa.func.coalesce(sa.func.sum(size), 0), sa.func.max(size)]
             values += [backend.percentiles(size, SHARES)] if percentiles else []
         statement = self._over(selection, by, *names, *values).group_by(*names)
@@ -319,14 +322,15 @@ class Store:
             named: tuple[Any, ...] = row[: len(by)]
             largest_by_day = by_day.get(tuple(named), {})
             texts = tuple(one.isoformat() if hasattr(one, "isoformat") else one for one in named)
-            rows, marks, *measured = row[len(by) :]
+            rows, marks, sampled, *measured = row[len(by) :]
             if packed is not None:
                 yield texts, unpacked(measured[0], rows, largest_by_day)
                 continue
             count, total, most, *shares = measured
             # There is no array of percentiles where nothing has a size.
             told = tuple(shares[0] or (None,) * len(SHARES)) if shares else ()
-            yield texts, Summary(rows, count, int(total), most, told, largest_by_day, marks)
+            facts = (rows, count, int(total), most, told, largest_by_day, marks, sampled)
+            yield texts, Summary(*facts)
 
     def _gathered(
         self, selection: Selection, by: Sequence[str], days: bool, percentiles: bool, pickles: bool
@@ -335,13 +339,15 @@ class Store:
         x, run, mapped = self._x.c, self._run.c, self.schema.mapped
         dated = days or "day" in by
         stamp = x.timestamp if dated else sa.null()
-        mark = sa.case((self._mark(), 1)) if pickles else sa.null()
+        sample = self._backend.sampled(x.value) if pickles else None
+        mark = self._backend.may_be_pickle(x.value, in_row=sample is not None)
+        mark = sa.case((mark, 1)) if pickles else sa.null()
         special: dict[str, Element] = {"day": sa.null()}
         if not mapped:
             special["run_id"] = run.run_id if self._joined else sa.null()
         names = [special[one] if one in special else x[one] for one in by]
         date_of_run = sa.null() if mapped or "run_id" not in by else x.execution_date
-        others = (date_of_run, stamp, self._size(), mark)
+        others = (date_of_run, stamp, self._size(), mark, sa.null() if sample is None else sample)
         labelled = (one.label(f"c{at}") for at, one in enumerate((*names, *others)))
         at_day = by.index("day") if "day" in by else None
         at_run = by.index("run_id") if "run_id" in by and not mapped else None
@@ -351,7 +357,7 @@ class Store:
         statement = self._over(selection, by, *labelled)
         for row in self._stream(statement, self._backend.paged.rows):
             name: tuple[Any, ...] = row[:width]
-            run_date, stamped, size, marked = row[width:]
+            run_date, stamped, size, marked, sampled = row[width:]
             moment = to_moment(stamped) if dated else None
             day = moment.date() if moment else None
             if at_day is not None or at_run is not None:
@@ -367,6 +373,8 @@ class Store:
             group.add(size, day if days else None)
             if marked:
                 group.marked += 1
+            if sampled is not None:
+                group.sample = sampled
         for found, group in groups.items():
             yield found, group.summary()
 
@@ -376,8 +384,43 @@ class Store:
         rows = sa.select(*columns).select_from(self._from() if old_runs else self._x)
         return rows.where(*self._where(selection))
 
-    def _mark(self) -> Element:
-        return self._backend.may_be_pickle(self._x.c.value)
+    def survey(self, selection: Selection, *, pickles: bool) -> Survey:
+        """Return what is there of each dag, task and key, without looking at any value but,
+        where pickles are asked for, at first bytes.
+
+        Raises:
+            DatabaseError: as `scan`.
+        """
+        # A column that holds nothing but JSON holds no pickle.
+        pickles = pickles and (self.schema.storage == "bytes" or self._backend.name == "sqlite")
+        groups: dict[tuple[str, str, str | None], Summary] = {}
+        samples: list[str | int] = []
+        names = ("dag_id", "task_id", "key")
+        for (dag_id, task_id, key), summary in self.summaries(selection, names, pickles=pickles):
+            groups[str(dag_id), str(task_id), key] = summary
+            if summary.sample is not None:
+                samples.append(summary.sample)
+        found = any(one.marked for one in groups.values())
+        with self._explained():
+            for at in range(0, len(samples), 1000):
+                found = found or self._backend.sampled_pickles(self._x, samples[at : at + 1000])
+        return Survey(groups, found, sampled=bool(samples) and not found)
+
+    def scan_doubtful(
+        self, selection: Selection, *, at_least: int, pickles: bool
+    ) -> Iterator[XComEntry]:
+        """Yield the selected entries that are so large or, if asked for, may be pickles.
+
+        Raises:
+            DatabaseError: as `scan`.
+        """
+        doubts = [self._size() >= at_least]
+        if pickles:
+            doubts.append(self._backend.may_be_pickle(self._x.c.value))
+        with self._explained():
+            base = self._base(selection, text=False, stored=False, heads=HEAD_BYTES)
+            for row in self._stream(base.where(sa.or_(*doubts)), self._backend.paged.rows):
+                yield self._entry(row)
 
     def duplicates(self, selection: Selection) -> Iterator[list[XComEntry]]:
         """Yield the entries that share a name and a run, the one that Airflow reads first.
