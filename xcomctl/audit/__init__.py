@@ -281,8 +281,13 @@ def _gather(
         groups[group] = _Group(rule, 1, entry, reason, budget)
         return
     found.occurrences += 1
-    if (entry.size or 0) > (found.example.size or 0):
+    if _rank(entry) < _rank(found.example):
         found.example, found.reason = entry, reason
+
+
+def _rank(entry: XComEntry) -> tuple[int, str, int, str]:
+    """Return what puts the largest first, and of equal ones always the same."""
+    return -(entry.size or 0), entry.ref.run, entry.ref.map_index, repr(entry.row)
 
 
 def _judge(policy: Policy, near: int, entry: XComEntry, raw: Raw) -> Iterator[tuple[Rule, str]]:

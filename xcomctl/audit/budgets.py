@@ -141,7 +141,8 @@ class Tally:
             if owner != id(budget) or total.size <= bound:
                 continue
             runs, most, largest = worst.get(dag_id, (0, run, total))
-            if total.size > largest.size:
+            # Of equal ones always the same, in whatever order the rows came.
+            if (-total.size, run) < (-largest.size, most):
                 most, largest = run, total
             worst[dag_id] = (runs + 1, most, largest)
         for dag_id, (runs, run, total) in worst.items():
