@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from tests.benchmarks import operations, report
-from tests.benchmarks.databases import BACKENDS, GENERATIONS, MYSQL_ROWS, IncompleteError, Place
+from tests.benchmarks.databases import (
+    BACKENDS,
+    GENERATIONS,
+    MYSQL_LIKE,
+    MYSQL_ROWS,
+    IncompleteError,
+    Place,
+)
 from tests.benchmarks.operations import LARGE, MEMORY, OPERATIONS, STARTUP, Result
 from tests.benchmarks.tables import HUGE_FROM_ROWS
 from tests.servers import ServerMissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from tests.benchmarks.databases import Database
 
@@ -78,16 +85,14 @@ class Session:
     scratch: Path
     versions: dict[str, str] = field(default_factory=dict)
 
-    def results(self) -> Iterator[Result]:
+    def results(self) -> Generator[Result]:
         """Yield every result, backend after backend."""
         startups = [one for one in STARTUP if self._chosen(one[0])]
         if startups:
             yield from self._startups(startups)
         if self._chosen("airflowctl"):
             yield operations.airflowctl(self.options.startup_runs)
-        if any(self._chosen(name) for name, _ in MEMORY + LARGE) or any(
-            self._chosen(operation.name) for operation in OPERATIONS
-        ):
+        if self._on_tables() or any(self._chosen(name) for name, _ in LARGE):
             for backend in self.options.backend:
                 yield from self._backend(backend)
 
@@ -95,6 +100,11 @@ class Session:
         if self.options.only is None and name.startswith("pull-large-"):
             return bool(max(self.options.rows) >= LARGE_FROM_ROWS)
         return _chosen(name, self.options.only)
+
+    def _on_tables(self) -> bool:
+        """Return whether anything is asked for that runs on the large tables."""
+        names = [operation.name for operation in OPERATIONS] + [name for name, _ in MEMORY]
+        return any(self._chosen(name) for name in names)
 
     def _startups(
         self, chosen: Sequence[tuple[str, tuple[str, ...], str, float]]
@@ -111,7 +121,7 @@ class Session:
             return
         try:
             self.versions[backend] = place.version()
-            for storage in self.options.storage:
+            for storage in self.options.storage if self._on_tables() else ():
                 yield from self._storage(place, storage)
             yield from self._large(place)
         finally:
@@ -119,7 +129,7 @@ class Session:
 
     def _storage(self, place: Place, storage: str) -> Iterator[Result]:
         most = max(self.options.rows)
-        if place.backend in ("mysql", "mariadb") and not self.options.all_rows:
+        if place.backend in MYSQL_LIKE and not self.options.all_rows:
             most = MYSQL_ROWS
         peaks: dict[str, Result] = {}
         for rows in sorted({min(rows, most) for rows in self.options.rows}):
@@ -181,10 +191,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="xcomctl-bench-")))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="xcomctl-bench-out-"))
         session = Session(options, data.resolve(), Path(scratch))
-        results = []
-        for result in session.results():
-            results.append(result)
-            _note(" | ".join(report.cells(result)))
+        results: list[Result] = []
+        # Whatever ends the loop, servers that were started are to end.
+        with contextlib.closing(session.results()) as measured:
+            for result in measured:
+                results.append(result)
+                _note(" | ".join(report.cells(result)))
     text = report.markdown(results, session.versions)
     print(text, end="")
     if options.markdown:

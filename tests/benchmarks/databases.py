@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BACKENDS = ("sqlite", "postgresql", "mysql", "mariadb")
+MYSQL_LIKE = ("mysql", "mariadb")
 GENERATIONS = {"bytes": "2.3", "json": "3.0"}
 MYSQL_ROWS = 300_000
 """InnoDB's rows take three times as long, so its tables stop here."""
@@ -49,7 +50,7 @@ class Database:
     @property
     def key(self) -> str:
         """Return the name of the column `key`, quoted."""
-        return "`key`" if self.backend in ("mysql", "mariadb") else '"key"'
+        return "`key`" if self.backend in MYSQL_LIKE else '"key"'
 
     @property
     def size(self) -> str:
@@ -102,9 +103,7 @@ class Database:
         return self.client(self._groups(f"count(*), sum({self.size}), max({self.size})"))
 
     def percentiles(self) -> Command:
-        """Return the client grouping with percentiles, where the database has them so."""
-        if self.backend != "postgresql":
-            return self.groups()
+        """Return the client grouping with percentiles, which only PostgreSQL has so."""
         percentiles = f"percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY {self.size})"
         return self.client(
             self._groups(f"count(*), sum({self.size}), max({self.size}), {percentiles}")
@@ -140,7 +139,7 @@ class Place:
         self._tell = tell
         self._built: list[str] = []
         self._server = None if backend == "sqlite" else servers.start(backend)
-        if backend in ("mysql", "mariadb"):
+        if backend in MYSQL_LIKE:
             held = self._execute("SELECT @@global.max_allowed_packet")
             if int(str(held)) < PACKET:
                 self._execute(f"SET GLOBAL max_allowed_packet = {PACKET}")
@@ -168,7 +167,8 @@ class Place:
         """Return the version of the server, or of the SQLite that Python has."""
         if self.backend == "sqlite":
             return sqlite3.sqlite_version
-        return str(self._execute("SELECT version()")).split()[0]
+        asked = "SHOW server_version" if self.backend == "postgresql" else "SELECT version()"
+        return str(self._execute(asked)).split()[0]
 
     def close(self, *, keep: bool) -> None:
         """End the server if it was started here, and drop what was built unless it is kept."""

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tests.benchmarks.databases import BACKENDS, MYSQL_LIKE
 from tests.benchmarks.measure import Command, FailedError, race
 from tests.benchmarks.tables import HUGE_BYTES
 
@@ -49,6 +50,8 @@ class Floor:
     """Of the table and of a file to write."""
     empty: bool = False
     """Whether it runs on the empty table."""
+    backends: tuple[str, ...] = BACKENDS
+    """Where it counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +116,22 @@ def _same(*arguments: str) -> Floor:
     return Floor("the same on the empty table", lambda database, _: xcomctl(*arguments, database=database), empty=True)  # fmt: skip
 
 
+def _on(floor: Floor, *backends: str) -> Floor:
+    return replace(floor, backends=backends)
+
+
 def _peer(database: Database, output: Path) -> Command:
     arguments = (sys.executable, "-m", "tests.benchmarks.peer", database.storage)
     return Command(arguments, database.environment, output)
 
 
 _SCAN = Floor("client: sum of the sizes", lambda database, _: database.scan())
-_AUDITED = Floor(
-    "client: GROUP BY; on MySQL and MariaDB the sum of the sizes",
-    lambda database, _: (
-        database.scan() if database.backend in ("mysql", "mariadb") else database.groups()
-    ),
+_GROUPS = Floor("client: GROUP BY", lambda database, _: database.groups())
+_PERCENTILES = Floor(
+    "client: GROUP BY with percentiles",
+    lambda database, _: database.percentiles(),
+    backends=("postgresql",),
 )
-_PERCENTILES = Floor("client: GROUP BY (percentiles where it has them)", lambda database, _: database.percentiles())  # fmt: skip
 _SIZES = Floor("client: every size, streamed", lambda database, _: database.sizes())
 _DUMP = Floor("client: every column", lambda database, output: database.dump(output))
 _LIST, _GLOB = ("list", "-n", "50"), ("list", "--dag-id", "dag_01*", "-n", "100")
@@ -136,12 +142,12 @@ _AUDIT = ("audit", "--exit-zero")
 _QUIET = ("--no-progress",)
 
 OPERATIONS = (
-    Operation("audit", _AUDIT, (_AUDITED,), Measure.QUERY, {"sqlite": 0.4, "": 1.3}, scans=True),
+    Operation("audit", _AUDIT, (_on(_GROUPS, "sqlite", "postgresql"), _on(_SCAN, *MYSQL_LIKE)), Measure.QUERY, {"sqlite": 0.4, "": 1.3}, scans=True),
     Operation("list", _LIST, (_same(*_LIST),), Measure.WHOLE, 1.1),
     Operation("list-glob", _GLOB, (_same(*_GLOB),), Measure.EXTRA, 50.0),
     Operation("list-largest", _LARGEST, (_SCAN,), Measure.QUERY, 1.3, scans=True),
     Operation("pull", _PULL, (_same(*_PULL),), Measure.EXTRA, 50.0),
-    Operation("top", _TOP, (_PERCENTILES, _SIZES), Measure.QUERY, 1.3, scans=True),
+    Operation("top", _TOP, (_on(_GROUPS, "sqlite", *MYSQL_LIKE), _PERCENTILES, _SIZES), Measure.QUERY, 1.3, scans=True),
     Operation(
         "export", ("export", "-o", "jsonl={file}", *_QUIET), (_DUMP,), Measure.WHOLE,
         {"postgresql/bytes": 0.75, "postgresql/json": 1.3, "sqlite": 0.7, "": 1.15},
@@ -176,8 +182,9 @@ def measure(
 ) -> list[Result]:
     """Return what an operation took on a table, and its peer."""
     output = scratch / "output"
+    floors = [floor for floor in operation.floors if database.backend in floor.backends]
     commands = {"xcomctl": xcomctl(*operation.arguments, database=database, output=output)}
-    for floor in operation.floors:
+    for floor in floors:
         commands[floor.name] = floor.command(empty if floor.empty else database, output)
     if operation.measure is Measure.QUERY:
         commands["empty"] = xcomctl(*operation.arguments, database=empty, output=output)
@@ -189,7 +196,7 @@ def measure(
         took = race(commands, runs)
     except FailedError as error:
         return [replace(result, failure=str(error))]
-    name = min((floor.name for floor in operation.floors), key=lambda floor: took[floor].wall_s)
+    name = min((floor.name for floor in floors), key=lambda floor: took[floor].wall_s)
     result = replace(result, sample=took["xcomctl"])
     results = [_against(operation, replace(result, floor=name), took, operation.limit(database))]
     if peer:
