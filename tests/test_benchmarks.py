@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -46,8 +48,23 @@ def test_benchmark_reports_each_operation_against_its_floor(tmp_path: Path) -> N
     assert report.read_text(encoding="utf-8") == done.stdout
 
 
-def test_benchmark_tells_what_failed(tmp_path: Path) -> None:
-    """An operation that cannot run has a line with the reason, and the exit code is 1."""
+def test_benchmark_shows_a_command_that_fails(tmp_path: Path) -> None:
+    """What a command cannot do is its line, with the first line of its stderr; nothing is dropped."""
+    database = tmp_path / "bench"
+    assert run("--only", "list", "--data", str(database)).returncode == 0
+    with contextlib.closing(
+        sqlite3.connect(database / "xcomctl_bench_bytes_2000.db")
+    ) as connection:
+        connection.execute("UPDATE xcom SET dag_id = 'other' WHERE dag_id = 'dag_017'")
+        connection.commit()
+    done = run("--only", "list", "pull", "--data", str(database))
+    assert done.returncode == 1
+    assert "FAILED: xcomctl: xcomctl: error: " in done.stdout
+    assert re.search(r"^[01] of 1 bars met, 1 FAILED$", done.stdout, re.MULTILINE)
+
+
+def test_benchmark_takes_no_half_built_database(tmp_path: Path) -> None:
+    """A file with other rows is reported and left alone, and the exit code is 1."""
     (tmp_path / "xcomctl_bench_bytes_0.db").touch()
     (tmp_path / "xcomctl_bench_bytes_2000.db").write_bytes(b"")
     done = run("--only", "pull", "--data", str(tmp_path))

@@ -43,7 +43,7 @@ class Sample:
 
 
 class FailedError(Exception):
-    """A program did not end with 0; the text is the first line of its stderr."""
+    """A program did not end with 0, or wrote nothing; the text is the first line of its stderr."""
 
 
 def race(commands: Mapping[str, Command], runs: int, *, warm: bool = True) -> dict[str, Sample]:
@@ -81,13 +81,17 @@ def run(command: Command) -> Sample:
         capture_output=True, text=True, errors="replace", env=environment, check=False,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
+    wrote = True
     if command.output is not None:
+        wrote = command.output.exists() and command.output.stat().st_size > 0
         command.output.unlink(missing_ok=True)
     if done.returncode:  # it could not even be started
         raise FailedError((done.stderr.strip().splitlines() or ["no reason given"])[-1])
     report = json.loads(done.stdout)
     if report.pop("code"):
         raise FailedError((done.stderr.strip().splitlines() or ["no reason given"])[0])
+    if not wrote:
+        raise FailedError("wrote nothing")
     return Sample(**report)
 
 
