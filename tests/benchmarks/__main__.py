@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -180,6 +181,8 @@ def _line(error: Exception) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the report, and return 1 if something failed, else 0."""
     options = _arguments(arguments)
+    # Ended like by Ctrl-C, with the servers and files of this run.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with contextlib.ExitStack() as stack:
         if options.data:
             options.data.mkdir(parents=True, exist_ok=True)
