@@ -11,6 +11,7 @@ import io
 import json
 import random
 import sqlite3
+import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,29 @@ def build(url: str, generation: str, count: int) -> None:
             one.exec_driver_sql("VACUUM ANALYZE")
     else:
         _run(metadata, ["ANALYZE" if metadata.backend == "sqlite" else "ANALYZE TABLE xcom, dag_run"])  # fmt: skip
+
+
+def build_large(url: str, size: int) -> None:
+    """Fill an empty database with one value: a JSON string of `size` bytes that cannot be packed."""
+    metadata = Metadata(url, "2.3")
+    number = metadata.run("dag", "run_1")
+    # The servers put it together, because no driver sends so much. What repeats lies further
+    # apart than any of them looks back.
+    chunk = "".join(random.Random(20260131).choices(string.ascii_letters + string.digits, k=10**6))
+    value = {
+        "postgresql": "convert_to(:quote || repeat(:chunk, :times) || substr(:chunk, 1, :rest) || :quote, 'UTF8')",
+        "mysql": "CONCAT(:quote, REPEAT(:chunk, :times), SUBSTR(:chunk, 1, :rest), :quote)",
+    }.get(metadata.backend, ":value")
+    times, rest = divmod(size - 2, len(chunk))
+    given: dict[str, object] = {"chunk": chunk, "times": times, "rest": rest, "quote": '"'}
+    if metadata.backend == "sqlite":
+        given = {"value": f'"{chunk * times}{chunk[:rest]}"'.encode()}
+    key = "`key`" if metadata.backend == "mysql" else '"key"'
+    metadata.execute(
+        f"INSERT INTO xcom (dag_run_id, task_id, {key}, dag_id, run_id, timestamp, value)"
+        f" VALUES ({number}, 'task', 'return_value', 'dag', 'run_1', '{_START}', {value})",
+        **given,
+    )
 
 
 def _run(metadata: Metadata, statements: list[str]) -> None:

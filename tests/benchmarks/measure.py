@@ -1,0 +1,103 @@
+"""Runs programs in turn and says what each took; knows nothing of databases."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROJECT = Path(__file__).resolve().parents[2]
+_TIMED = Path(__file__).with_name("timed.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program to measure."""
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What is set besides this process's own."""
+    output: Path | None = None
+    """The file that it writes, or that takes its stdout; removed before each run."""
+    stdout: bool = True
+    """Whether its stdout goes to `output`; otherwise it writes the file itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a program took: one run, or the medians of several."""
+
+    wall_s: float
+    cpu_s: float
+    """User and system time of the program itself, not of a server that it asks."""
+    peak_bytes: int
+    """The most memory that it held (its resident set)."""
+
+
+class FailedError(Exception):
+    """A program did not end with 0, or wrote nothing; the text is the first line of its stderr."""
+
+
+def race(commands: Mapping[str, Command], runs: int, *, warm: bool = True) -> dict[str, Sample]:
+    """Return the medians of each, run in turn: A B C, A B C, after a first round for the caches.
+
+    Raises:
+        FailedError: one of them did not end with 0.
+    """
+    samples: dict[str, list[Sample]] = {name: [] for name in commands}
+    for number in range(-1 if warm else 0, runs):
+        for name, command in commands.items():
+            try:
+                sample = run(command)
+            except FailedError as error:
+                raise FailedError(f"{name}: {error}") from None
+            if number >= 0:
+                samples[name].append(sample)
+    return {name: _medians(some) for name, some in samples.items()}
+
+
+def run(command: Command) -> Sample:
+    """Return what one run took.
+
+    Raises:
+        FailedError: it did not end with 0.
+    """
+    if command.output is not None:
+        command.output.unlink(missing_ok=True)
+    stdout = command.output if command.output is not None and command.stdout else os.devnull
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), **command.environment}
+    # Without them a Python program would compile its modules anew each time.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(_TIMED), str(stdout), *command.arguments],
+        capture_output=True, text=True, errors="replace", env=environment, check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    wrote = True
+    if command.output is not None:
+        wrote = command.output.exists() and command.output.stat().st_size > 0
+        command.output.unlink(missing_ok=True)
+    if done.returncode:  # it could not even be started
+        raise FailedError((done.stderr.strip().splitlines() or ["no reason given"])[-1])
+    report = json.loads(done.stdout)
+    if report.pop("code"):
+        raise FailedError((done.stderr.strip().splitlines() or ["no reason given"])[0])
+    if not wrote:
+        raise FailedError("wrote nothing")
+    return Sample(**report)
+
+
+def _medians(samples: list[Sample]) -> Sample:
+    return Sample(
+        statistics.median(sample.wall_s for sample in samples),
+        statistics.median(sample.cpu_s for sample in samples),
+        int(statistics.median(sample.peak_bytes for sample in samples)),
+    )
