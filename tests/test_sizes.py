@@ -28,9 +28,11 @@ from xcomctl.settings import resolve_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from tests.conftest import Run
     from tests.servers import Server
+    from xcomctl.db.store import Store
 
 Value = bytes | str | int | float | None
 
@@ -86,12 +88,18 @@ def _held_by_sqlite(path: str) -> dict[str, Sizes]:
     return {task_id: Sizes(length, length, None) for task_id, length in lengths.items()}
 
 
-def scanned(metadata: Metadata, selection: Selection | None = None) -> dict[str, Sizes]:
+def opened(metadata: Metadata) -> AbstractContextManager[Store]:
+    return open_store(resolve_target(url=url_of(metadata)))
+
+
+def url_of(metadata: Metadata) -> str:
+    return metadata.engine.url.render_as_string(hide_password=False)
+
+
+def scanned(store: Store, selection: Selection) -> dict[str, Sizes]:
     """Return the sizes that xcomctl tells, by task."""
-    url = metadata.engine.url.render_as_string(hide_password=False)
-    with open_store(resolve_target(url=url)) as store:
-        entries = store.scan(selection or Selection(), text=True, stored=True)
-        return {one.ref.task_id: Sizes(one.size, one.text_size, one.stored_size) for one in entries}
+    entries = store.scan(selection, text=True, stored=True)
+    return {one.ref.task_id: Sizes(one.size, one.text_size, one.stored_size) for one in entries}
 
 
 def put(metadata: Metadata, values: Mapping[str, Value]) -> None:
@@ -118,8 +126,9 @@ def check(metadata: Metadata, run: Run, names: set[str]) -> dict[str, Sizes]:
     """Assert that library and command tell the sizes of what is held, and return these."""
     expected = held(metadata)
     assert expected.keys() == names
-    assert scanned(metadata) == expected
-    url = metadata.engine.url.render_as_string(hide_password=False)
+    with opened(metadata) as store:
+        assert scanned(store, Selection()) == expected
+    url = url_of(metadata)
     listed = run("list", "--url", url, "--text", "--stored", "-n", "0", "-o", "json").json()
     assert {
         one["task_id"]: Sizes(one["size_bytes"], one["text_bytes"], one["stored_bytes"])
@@ -131,11 +140,11 @@ def check(metadata: Metadata, run: Run, names: set[str]) -> dict[str, Sizes]:
 
 def _check_filters(metadata: Metadata, run: Run, expected: Mapping[str, Sizes]) -> None:
     """At the size of each value, one below and one above, both filters take the right rows."""
-    url = metadata.engine.url.render_as_string(hide_password=False)
+    url = url_of(metadata)
     with metadata.engine.connect() as connection:
         rows = connection.execute(sa.text("SELECT task_id, dag_id FROM xcom")).all()
     dag_by_task = {row.task_id: row.dag_id for row in rows}
-    with open_store(resolve_target(url=url)) as store:
+    with opened(metadata) as store:
         for dag_id in ("small", "large"):
             sizes = {
                 task_id: one.size
@@ -152,16 +161,13 @@ def _check_filters(metadata: Metadata, run: Run, expected: Mapping[str, Sizes]) 
                 ):
                     found = {entry.ref.task_id for entry in store.scan(selection)}
                     assert found == wanted, selection
-    # From outside, too, once: the largest, by its own size.
+    # From outside, too, once: both filters at the size of the largest.
     largest = max(one.size or 0 for one in expected.values())
-    for option, bound, some in (
-        ("--min-size", largest, True),
-        ("--min-size", largest + 1, False),
-        ("--max-size", largest - 1, False),
-    ):
-        listed = run("list", "--url", url, option, str(bound), "-n", "0", "-o", "json").json()
-        measured = {one["size_bytes"] for one in listed["xcom_entries"]}
-        assert (largest in measured) == some, option
+    bounds_given = ("--min-size", str(largest), "--max-size", str(largest))
+    listed = run("list", "--url", url, *bounds_given, "-n", "0", "-o", "json").json()
+    assert {one["task_id"] for one in listed["xcom_entries"]} == {
+        name for name, one in expected.items() if one.size == largest
+    }
 
 
 # --- JSON -------------------------------------------------------------------------------------
@@ -397,14 +403,15 @@ def check_some(metadata: Metadata, values: Sequence[bytes | str]) -> None:
     put(metadata, {f"value {number}": value for number, value in enumerate(values)})
     expected = held(metadata)
     assert len(expected) == len(values)
-    assert scanned(metadata) == expected
-    middle = sorted(one.size or 0 for one in expected.values())[len(values) // 2]
-    for off in (-1, 0, 1):
-        bound = max(0, middle + off)
-        at_least = {name for name, one in expected.items() if (one.size or 0) >= bound}
-        assert scanned(metadata, Selection(min_size=Size(bound))).keys() == at_least
-        at_most = {name for name, one in expected.items() if (one.size or 0) <= bound}
-        assert scanned(metadata, Selection(max_size=Size(bound))).keys() == at_most
+    sizes = {name: one.size or 0 for name, one in expected.items()}
+    middle = sorted(sizes.values())[len(values) // 2]
+    with opened(metadata) as store:
+        assert scanned(store, Selection()) == expected
+        for bound in (max(0, middle - 1), middle, middle + 1):
+            at_least = scanned(store, Selection(min_size=Size(bound)))
+            assert at_least.keys() == {name for name, size in sizes.items() if size >= bound}
+            at_most = scanned(store, Selection(max_size=Size(bound)))
+            assert at_most.keys() == {name for name, size in sizes.items() if size <= bound}
 
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
