@@ -7,8 +7,9 @@ import sys
 from array import array
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from itertools import groupby
 from statistics import median
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +20,12 @@ _MOST_DAYS = 180
 """Older days are left out, because a trend is of now."""
 _SIGNIFICANT = 1.96
 """Standard deviations, which chance alone exceeds once in twenty times."""
+_CHANGED = 3.0
+"""Standard deviations by which a later slope has to differ: several are looked at."""
+_FEWEST_RECENT = 10
+"""Days of which a later slope is told."""
+_FAR_NEARER = 2
+"""How many times nearer a step or a curve has to be to be believed instead of a line."""
 _FARTHEST_DAYS = 3650
 
 
@@ -152,35 +159,144 @@ def forecast(largest_by_day: Mapping[date, int], limit: int) -> Forecast:
 
     The slope is the median of those between all pairs of days (Theil and Sen), which single
     large or missing days do not move; whether it is more than chance is told by the order of
-    the days alone (Mann and Kendall).
+    the days alone (Mann and Kendall). It is that of the days since the last change: a step is
+    no growth, and growth that has stopped is none any more. Sizes that grow by a share of
+    themselves meet the limit sooner than a line would.
     """
     days = sorted(largest_by_day)[-_MOST_DAYS:]
     if len(days) < _FEWEST_DAYS:
-        noun = "day" if len(days) == 1 else "days"
-        return Forecast("cannot tell", why=f"{len(days)} {noun}, and a trend needs {_FEWEST_DAYS}")
+        return Forecast("cannot tell", why=f"{_count(days)}, and a trend needs {_FEWEST_DAYS}")
     values = [largest_by_day[one] for one in days]
+    first = _since_step(days, values)
+    since = "" if first == 0 else f"since a step on {days[first]}"
+    if len(days) - first < _FEWEST_DAYS:
+        why = f"{_count(days[first:])} {since}, and a trend needs {_FEWEST_DAYS}"
+        return Forecast("cannot tell", why=why)
+    recent = first + _since_change(days[first:], values[first:])
+    if recent > first:
+        since = f"since {days[recent]}, other than before"
+    return _trend(days[recent:], values[recent:], limit, since)
+
+
+def _trend(days: Sequence[date], values: Sequence[int], limit: int, since: str) -> Forecast:
+    """Return where days that nothing interrupts are going."""
+    why = "the last day is at the limit already" if values[-1] >= limit else since
     if len(set(values)) == 1:
-        return Forecast("flat", 0.0)
+        return Forecast("flat", 0.0, why=why)
     if abs(_kendall(values)) < _SIGNIFICANT:
         return Forecast("cannot tell", why="the days go up and down as chance would have it")
-    offsets = [(one - days[0]).days for one in days]
-    slope = median(
-        (values[second] - values[first]) / (offsets[second] - offsets[first])
-        for second in range(len(days))
-        for first in range(second)
-    )
-    if abs(slope) < 1:
-        return Forecast("flat", slope, why="less than a byte a day")
-    if slope < 0:
-        return Forecast("shrinks", slope)
-    start = median(value - slope * offset for value, offset in zip(values, offsets, strict=True))
+    offsets = _offsets(days)
+    line = _line(offsets, values)
+    if abs(line.slope) < 1:
+        return Forecast("flat", line.slope, why=why or "less than a byte a day")
+    if line.slope < 0:
+        return Forecast("shrinks", line.slope, why=why)
+    daily, ahead = line.slope, (limit - line.start) / line.slope
+    share = _compound(offsets, values, line)
+    if share is not None:
+        growth = math.expm1(share.slope)
+        daily = growth * math.exp(share.start + share.slope * offsets[-1])
+        ahead = (math.log(max(limit, 1)) - share.start) / share.slope
+        why = "; ".join(filter(None, (why, f"by {growth:.1%} of itself a day")))
     if values[-1] >= limit:
-        return Forecast("grows", slope, days[-1], "the last day is at the limit already")
-    ahead = math.ceil((limit - start) / slope - 1e-9)
-    ahead = max(ahead, offsets[-1] + 1)
-    if ahead - offsets[-1] > _FARTHEST_DAYS:
-        return Forecast("grows", slope, why="the limit is more than ten years away")
-    return Forecast("grows", slope, days[0] + timedelta(days=ahead))
+        return Forecast("grows", daily, days[-1], why)
+    met = max(math.ceil(ahead - 1e-9), offsets[-1] + 1)
+    if met - offsets[-1] > _FARTHEST_DAYS:
+        return Forecast("grows", daily, why="the limit is more than ten years away")
+    return Forecast("grows", daily, days[0] + timedelta(days=met), why)
+
+
+def _count(days: Sequence[date]) -> str:
+    return f"{len(days)} {'day' if len(days) == 1 else 'days'}"
+
+
+def _offsets(days: Sequence[date]) -> list[int]:
+    return [(one - days[0]).days for one in days]
+
+
+class _Line(NamedTuple):
+    start: float
+    slope: float
+
+    def misses(self, offsets: Sequence[int], values: Sequence[float]) -> float:
+        """Return by how much, in all, the values are off the line."""
+        return sum(
+            abs(value - self.start - self.slope * offset)
+            for offset, value in zip(offsets, values, strict=True)
+        )
+
+
+def _slopes(offsets: Sequence[int], values: Sequence[float]) -> list[float]:
+    return [
+        (values[second] - values[first]) / (offsets[second] - offsets[first])
+        for second in range(len(values))
+        for first in range(second)
+    ]
+
+
+def _line(offsets: Sequence[int], values: Sequence[float]) -> _Line:
+    slope = median(_slopes(offsets, values))
+    pairs = zip(values, offsets, strict=True)
+    return _Line(median(value - slope * offset for value, offset in pairs), slope)
+
+
+def _compound(offsets: Sequence[int], values: Sequence[int], line: _Line) -> _Line | None:
+    """Return the line of the logarithms, None unless it is far nearer to the values."""
+    if min(values) <= 0:
+        return None
+    logs = _line(offsets, [math.log(value) for value in values])
+    if logs.slope <= 0:
+        return None
+    off = sum(
+        abs(value - math.exp(logs.start + logs.slope * offset))
+        for offset, value in zip(offsets, values, strict=True)
+    )
+    return logs if off * _FAR_NEARER < line.misses(offsets, values) else None
+
+
+def _since_step(days: Sequence[date], values: Sequence[int]) -> int:
+    """Return the index after the one step that explains the values, 0 where none does.
+
+    It has to be far nearer to them than a line.
+    """
+    count, total = len(values), sum(values)
+    best, before, split = -1.0, 0, 0
+    for index in range(1, count):
+        before += values[index - 1]
+        # The split whose two means differ from the values least, by least squares.
+        explained = before**2 / index + (total - before) ** 2 / (count - index)
+        if explained > best:
+            best, split = explained, index
+    sides = (values[:split], values[split:])
+    off = sum(abs(value - median(side)) for side in sides for value in side)
+    offsets = _offsets(days)
+    return split if off * _FAR_NEARER < _line(offsets, values).misses(offsets, values) else 0
+
+
+def _since_change(days: Sequence[date], values: Sequence[int]) -> int:
+    """Return the index from which on the slope is another than that of all days, else 0.
+
+    The later half is looked at, then its later half, down to some days more than a week: within
+    a week a rhythm of weekdays would look like a change. Days that are equal have stopped where
+    they are twice as many as ever before: who climbs stairs has not stopped at each landing.
+    """
+    *earlier, last = [len(list(run)) for _, run in groupby(values)]
+    if last >= _FEWEST_RECENT:
+        return len(values) - last if last >= 2 * max(earlier, default=last) else 0
+    slope = median(_slopes(_offsets(days), values))
+    start, length = 0, len(values)
+    while length > _FEWEST_RECENT:
+        length = max(length // 2, _FEWEST_RECENT)
+        index = len(values) - length
+        recent = sorted(_slopes(_offsets(days[index:]), values[index:]))
+        # The interval of the slope, by Sen: so many slopes either side of the middle.
+        width = _CHANGED * math.sqrt(_variance(values[index:]))
+        low = max(0, math.floor((len(recent) - width) / 2))
+        high = min(len(recent) - 1, math.ceil((len(recent) + width) / 2))
+        slack = 1e-9 * abs(slope)
+        if not recent[low] - slack <= slope <= recent[high] + slack:
+            start, slope = index, median(recent)
+    return start
 
 
 def _kendall(values: Sequence[int]) -> float:
@@ -191,11 +307,17 @@ def _kendall(values: Sequence[int]) -> float:
         for second in range(count)
         for first in range(second)
     )
-    ties = [values.count(value) for value in set(values)]
-    variance = (
-        count * (count - 1) * (2 * count + 5) - sum(t * (t - 1) * (2 * t + 5) for t in ties)
-    ) / 18
+    variance = _variance(values)
     if variance == 0 or score == 0:
         return 0.0
     # One less, for a score moves in steps while the normal distribution does not.
     return (score - math.copysign(1, score)) / math.sqrt(variance)
+
+
+def _variance(values: Sequence[int]) -> float:
+    """Return the variance of Kendall's score where nothing but chance orders the values."""
+    count = len(values)
+    ties = [values.count(value) for value in set(values)]
+    return (
+        count * (count - 1) * (2 * count + 5) - sum(t * (t - 1) * (2 * t + 5) for t in ties)
+    ) / 18

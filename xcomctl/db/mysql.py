@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 _REFUSALS = (1153, 1264, 1267, 1366, 1406, 3140, 3141, 3144, 3157, 3854, 4025)
 """Errors about a value or a name: too long, no JSON, nested too deeply, not of the character set."""
 _A_DAY_S = 86_400
+JSON_TEXT_PER_STORED = 6
+"""How many times as long as its binary, at most, the text of a JSON is, but for the next."""
+JSON_TEXT_BEYOND_STORED = 4
+"""Bytes of text more than that: `OCTET_LENGTH(value) <= 6 * JSON_STORAGE_SIZE(value) + 4`.
+
+What has so many bytes of text is thus among what has a sixth of them stored, which is told 2.4
+times as fast. Of MySQL only, whose JSON is binary; shown in tests/test_mysql_json_bound.py.
+"""
 _STRICT_MODES = ("STRICT_TRANS_TABLES", "STRICT_ALL_TABLES", "TRADITIONAL")
 
 
