@@ -113,8 +113,8 @@ class JsonLines(Lines):
         tail = f', "orphan": true, "dag_run_id": {dag_run_id}' if orphan else ""
         if stored_as is not None:
             tail += f', "stored_as": "{stored_as}"'
-        if isinstance(raw, bytes) and (self._strict or _is_strict(raw)):
-            head += f'"size_bytes": {size}, "encoding": "json"{tail}, "value": '
+        if type(raw) is bytes and (self._strict or _is_strict(raw)):
+            head = f'{head}"size_bytes": {size}, "encoding": "json"{tail}, "value": '
             self._held += (head.encode(), raw, b"}\n")
             self._held_bytes += len(raw) + len(head)
             if self._held_bytes >= _PAGE_BYTES:

@@ -219,6 +219,10 @@ class Backend(ABC):
         """Return the bytes that the database holds and counts against its limit."""
         return sa.func.octet_length(value)
 
+    def at_least(self, value: Element, storage: Storage, size: int) -> Element:
+        """Return whether the value is of at least so many bytes."""
+        return self.size(value, storage) >= int(size)
+
     def text_size(self, value: Element, storage: Storage) -> Element:
         """Return the length of the value as JSON text."""
         return self.size(value, storage)

@@ -124,6 +124,14 @@ class MySQL(Backend):
         # What a new session of Airflow's starts from; ours may have been told otherwise.
         return self.connection.scalar(sa.text(f"SELECT @@global.{name}"))
 
+    def at_least(self, value: Element, storage: Storage, size: int) -> Element:
+        large = super().at_least(value, storage, size)
+        fewest = -(-(int(size) - JSON_TEXT_BEYOND_STORED) // JSON_TEXT_PER_STORED)
+        if storage == "json" and fewest > 0:
+            # Told first and more quickly, so that few texts are made.
+            return sa.and_(sa.func.json_storage_size(value) >= fewest, large)
+        return large
+
     def stored_size(self, value: Element, storage: Storage) -> Element:
         return sa.func.json_storage_size(value) if storage == "json" else sa.null()
 
@@ -248,6 +256,10 @@ class MariaDB(MySQL):
 
     def timeout_statement(self, seconds: float) -> str:
         return f"SET SESSION max_statement_time = {seconds:g}"
+
+    def at_least(self, value: Element, storage: Storage, size: int) -> Element:
+        # Its JSON is text, of which the size is the length.
+        return Backend.at_least(self, value, storage, size)
 
     def stored_size(self, value: Element, storage: Storage) -> Element:
         return sa.null()

@@ -5,22 +5,22 @@ from __future__ import annotations
 import contextlib
 import struct
 import threading
-import time
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, array
 
 from xcomctl.db.backend import (
     MAX_SNIFFED,
-    POURED,
     Backend,
     Element,
     Objection,
     Page,
     glob_to_like,
     glob_to_regex,
+    iso,
 )
 from xcomctl.db.schema import Column
 from xcomctl.db.sqlite import skip_scan
@@ -165,13 +165,23 @@ class PostgreSQL(Backend):
     def pour(
         self, statement: sa.Select[Any], storage: Storage, take: Callable[[StoredRow], object]
     ) -> None:
+        columns = statement.selected_columns
+        size: Element = sa.null()
+        whole: Element = columns.whole
         if storage == "json":
             # OFFSET keeps the two halves apart, so that a document is fetched and unpacked once
             # for both its size and its text.
             inner = statement.offset(0).subquery("d")
-            whole = inner.c.whole
-            told = {"size": sa.func.pg_column_size(whole), "whole": sa.cast(whole, sa.Text)}
-            statement = sa.select(*(told.get(name, inner.c[name]) for name in POURED))
+            columns, whole = inner.c, sa.cast(inner.c.whole, sa.Text)
+            statement, size = sa.select(inner), sa.func.pg_column_size(inner.c.whole)
+        # Names come as two arrays, whose bytes as such are known from other rows.
+        statement = statement.with_only_columns(
+            *(columns[name] for name in ("map_index", "dag_run_id", "orphan", "timestamp")),
+            _texts(columns.dag_id, columns.task_id, columns.key),
+            _texts(columns.run_id, columns.logical_date),
+            size,
+            whole,
+        )
         sql, parameters = self.driver_sql(statement)
         driver: Any = self.connection.connection.driver_connection
         with self.driver_errors(), driver.cursor() as cursor:
@@ -221,12 +231,13 @@ class PostgreSQL(Backend):
         return self.connection.scalar(found.where(named, _is_pickle(table.c.value)).limit(1)) == 1
 
     def may_be_pickle(self, value: Element, *, in_row: bool = False) -> Element:
+        # get_byte reads a small value where it lies, and would fetch the whole of a large one.
         size = sa.func.octet_length(value)
-        last = sa.func.substring(value, size) == sa.literal_column("'\\x2e'::bytea")
-        small = sa.and_(size.between(2, MAX_SNIFFED), last)
-        # The size first: it is all that most rows are asked for.
-        first = sa.and_(size <= _IN_ROW, _is_pickle(value)) if in_row else _is_pickle(value)
-        return sa.or_(first, small)
+        first = sa.and_(size.between(1, _IN_ROW), sa.func.get_byte(value, 0) == 0x80)
+        last = sa.and_(size.between(2, MAX_SNIFFED), sa.func.get_byte(value, size - 1) == ord("."))
+        if in_row:
+            return sa.or_(first, last)
+        return sa.or_(first, last, sa.and_(size > _IN_ROW, _is_pickle(value)))
 
     def same(self, column: Element, text: str) -> Element:
         # No text of PostgreSQL's holds a NUL, and the driver refuses to send one.
@@ -303,6 +314,23 @@ def _is_pickle(value: Element) -> Element:
     return sa.func.substring(value, 1, 1) == sa.literal_column("'\\x80'::bytea")
 
 
+def _texts(*columns: Element) -> Element:
+    return sa.cast(array([sa.cast(one, sa.Text) for one in columns]), ARRAY(sa.Text))
+
+
+def _elements(data: bytes) -> Iterator[str | None]:
+    """Yield the elements of an array of texts in its binary form."""
+    at = _ARRAY_START_BYTES
+    while at < len(data):
+        (length,) = _LENGTH(data, at)
+        at += 4
+        if length < 0:
+            yield None
+        else:
+            yield data[at : at + length].decode()
+            at += length
+
+
 def _document(value: Element) -> Element:
     """Return a jsonb value as an expression: unpacked, where the column's may be compressed.
 
@@ -320,63 +348,65 @@ class CopiedRows:
 
     def __init__(self, take: Callable[[StoredRow], object]) -> None:
         self._take = take
-        self._named: dict[bytes | None, str | None] = {}
-        self._dates: dict[bytes | None, Any] = {}
+        self._names: dict[bytes, tuple[str, str, str | None]] = {}
+        self._runs: dict[bytes, tuple[str | None, str | None]] = {}
         self._minute: int | None = None
         self._until_minute = ""
         self._started = False
-        self.waiting_since: float | None = time.monotonic()
+        self.waiting_since: float | None = monotonic()
         """When the server's turn began; None while what it sent is being dealt with."""
 
     def write(self, data: bytes) -> None:
         """Take one row; the first comes with the header, and the last is only an end mark."""
         self.waiting_since = None
-        self._read(data)
-        self.waiting_since = time.monotonic()
-
-    def _read(self, data: bytes) -> None:
         at = 0
         if not self._started:
             self._started = True
             at = len(_COPY_SIGNATURE) + 8 + _LENGTH(data, 15)[0]
-        if len(data) - at <= 2:
-            return
-        _, _, index, _, run, _, orphan, _, stamp = _COPY_START.unpack_from(data, at)
-        at += _COPY_START.size
-        fields: list[bytes | None] = []
-        for _ in _COPY_REST:
-            begin = at + 4
-            (length,) = _LENGTH(data, at)
-            if length < 0:
-                fields.append(None)
-                at = begin
-            else:
-                at = begin + length
-                fields.append(data[begin:at])
-        date, size, _, run_id, dag_id, task_id, key, raw = fields
-        named = self._named
+        if len(data) - at > 2:
+            self._take(self._row(data, at))
+        self.waiting_since = monotonic()
+
+    def _row(self, data: bytes, at: int) -> StoredRow:
+        # Written out, because a loop over the fields would be most of the time of an export.
+        _, _, index, _, run, _, orphan, _, stamp, length = _COPY_START(data, at)
+        begin = at + _COPY_START_BYTES
+        end = begin + length
+        names = data[begin:end]
+        begin = end + 4
+        end = begin + _LENGTH(data, end)[0]
+        of_run = data[begin:end]
+        begin = end + 4
+        length = _LENGTH(data, end)[0]
+        size = None
+        if length > 0:
+            size = _LENGTH(data, begin)[0]
+            begin += length
+        raw = None
+        if _LENGTH(data, begin)[0] >= 0:
+            raw = data[begin + 4 :]
+            size = len(raw) if size is None else size
         try:
-            run_name, dag, task = named[run_id], named[dag_id], named[task_id]
-            key_name, moment = named[key], self._dates[date]
+            dag_id, task_id, key = self._names[names]
+            run_id, date = self._runs[of_run]
         except KeyError:
-            self._learn(date, run_id, dag_id, task_id, key)
-            run_name, dag, task = named[run_id], named[dag_id], named[task_id]
-            key_name, moment = named[key], self._dates[date]
-        held = int.from_bytes(size) if size is not None else None if raw is None else len(raw)
-        named_row = (dag or "", task or "", run_name, index, key_name)
-        self._take(
-            StoredRow(*named_row, self._time(stamp), moment, held, run, orphan != 0, None, raw)
+            self._learn(names, of_run)
+            dag_id, task_id, key = self._names[names]
+            run_id, date = self._runs[of_run]
+        time = self._time(stamp)
+        return StoredRow(
+            dag_id, task_id, run_id, index, key, time, date, size, run, orphan != 0, None, raw
         )
 
-    def _learn(self, date: bytes | None, *names: bytes | None) -> None:
-        """Keep what a name and a date say: there are few, and many rows with each."""
-        if len(self._named) > _MOST_KEPT:
-            self._named.clear()
-        if len(self._dates) > _MOST_KEPT:
-            self._dates.clear()
-        self._dates[date] = date and self._time(int.from_bytes(date, signed=True))
-        for name in names:
-            self._named[name] = None if name is None else name.decode()
+    def _learn(self, names: bytes, of_run: bytes) -> None:
+        """Keep what names say: there are few, and many rows with each."""
+        for known in (self._names, self._runs):
+            if len(known) > _MOST_KEPT:
+                known.clear()
+        dag_id, task_id, key = _elements(names)
+        run_id, date = _elements(of_run)
+        self._names[names] = dag_id or "", task_id or "", key
+        self._runs[of_run] = run_id, iso(date)
 
     def _time(self, microseconds: int) -> str | None:
         """Return PostgreSQL's binary timestamp as RFC 3339 text, None for infinity and the like."""
@@ -394,9 +424,12 @@ class CopiedRows:
 
 
 _COPY_SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0"
-_COPY_START: Final = struct.Struct(">hiiiiiiiq")
-"""The number of fields, then map_index, dag_run_id, orphan and timestamp behind their lengths."""
-_COPY_REST: Final = POURED[4:]
+_COPY_START: Final = struct.Struct(">hiiiiiiiqi").unpack_from
+"""The number of fields, then map_index, dag_run_id, orphan and timestamp behind their lengths, and
+the length of the names."""
+_COPY_START_BYTES: Final = struct.calcsize(">hiiiiiiiqi")
+_ARRAY_START_BYTES: Final = struct.calcsize(">iiiii")
+"""Dimensions, whether there are NULLs, the elements' type, their number, the first one's index."""
 _LENGTH: Final = struct.Struct(">i").unpack_from
 _MOST_KEPT = 4_000
 _EPOCH: Final = datetime(2000, 1, 1)
@@ -413,7 +446,7 @@ def _watching(driver: Any, rows: CopiedRows, timeout_s: float | None) -> Iterato
     def watch(bound_s: float) -> None:
         while not done.wait(min(1.0, bound_s / 4)):
             since = rows.waiting_since
-            if since is not None and time.monotonic() - since > bound_s:
+            if since is not None and monotonic() - since > bound_s:
                 with contextlib.suppress(Exception):
                     driver.cancel()
                 return

@@ -43,6 +43,7 @@ HEAD_BYTES = MAX_SNIFFED
 """Enough to tell every encoding, and all of a small value."""
 
 _OTHER_TABLES = ("dag_run", "task_instance", "dag", "alembic_version", "_xcom_archive")
+_MOST_SORTED_HERE = 10_000
 _EVERYTHING = 2**63 - 1
 """A LIMIT that keeps MySQL from merging a derived table into the query around it."""
 
@@ -190,9 +191,42 @@ class Store:
             DatabaseError: the connection was lost, timed out or may not read the table.
         """
         with self._explained():
+            if sort == "size" and limit is not None and limit <= _MOST_SORTED_HERE:
+                yield from self._extremes(selection, descending, limit, text, stored, heads)
+                return
             statement = self._scan(selection, sort, descending, limit, text, stored, heads)
             for row in self._stream(statement, self._backend.paged.rows):
                 yield self._entry(row)
+
+    def _extremes(
+        self,
+        selection: Selection,
+        descending: bool,
+        limit: int,
+        text: bool,
+        stored: bool,
+        heads: int | None,
+    ) -> list[XComEntry]:
+        """Return the largest or smallest entries: sizes are sorted first, and rows fetched after.
+
+        Nothing but a size and a primary key goes through the sort.
+        """
+        identity = self.schema.generation.identity
+        sized = sa.select(*(self._x.c[name] for name in identity), self._size().label("size"))
+        sized = sized.select_from(self._from() if selection.run_ids else self._x)
+        sized = sized.where(*self._where(selection))
+        order = self._order("size", descending, None)
+        if self._backend.needs_separate_sort(self.schema.storage):
+            measured = sized.limit(_EVERYTHING).subquery("m")
+            sized, order = sa.select(*measured.c), self._order("size", descending, measured.c)
+        best = sized.order_by(*order).limit(limit).subquery("b")
+        base = self._base(selection, text=text, stored=stored, heads=heads or HEAD_BYTES)
+        same = sa.and_(*(best.c[name] == self._x.c[name] for name in identity))
+        found = base.add_columns(best.c.size.label("sorted_by")).where(same)
+        # Not streamed: PostgreSQL lets no other processes help a cursor.
+        entries = [self._entry(row) for row in self._connection.execute(found)]
+        entries.sort(key=lambda entry: repr(entry.row))
+        return sorted(entries, key=lambda entry: _by_size(entry, descending))
 
     def scan_values(
         self, selection: Selection, *, text: bool = False
@@ -414,7 +448,7 @@ class Store:
         Raises:
             DatabaseError: as `scan`.
         """
-        doubts = [self._size() >= at_least]
+        doubts = [self._backend.at_least(self._x.c.value, self.schema.storage, at_least)]
         if pickles:
             doubts.append(self._backend.may_be_pickle(self._x.c.value))
         with self._explained():
@@ -636,7 +670,7 @@ class Store:
             moment = backend.bound_moment(selection.until)
             conditions.append(backend.moment(x.timestamp) <= moment)
         if selection.min_size is not None:
-            conditions.append(self._size() >= int(selection.min_size))
+            conditions.append(backend.at_least(x.value, self.schema.storage, selection.min_size))
         if selection.max_size is not None:
             conditions.append(self._size() <= int(selection.max_size))
         return conditions
@@ -914,6 +948,12 @@ class Store:
             return named
         date = self._backend.moment(run.execution_date)
         return sa.or_(named, date == self._backend.bound_moment(moment))
+
+
+def _by_size(entry: XComEntry, descending: bool) -> tuple[bool, int]:
+    # A NULL has no size: last, whichever way.
+    size = entry.size or 0
+    return entry.size is None, -size if descending else size
 
 
 def _equals(column: Element, value: object) -> Element:
