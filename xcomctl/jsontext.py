@@ -16,7 +16,7 @@ from xcomctl.text import UNSAFE, json_escaped
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 """Bytes looked at in one go: all that is ever held, besides the caller's piece."""
 _MAX_DEPTH = 500
 """Deep enough for what people nest, and well below what `codec` can read."""

@@ -34,10 +34,6 @@ Objection = Literal["exists", "no parent", "value", "locked"]
 value or the key does not fit, or another session holds what is to be changed."""
 
 
-SLICE_BYTES = 8 * 1024 * 1024
-"""What is read in one go of a large value; drivers hold it about four times."""
-
-
 class MovedError(Exception):
     """The row was changed or deleted while its value was read slice by slice."""
 

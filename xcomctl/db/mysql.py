@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 
 from xcomctl.db.backend import (
-    SLICE_BYTES,
     Backend,
     Element,
     MovedError,
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 _REFUSALS = (1153, 1264, 1267, 1366, 1406, 3140, 3141, 3144, 3157, 3854, 4025)
 """Errors about a value or a name: too long, no JSON, nested too deeply, not of the character set."""
 _STRICT_MODES = ("STRICT_TRANS_TABLES", "STRICT_ALL_TABLES", "TRADITIONAL")
+
+_SLICE_BYTES = 10 * 1024 * 1024
+"""The server reads the whole value for each slice, so few are better; within one packet of 16 MB."""
 
 
 class MySQL(Backend):
@@ -91,7 +93,7 @@ class MySQL(Backend):
             # made text again for every slice (0.15 s for 36 MB), which is still the way to need
             # little memory here, and the only one for what exceeds the largest packet.
             value = self._binary(value)
-        step = max(1024, min(SLICE_BYTES, self.largest_answer(storage) // 2))
+        step = max(1024, min(_SLICE_BYTES, self.largest_answer(storage) // 2))
         start = 1
         while True:
             piece = sa.func.substring(value, start, step)

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from xcomctl.db.backend import (
-    SLICE_BYTES,
     Backend,
     Element,
     MovedError,
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
 
 _NO_TEXT = ("string buffer", "invalid memory alloc request size", "out of memory")
 """What PostgreSQL says of a jsonb whose text would take more than 1 GiB."""
+
+_SLICE_BYTES = 6 * 1024 * 1024
+"""The answer is text, two digits a byte, of which libpq and psycopg2 hold three copies."""
 
 
 class PostgreSQL(Backend):
@@ -149,7 +151,7 @@ class PostgreSQL(Backend):
         size = sa.func.octet_length(value)
         start, first = 1, None
         while True:
-            piece = sa.func.substring(value, start, SLICE_BYTES)
+            piece = sa.func.substring(value, start, _SLICE_BYTES)
             statement = sa.select(version, size, piece).select_from(table).where(*is_row)
             found = self.connection.execute(statement).first()
             if found is None or (first is not None and found[0] != first):
@@ -160,7 +162,8 @@ class PostgreSQL(Backend):
             slice_ = self.fetched(found[2])
             del found
             yield slice_
-            start += SLICE_BYTES
+            del slice_
+            start += _SLICE_BYTES
             if start > whole:
                 return
 

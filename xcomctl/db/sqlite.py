@@ -12,7 +12,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from xcomctl import urls
-from xcomctl.db.backend import SLICE_BYTES, Backend, Element, MovedError, Objection
+from xcomctl.db.backend import Backend, Element, MovedError, Objection
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError
 from xcomctl.model import Limit, Size
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xcomctl.model import Raw, Storage
 
 _OPCODES_BETWEEN_CHECKS = 20_000
+_SLICE_BYTES = 8 * 1024 * 1024
 
 
 class SQLite(Backend):
@@ -171,7 +172,7 @@ class SQLite(Backend):
             if blob is None:
                 yield from super().slices(table, is_row, storage)
                 return
-            while piece := blob.read(SLICE_BYTES):
+            while piece := blob.read(_SLICE_BYTES):
                 yield piece
 
     def peek(

@@ -44,6 +44,8 @@ HEAD_BYTES = 64
 PLAIN_BYTES = 8 * 1024 * 1024
 """Values up to this size are read by one plain statement."""
 _PIECE_CHARS = 2 * 1024 * 1024
+_PIECE_BYTES = 12 * 1024 * 1024
+"""A little more than any backend's slice."""
 
 _OTHER_TABLES = ("dag_run", "task_instance", "dag", "alembic_version", "_xcom_archive")
 _EVERYTHING = 2**63 - 1
@@ -819,7 +821,7 @@ def _pieces(raw: Raw) -> Iterator[bytes]:
     if raw is None:
         return
     whole = raw if isinstance(raw, bytes | str) else str(raw)
-    step = _PIECE_CHARS if isinstance(whole, str) else PLAIN_BYTES
+    step = _PIECE_CHARS if isinstance(whole, str) else _PIECE_BYTES
     for start in range(0, len(whole), step):
         yield codec.to_bytes(whole[start : start + step])
 
