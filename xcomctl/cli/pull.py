@@ -15,11 +15,16 @@ from xcomctl.model import RETURN_VALUE, UNMAPPED
 from xcomctl.text import nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from xcomctl.cli.console import Console
     from xcomctl.db.store import Store
     from xcomctl.model import Raw, XComEntry
 
 _FORMATS = ("json", "raw", "pretty", "repr")
+
+LARGE_BYTES = 16 * 1024 * 1024
+"""Above this, JSON that says all there is to say is passed on as it is stored, unread."""
 
 
 def command(
@@ -107,6 +112,14 @@ def command(
             mapped = [entry for entry in entries if entry.ref.map_index != UNMAPPED]
             raws = [store.read(entry) for entry in mapped or entries]
             _emit(console, _rendered_list(console, store, raws, form, steps), file)
+            return
+        if form == "raw":
+            if entries[0].size is None:
+                console.note("the value is SQL NULL, which has no bytes")
+            _emit_pieces(console, store.read_pieces(entries[0]), file)
+            return
+        passable = form == "json" and not steps and (file is not None or not console.terminal)
+        if passable and _pass_on(console, store, entries[0], file):
             return
         raw = store.read(entries[0])
     _emit(console, _rendered(console, store, raw, form, steps), file)
@@ -226,10 +239,6 @@ def _say_which_run(console: Console, store: Store, entry: XComEntry) -> None:
 def _rendered(console: Console, store: Store, raw: Raw, form: str, steps: list[str | int]) -> bytes:
     from xcomctl import codec
 
-    if form == "raw":
-        if raw is None:
-            console.note("the value is SQL NULL, which has no bytes")
-        return _bytes_of(raw)
     decoded = codec.decode(raw, store.context)
     for note in decoded.notes:
         console.note(note)
@@ -239,6 +248,43 @@ def _rendered(console: Console, store: Store, raw: Raw, form: str, steps: list[s
     for note in notes:
         console.note(note)
     return _render(value, form, steps)
+
+
+def _pass_on(console: Console, store: Store, entry: XComEntry, file: str | None) -> bool:
+    """Write a large value's own text where it is plain JSON, and return whether it is.
+
+    Raises:
+        DatabaseError: it was replaced after it was looked at; what stdout has got is then in vain.
+    """
+    if entry.size is None or entry.size <= LARGE_BYTES:
+        return False
+    if store.schema.storage == "bytes" and not isinstance(entry.head, bytes):
+        # Airflow's xcom_pull fails on it.
+        return False
+    from hashlib import blake2b
+
+    from xcomctl import jsontext
+
+    digest = blake2b()
+    if not jsontext.is_plain(_noted(store.read_pieces(entry), digest.update)):
+        return False
+    expected = digest.digest()
+
+    def text() -> Iterator[bytes]:
+        digest = blake2b()
+        yield from jsontext.shown(_noted(store.read_pieces(entry), digest.update))
+        if digest.digest() != expected:
+            raise store.moved(entry)
+        yield b"\n"
+
+    _emit_pieces(console, text(), file)
+    return True
+
+
+def _noted(pieces: Iterable[bytes], note: Callable[[bytes], None]) -> Iterator[bytes]:
+    for piece in pieces:
+        note(piece)
+        yield piece
 
 
 def _rendered_list(
@@ -267,19 +313,15 @@ def _render(value: object, form: str, steps: list[str | int]) -> bytes:
     return codec.dumps(part, indent=2 if form == "pretty" else None).encode() + b"\n"
 
 
-def _bytes_of(raw: Raw) -> bytes:
-    if raw is None:
-        return b""
-    from xcomctl.codec import to_bytes
-
-    return to_bytes(raw if isinstance(raw, bytes) else str(raw))
-
-
 def _emit(console: Console, data: bytes, file: str | None) -> None:
+    _emit_pieces(console, [data], file)
+
+
+def _emit_pieces(console: Console, pieces: Iterable[bytes], file: str | None) -> None:
     if file is None:
-        console.data([data])
+        console.data(pieces)
     else:
-        console.save(Path(file), [data])
+        console.save(Path(file), pieces)
 
 
 # --- what is missing --------------------------------------------------------------------------

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
-    from xcomctl.model import Limit, Raw, Storage
+    from xcomctl.model import Limit, Raw, Size, Storage
     from xcomctl.settings import Target
 
 Element = sa.ColumnElement[Any]
@@ -58,6 +58,10 @@ POURED: Final = (
 number of the value's bytes."""
 
 
+class MovedError(Exception):
+    """The row was changed or deleted while its value was read slice by slice."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """How rows are fetched: so many at a time, and values up to so many bytes among them."""
@@ -75,6 +79,8 @@ class Backend(ABC):
     """What becomes of the space of removed rows."""
     breather_s: ClassVar[float] = 0.0
     """How long a long series of writes has to rest now and then so that others get their turn."""
+    peeks: ClassVar[bool] = False
+    """Whether a SELECT of a value's size or first bytes reads all of it, and `peek` does not."""
     paged: ClassVar[Page] = Page(1000)
     """For rows without values."""
     paged_values: ClassVar[Page] = Page(16)
@@ -214,6 +220,42 @@ class Backend(ABC):
     def piece(self, value: Element, storage: Storage, start: int, length: int) -> Element:
         """Return `length` bytes (characters, of text) of the value from `start`, from one."""
         return sa.func.substr(self.raw(value, storage), start, length)
+
+    def slices(
+        self, table: sa.FromClause, is_row: list[Element], storage: Storage
+    ) -> Iterator[Raw]:
+        """Yield the stored value of one row, in slices where the database has a good way.
+
+        Nothing where it is NULL. Never parts of two values.
+
+        Raises:
+            MovedError: the row is gone, or has another value now.
+        """
+        value = self.raw(table.c.value, storage)
+        found = self.connection.execute(sa.select(value).select_from(table).where(*is_row)).first()
+        if found is None:
+            raise MovedError
+        yield self.fetched(found[0])
+
+    def peek(
+        self, table: sa.FromClause, is_row: list[Element], storage: Storage, length: int
+    ) -> tuple[int | None, Raw]:
+        """Return size and first bytes of one value, without holding it.
+
+        Raises:
+            MovedError: the row is gone.
+        """
+        value = table.c.value
+        columns = self.size(value, storage), self.head(value, storage, length)
+        found = self.connection.execute(sa.select(*columns).select_from(table).where(*is_row))
+        row = found.first()
+        if row is None:
+            raise MovedError
+        return row[0], self.fetched(row[1])
+
+    def largest_answer(self, storage: Storage) -> Size | None:
+        """Return the largest value that a plain statement can read, None where all can be."""
+        return None
 
     def size(self, value: Element, storage: Storage) -> Element:
         """Return the bytes that the database holds and counts against its limit."""

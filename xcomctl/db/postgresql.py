@@ -16,6 +16,7 @@ from xcomctl.db.backend import (
     MAX_SNIFFED,
     Backend,
     Element,
+    MovedError,
     Objection,
     Page,
     glob_to_like,
@@ -32,7 +33,13 @@ if TYPE_CHECKING:
 
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
-    from xcomctl.model import Raw, Storage
+    from xcomctl.model import Raw, Size, Storage
+
+_NO_TEXT = ("string buffer", "invalid memory alloc request size", "out of memory")
+"""What PostgreSQL says of a jsonb whose text would take more than 1 GiB."""
+
+_SLICE_BYTES = 6 * 1024 * 1024
+"""The answer is text, two digits a byte, of which libpq and psycopg2 hold three copies."""
 
 
 _MOST_PACKED = 50_000_000
@@ -147,6 +154,40 @@ class PostgreSQL(Backend):
 
     def piece(self, value: Element, storage: Storage, start: int, length: int) -> Element:
         return sa.func.substring(self.raw(value, storage), start, length)
+
+    def slices(
+        self, table: sa.FromClause, is_row: list[Element], storage: Storage
+    ) -> Iterator[Raw]:
+        if storage == "json":
+            # Every slice would make the whole text again, and who may not write cannot keep it.
+            yield from super().slices(table, is_row, storage)
+            return
+        value = table.c.value
+        # Each statement sees what is committed by then; xmin tells one version of the row from
+        # another.
+        version = sa.cast(sa.literal_column(f"{_quoted(_name(table))}.xmin"), sa.Text)
+        size = sa.func.octet_length(value)
+        start, first = 1, None
+        while True:
+            piece = sa.func.substring(value, start, _SLICE_BYTES)
+            statement = sa.select(version, size, piece).select_from(table).where(*is_row)
+            found = self.connection.execute(statement).first()
+            if found is None or (first is not None and found[0] != first):
+                raise MovedError
+            first, whole = found[0], found[1]
+            if whole is None:
+                return
+            slice_ = self.fetched(found[2])
+            del found
+            yield slice_
+            del slice_
+            start += _SLICE_BYTES
+            if start > whole:
+                return
+
+    def largest_answer(self, storage: Storage) -> Size | None:
+        # The text of a jsonb may be longer or shorter than it is; only trying tells.
+        return MAX_READABLE_BYTEA if storage == "bytes" else None
 
     def size(self, value: Element, storage: Storage) -> Element:
         if storage == "bytes":
@@ -296,6 +337,12 @@ class PostgreSQL(Backend):
             return (
                 "the role may not read a table of Airflow's",
                 "GRANT SELECT ON xcom, dag_run, task_instance, dag, alembic_version TO the role.",
+            )
+        if code in ("54000", "53200", "XX000") and any(one in text for one in _NO_TEXT):
+            return (
+                "the server holds a value that it cannot say as text",
+                "It can be read in parts only, with SQL such as value -> 'key'; \"xcomctl list "
+                '--sort -size" shows it, and "xcomctl delete" removes it.',
             )
         if "password authentication failed" in text or "no password supplied" in text:
             return "access denied", None
@@ -481,6 +528,11 @@ def _cancel_on_signal(connection: sa.Connection) -> None:
                 driver.cancel()
 
     threading.Thread(target=wait, args=(told,), daemon=True).start()
+
+
+def _name(table: sa.FromClause) -> str:
+    """Return the alias, or the name, by which a statement knows the table."""
+    return str(getattr(table, "name", "xcom"))
 
 
 def _quoted(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -11,23 +12,24 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from xcomctl import urls
-from xcomctl.db.backend import Backend, Element, Objection, iso
+from xcomctl.db.backend import Backend, Element, MovedError, Objection, iso
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError
 from xcomctl.model import Limit, Size, StoredRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from xcomctl.db.schema import Schema
-    from xcomctl.model import Storage
+    from xcomctl.model import Raw, Storage
 
 _OPCODES_BETWEEN_CHECKS = 20_000
 _ROWS_AT_ONCE = 64
 _IN_ROW = 2000
 """Blobs up to this size lie in the row's page (of 4096 bytes, the usual one), or near it."""
+_SLICE_BYTES = 8 * 1024 * 1024
 
 
 class SQLite(Backend):
@@ -36,6 +38,7 @@ class SQLite(Backend):
     name: ClassVar[str] = "sqlite"
     # One writer at a time, and no queue: who waits looks again every 100 ms.
     breather_s: ClassVar[float] = 0.12
+    peeks: ClassVar[bool] = True
     reclaiming: ClassVar[str] = (
         "the file keeps its size and the free pages are used again; VACUUM gives them back, "
         "and needs as much free disk for a copy"
@@ -161,6 +164,83 @@ class SQLite(Backend):
         number = sa.func.typeof(value).in_(("integer", "real"))
         return sa.case((number, value), else_=sa.func.substr(value, start, length))
 
+    def slices(
+        self, table: sa.FromClause, is_row: list[Element], storage: Storage
+    ) -> Iterator[Raw]:
+        """Read through a handle on the value, which costs no more than the slices.
+
+        Writers wait meanwhile, unless the database has a write-ahead log.
+        """
+        with self._handle(table, is_row) as (_, blob):
+            if blob is None:
+                yield from super().slices(table, is_row, storage)
+                return
+            while piece := blob.read(_SLICE_BYTES):
+                yield piece
+
+    def peek(
+        self, table: sa.FromClause, is_row: list[Element], storage: Storage, length: int
+    ) -> tuple[int | None, Raw]:
+        with self._handle(table, is_row) as (kind, blob):
+            if blob is None:
+                return super().peek(table, is_row, storage, length)
+            head = blob.read(length)
+            return len(blob), head.decode("utf-8", "surrogateescape") if kind == "text" else head
+
+    @contextlib.contextmanager
+    def _handle(
+        self, table: sa.FromClause, is_row: list[Element]
+    ) -> Iterator[tuple[str, sqlite3.Blob | None]]:
+        """Open a handle on the value of a row, with its storage class; None where there cannot be.
+
+        Raises:
+            MovedError: there is no such row, or this connection has changed it meanwhile.
+        """
+        driver = self._driver()
+        begins = not driver.in_transaction
+        if begins:
+            # The row that was found has to be the one that the handle is opened on.
+            self.connection.exec_driver_sql("BEGIN")
+        try:
+            kind, rowid = self._kind_and_rowid(table, is_row)
+            if rowid is None:
+                yield kind, None
+                return
+            schema = self.target.schema or "main"
+            with driver.blobopen("xcom", "value", rowid, readonly=True, name=schema) as blob:
+                yield kind, blob
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_ABORT:
+                raise MovedError from None
+            raise sa.exc.OperationalError("blobopen", None, error) from None
+        finally:
+            if begins and driver.in_transaction:
+                driver.execute("COMMIT")
+
+    def _kind_and_rowid(
+        self, table: sa.FromClause, is_row: list[Element]
+    ) -> tuple[str, int | None]:
+        kind = sa.func.typeof(table.c.value)
+        statement = sa.select(kind, sa.literal_column("rowid")).select_from(table).where(*is_row)
+        try:
+            found = self.connection.execute(statement).first()
+        except sa.exc.OperationalError:
+            # A table WITHOUT ROWID.
+            return "", None
+        if found is None:
+            raise MovedError
+        if found[0] == "text":
+            # Of a database in UTF-16 the handle would give just that.
+            encoding = self.connection.exec_driver_sql("PRAGMA encoding").scalar()
+            return found[0], found[1] if encoding == "UTF-8" else None
+        return found[0], found[1] if found[0] == "blob" else None
+
+    def _driver(self) -> sqlite3.Connection:
+        raw = self.connection.connection.driver_connection
+        if not isinstance(raw, sqlite3.Connection):  # pragma: no cover - it is ours
+            raise TypeError
+        return raw
+
     def size(self, value: Element, storage: Storage) -> Element:
         if sqlite3.sqlite_version_info >= (3, 43):
             return sa.func.octet_length(value)
@@ -199,7 +279,7 @@ class SQLite(Backend):
     def pour(
         self, statement: sa.Select[Any], storage: Storage, take: Callable[[StoredRow], object]
     ) -> None:
-        connection = self._driver_connection()
+        connection = self._driver()
         sql, parameters = self.driver_sql(statement)
         texts = connection.text_factory
         # Anything else makes a copy of each value, most of which are text in Airflow 3.
@@ -230,14 +310,8 @@ class SQLite(Backend):
     def distinct(self, table: sa.FromClause, column: str) -> sa.Select[Any]:
         return skip_scan(table, column)
 
-    def _driver_connection(self) -> sqlite3.Connection:
-        connection = self.connection.connection.driver_connection
-        if not isinstance(connection, sqlite3.Connection):  # pragma: no cover - it is ours
-            raise TypeError
-        return connection
-
     def limits(self, schema: Schema) -> list[Limit]:
-        length = self._driver_connection().getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+        length = self._driver().getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
         return [
             Limit(
                 "sqlite_max_length",

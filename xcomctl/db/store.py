@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fnmatch
 import itertools
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 
 from xcomctl import codec
 from xcomctl.db import schema as schemas
-from xcomctl.db.backend import MAX_SNIFFED, POURED, to_moment
+from xcomctl.db.backend import MAX_SNIFFED, POURED, MovedError, to_moment
 from xcomctl.errors import DatabaseError
 from xcomctl.model import (
     UNMAPPED,
@@ -41,6 +42,12 @@ SortKey = Literal["run", "size", "timestamp", "dag_id"]
 
 HEAD_BYTES = MAX_SNIFFED
 """Enough to tell every encoding, and all of a small value."""
+
+PLAIN_BYTES = 8 * 1024 * 1024
+"""Values up to this size are read by one plain statement."""
+_PIECE_CHARS = 2 * 1024 * 1024
+_PIECE_BYTES = 12 * 1024 * 1024
+"""A little more than any backend's slice."""
 
 _OTHER_TABLES = ("dag_run", "task_instance", "dag", "alembic_version", "_xcom_archive")
 _MOST_SORTED_HERE = 10_000
@@ -794,8 +801,15 @@ class Store:
                     return []
                 conditions.append(newest)
             base = self._base(Selection(), text=False, stored=False, heads=HEAD_BYTES)
+            peeks = self._backend.peeks and map_index is not None
+            if peeks:
+                kept = [one for one in base.selected_columns if one.name not in ("size", "head")]
+                unread = sa.null().label("size"), sa.null().label("head")
+                base = base.with_only_columns(*kept, *unread)
             rows = self._connection.execute(base.where(*conditions)).all()
-        entries = [self._entry(row) for row in rows]
+            entries = [self._entry(row) for row in rows]
+            if peeks:
+                entries = [one for entry in entries for one in self._peeked(entry)]
         # Of two pushed in the same moment Airflow, which sorts by that alone, reads the first.
         entries.sort(
             key=lambda entry: entry.row[:1] if self.schema.generation.name == "1.10" else ()
@@ -803,6 +817,15 @@ class Store:
         entries.sort(key=pushed, reverse=True)
         entries.sort(key=lambda entry: entry.ref.map_index)
         return entries
+
+    def _peeked(self, entry: XComEntry) -> Iterator[XComEntry]:
+        """Yield the entry with what its value tells; nothing where it was deleted meanwhile."""
+        storage = self.schema.storage
+        with contextlib.suppress(MovedError):
+            number, head = self._backend.peek(self._x, self._is_row(entry), storage, HEAD_BYTES)
+            size = None if number is None else Size(number)
+            encoding = codec.sniff(head, size, storage)
+            yield dataclasses.replace(entry, size=size, head=head, encoding=encoding)
 
     def _named(self, dag_id: str, task_id: str, key: str | None) -> list[Element]:
         x, same = self._x.c, self._backend.same
@@ -839,8 +862,17 @@ class Store:
         Raises:
             DatabaseError: it cannot be read, or is gone.
         """
-        value = self._backend.raw(self._x.c.value, self.schema.storage)
+        storage = self.schema.storage
+        value = self._backend.raw(self._x.c.value, storage)
         statement = sa.select(value).select_from(self._x).where(*self._is_row(entry))
+        if entry.size is not None and entry.size > PLAIN_BYTES:
+            most = self._backend.largest_answer(storage)
+            if most is not None and entry.size > most:
+                raise DatabaseError(
+                    f'cannot read "{entry.ref}" in one piece: {Size(entry.size).exactly()}'
+                    f" exceed the {most.exactly()} of one answer",
+                    hint='"xcomctl pull -o raw --file FILE" reads it piece by piece.',
+                )
         with self._explained():
             found = self._connection.execute(statement).first()
         if found is None:
@@ -848,6 +880,35 @@ class Store:
                 f'could not read "{entry.ref}"', detail="It was deleted a moment ago."
             )
         return self._backend.fetched(found[0])
+
+    def read_pieces(self, entry: XComEntry) -> Iterator[bytes]:
+        """Yield the whole value of an entry as it is stored, text as UTF-8, in pieces of some MB.
+
+        A large value is not held, except a jsonb, whose text PostgreSQL says in one piece only.
+        Nothing where it is SQL NULL.
+
+        Raises:
+            DatabaseError: it cannot be read, is gone, or was changed meanwhile.
+        """
+        if entry.size is None or entry.size <= PLAIN_BYTES:
+            yield from _pieces(self.read(entry))
+            return
+        try:
+            with self._explained():
+                slices = self._backend.slices(self._x, self._is_row(entry), self.schema.storage)
+                for raw in slices:
+                    yield from _pieces(raw)
+        except MovedError:
+            raise self.moved(entry) from None
+
+    @staticmethod
+    def moved(entry: XComEntry) -> DatabaseError:
+        """Return the error that says that what was read are parts of two values."""
+        return DatabaseError(
+            f'could not read "{entry.ref}": it was changed while it was read',
+            detail="Another session replaced or deleted it.",
+            hint="Pull it again.",
+        )
 
     def _is_row(self, entry: XComEntry, table: sa.FromClause | None = None) -> list[Element]:
         conditions: list[Element] = []
@@ -954,6 +1015,16 @@ def _by_size(entry: XComEntry, descending: bool) -> tuple[bool, int]:
     # A NULL has no size: last, whichever way.
     size = entry.size or 0
     return entry.size is None, -size if descending else size
+
+
+def _pieces(raw: Raw) -> Iterator[bytes]:
+    """Yield the bytes of what the database handed over."""
+    if raw is None:
+        return
+    whole = raw if isinstance(raw, bytes | str) else str(raw)
+    step = _PIECE_CHARS if isinstance(whole, str) else _PIECE_BYTES
+    for start in range(0, len(whole), step):
+        yield codec.to_bytes(whole[start : start + step])
 
 
 def _equals(column: Element, value: object) -> Element:
