@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import sys
 from array import array
+from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from itertools import groupby
 from statistics import median
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _FEWEST_DAYS = 5
 """Below this no trend can be told from chance: five days in order happen once in 120 times."""
@@ -72,75 +73,81 @@ class Survey:
     """Whether of the large values only one of each group was looked at for being a pickle."""
 
 
-@dataclass(slots=True)
-class Counts:
-    """The sizes of one group, counted only."""
-
-    rows: int = 0
-    measured: int = 0
-    total: int = 0
-    largest: int | None = None
-    marked: int = 0
-    sample: str | int | None = None
-
-    def add(self, size: int | None, day: date | None = None) -> None:
-        """Count a row, of which a NULL has no size; the day is not asked for."""
-        self.rows += 1
-        if size is None:
-            return
-        self.measured += 1
-        self.total += size
-        if self.largest is None or size > self.largest:
-            self.largest = size
-
-    def summary(self) -> Summary:
-        """Return what there is to say of them."""
-        facts = (self.rows, self.measured, self.total, self.largest)
-        return Summary(*facts, marked=self.marked, sample=self.sample)
+Name = tuple[Any, ...]
 
 
-@dataclass(slots=True)
-class Sizes:
-    """The sizes of one group: eight bytes for each, to be exact about percentiles."""
+def gather_counts(rows: Iterable[Name], width: int) -> Iterator[tuple[Name, Summary]]:
+    """Yield what there is of each group of rows, which is all that is held.
 
-    rows: int = 0
-    total: int = 0
-    sizes: array[int] = field(default_factory=lambda: array("Q"))
-    largest_by_day: dict[date, int] = field(default_factory=dict)
-    marked: int = 0
-    sample: str | int | None = None
+    A row is as many names as `width` says, then its size, and if there is more, whether it is
+    marked, and what names it as a sample.
+    """
+    groups: dict[Name, list[Any]] = {}
+    for row in rows:
+        # A list and no object: a million calls of a method are half a second.
+        size = row[width]
+        group = groups.get(row[:width])
+        if group is None:
+            group = groups[row[:width]] = [0, 0, 0, None, 0, None]
+        group[0] += 1
+        if size is not None:
+            group[1] += 1
+            group[2] += size
+            if group[3] is None or size > group[3]:
+                group[3] = size
+        if len(row) > width + 1:
+            if row[width + 1]:
+                group[4] += 1
+            if row[width + 2] is not None:
+                group[5] = row[width + 2]
+    for name, (count, measured, total, largest, marked, sample) in groups.items():
+        yield name, Summary(count, measured, total, largest, marked=marked, sample=sample)
 
-    def add(self, size: int | None, day: date | None = None) -> None:
-        """Count a row, of which a NULL has no size."""
-        self.rows += 1
-        if size is None:
-            return
-        self.total += size
-        self.sizes.append(size)
-        if day is not None and size >= self.largest_by_day.get(day, 0):
-            self.largest_by_day[day] = size
 
-    def summary(self) -> Summary:
-        """Return what there is to say of them."""
-        ordered = sorted(self.sizes)
-        return Summary(
-            self.rows,
-            len(ordered),
-            self.total,
-            ordered[-1] if ordered else None,
-            tuple(percentile(ordered, share) for share in SHARES),
-            self.largest_by_day,
-            self.marked,
-            self.sample,
-        )
+def gather_sizes(rows: Iterable[Name], width: int) -> Iterator[tuple[Name, Summary]]:
+    """Yield what there is of each group of rows, percentiles included: eight bytes a row are held.
+
+    A row is as many names as `width` says and its size; one with a day at its end has the other
+    facts of `gather_counts` between them.
+    """
+    sizes: dict[Name, array[int]] = {}
+    by_day: dict[Name, dict[date, int]] = {}
+    for row in rows:
+        name = row[:width]
+        size = row[width]
+        try:
+            # -1 stands for NULL, which has no size and is counted.
+            sizes[name].append(-1 if size is None else size)
+        except KeyError:
+            sizes[name] = array("q", (-1 if size is None else size,))
+        if len(row) > width + 3 and (day := row[-1]) is not None and size is not None:
+            largest = by_day.setdefault(name, {})
+            if size >= largest.get(day, 0):
+                largest[day] = size
+    for name, numbers in sizes.items():
+        yield name, summarized(numbers, by_day.get(name, {}))
+
+
+def summarized(sizes: Iterable[int], largest_by_day: Mapping[date, int] | None = None) -> Summary:
+    """Return what there is to say of these sizes, of which -1 stands for NULL."""
+    ordered = sorted(sizes)
+    rows = len(ordered)
+    del ordered[: bisect_left(ordered, 0)]
+    percentiles = tuple(percentile(ordered, share) for share in SHARES)
+    largest = ordered[-1] if ordered else None
+    facts = (rows, len(ordered), sum(ordered), largest, percentiles)
+    return Summary(*facts, largest_by_day or {})
 
 
 def unpacked(sizes: bytes | memoryview | None, rows: int, by_day: Mapping[date, int]) -> Summary:
-    """Return what there is to say of sizes of four bytes each, the most significant first."""
+    """Return what there is to say of so many rows, of which these are the sizes.
+
+    Four bytes each, the most significant first; NULLs have none.
+    """
     numbers = array("I", bytes(sizes or b""))
     if sys.byteorder == "little":
         numbers.byteswap()
-    return replace(Sizes(rows, sum(numbers), numbers).summary(), largest_by_day=by_day)
+    return replace(summarized(numbers, by_day), rows=rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,6 +265,13 @@ class Backend(ABC):
         """Return whether the value is of at least so many bytes."""
         return self.size(value, storage) >= int(size)
 
+    def nulls_last(self, size: Element, descending: bool) -> list[Element]:
+        """Return the order by a size that has what has none last, whichever way."""
+        if descending:
+            # A NULL is less than everything.
+            return [size.desc()]
+        return [sa.case((size.is_(None), 1), else_=0), size.asc()]
+
     def text_size(self, value: Element, storage: Storage) -> Element:
         """Return the length of the value as JSON text."""
         return self.size(value, storage)
@@ -347,6 +354,21 @@ class Backend(ABC):
     def needs_separate_sort(self, storage: Storage) -> bool:
         """Return whether rows cannot be sorted while their values are touched."""
         return False
+
+    # --- every row ----------------------------------------------------------------------------
+
+    def batches(self, statement: sa.Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
+        """Yield the rows of a statement, many at a time; texts as `text_of` takes them."""
+        result = self.connection.execute(
+            statement, execution_options={"stream_results": True, "max_row_buffer": self.paged.rows}
+        )
+        with result:
+            while rows := result.fetchmany(self.paged.rows):
+                yield rows
+
+    def text_of(self, value: Any) -> str | None:
+        """Return a text that came in one of the `batches`."""
+        return None if value is None else str(value)
 
     # --- every value --------------------------------------------------------------------------
 

@@ -194,6 +194,9 @@ class PostgreSQL(Backend):
             return sa.func.octet_length(value)
         return sa.func.pg_column_size(_document(value))
 
+    def nulls_last(self, size: Element, descending: bool) -> list[Element]:
+        return [(size.desc() if descending else size.asc()).nulls_last()]
+
     def text_size(self, value: Element, storage: Storage) -> Element:
         return sa.func.octet_length(self.raw(value, storage))
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xcomctl.model import Raw, Storage
 
 _OPCODES_BETWEEN_CHECKS = 20_000
-_ROWS_AT_ONCE = 64
+_VALUES_AT_ONCE = 64
 _IN_ROW = 2000
 """Blobs up to this size lie in the row's page (of 4096 bytes, the usual one), or near it."""
 _SLICE_BYTES = 8 * 1024 * 1024
@@ -60,8 +60,7 @@ class SQLite(Backend):
                 timeout=self.lock_timeout_s if self.writes else self.target.connect_timeout_s,
                 isolation_level=None,
             )
-            # What is not UTF-8 must neither fail nor be lost.
-            connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+            connection.text_factory = _text
             # Also what lets Ctrl-C end a long statement, so it is there without a timeout, too.
             connection.set_progress_handler(
                 lambda: time.monotonic() > self._deadline, _OPCODES_BETWEEN_CHECKS
@@ -279,23 +278,37 @@ class SQLite(Backend):
     def pour(
         self, statement: sa.Select[Any], storage: Storage, take: Callable[[StoredRow], object]
     ) -> None:
+        for rows in self._batches(statement, _VALUES_AT_ONCE):
+            for row in rows:
+                take(_stored_row(*row))
+
+    def batches(self, statement: sa.Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
+        return self._batches(statement, self.paged.rows)
+
+    def _batches(self, statement: sa.Select[Any], at_once: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield rows as the driver has them, with texts as bytes.
+
+        Anything else makes a call or a copy for each text, and values are text in Airflow 3.
+        `timeout_s` bounds the wait for the next rows.
+        """
         connection = self._driver()
         sql, parameters = self.driver_sql(statement)
         texts = connection.text_factory
-        # Anything else makes a copy of each value, most of which are text in Airflow 3.
         connection.text_factory = bytes
         cursor = connection.cursor()
         try:
             with self.driver_errors():
                 self._start_clock()
                 cursor.execute(sql, parameters)
-                while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-                    for row in rows:
-                        take(_stored_row(*row))
+                while rows := cursor.fetchmany(at_once):
+                    yield rows
                     self._start_clock()
         finally:
             cursor.close()
             connection.text_factory = texts
+
+    def text_of(self, value: Any) -> str | None:
+        return _text(value) if isinstance(value, bytes) else value
 
     def like(self, column: Element, glob: str) -> Element:
         # SQLite's GLOB is the shell's, but for the sign of a negated class.
@@ -334,6 +347,11 @@ class SQLite(Backend):
         return None, None
 
 
+def _text(data: bytes) -> str:
+    """Return a text; what is not UTF-8 must neither fail nor be lost."""
+    return data.decode("utf-8", "surrogateescape")
+
+
 def _stored_row(
     index: int,
     run: int,
@@ -350,11 +368,11 @@ def _stored_row(
 ) -> StoredRow:
     """Return a row whose texts came as bytes, in the order of `POURED`."""
     return StoredRow(
-        dag_id.decode("utf-8", "surrogateescape"),
-        task_id.decode("utf-8", "surrogateescape"),
-        None if run_id is None else run_id.decode("utf-8", "surrogateescape"),
+        _text(dag_id),
+        _text(task_id),
+        None if run_id is None else _text(run_id),
         index,
-        None if key is None else key.decode("utf-8", "surrogateescape"),
+        None if key is None else _text(key),
         iso(stamp.decode("utf-8", "replace")),
         None if date is None else iso(date.decode("utf-8", "replace")),
         len(raw) if isinstance(raw, bytes) else size,

@@ -30,10 +30,10 @@ from xcomctl.model import (
     is_glob,
 )
 from xcomctl.settings import parse_iso
-from xcomctl.stats import SHARES, Counts, Sizes, Summary, Survey, unpacked
+from xcomctl.stats import SHARES, Summary, Survey, gather_counts, gather_sizes, unpacked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
     from xcomctl.db.backend import Backend, Element
@@ -377,47 +377,49 @@ class Store:
         self, selection: Selection, by: Sequence[str], days: bool, percentiles: bool, pickles: bool
     ) -> Iterator[tuple[tuple[str | None, ...], Summary]]:
         """Group here, while the rows come."""
-        x, run, mapped = self._x.c, self._run.c, self.schema.mapped
+        x, run, backend = self._x.c, self._run.c, self._backend
+        mapped, width = self.schema.mapped, len(by)
         dated = days or "day" in by
-        stamp = x.timestamp if dated else sa.null()
-        sample = self._backend.sampled(x.value) if pickles else None
-        mark = self._backend.may_be_pickle(x.value, in_row=sample is not None)
-        mark = sa.case((mark, 1)) if pickles else sa.null()
         special: dict[str, Element] = {"day": sa.null()}
         if not mapped:
             special["run_id"] = run.run_id if self._joined else sa.null()
         names = [special[one] if one in special else x[one] for one in by]
-        date_of_run = sa.null() if mapped or "run_id" not in by else x.execution_date
-        others = (date_of_run, stamp, self._size(), mark, sa.null() if sample is None else sample)
-        labelled = (one.label(f"c{at}") for at, one in enumerate((*names, *others)))
+        sample = backend.sampled(x.value) if pickles else None
+        mark = backend.may_be_pickle(x.value, in_row=sample is not None)
+        facts: list[Element] = [self._size()]
+        if pickles:
+            facts += [sa.case((mark, 1)), sa.null() if sample is None else sample]
+        if dated or ("run_id" in by and not mapped):
+            facts += [sa.null()] * (3 - len(facts))
+            facts += [x.timestamp if dated else sa.null()]
+            facts += [sa.null() if mapped else x.execution_date]
+        labelled = (one.label(f"c{at}") for at, one in enumerate((*names, *facts)))
+        batches = backend.batches(self._over(selection, by, *labelled))
+        rows: Iterator[Any] = itertools.chain.from_iterable(batches)
+        if len(facts) > 3:
+            rows = self._with_days(rows, by, days)
+        gather = gather_sizes if percentiles or days else gather_counts
+        for name, summary in gather(rows, width):
+            yield tuple(backend.text_of(part) for part in name), summary
+
+    def _with_days(
+        self, rows: Iterable[Any], by: Sequence[str], days: bool
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows with days and with dates for runs that are gone among their names, and
+        where `days` is asked for, the day behind their facts."""
+        text_of = self._backend.text_of
         at_day = by.index("day") if "day" in by else None
-        at_run = by.index("run_id") if "run_id" in by and not mapped else None
-        new = Sizes if percentiles or days else Counts
-        groups: dict[tuple[Any, ...], Sizes | Counts] = {}
-        width = len(by)
-        statement = self._over(selection, by, *labelled)
-        for row in self._stream(statement, self._backend.paged.rows):
-            name: tuple[Any, ...] = row[:width]
-            run_date, stamped, size, marked, sampled = row[width:]
-            moment = to_moment(stamped) if dated else None
+        at_run = by.index("run_id") if "run_id" in by and not self.schema.mapped else None
+        for row in rows:
+            *facts, stamp, run_date = row
+            moment = to_moment(stamp.decode() if isinstance(stamp, bytes) else stamp)
             day = moment.date() if moment else None
-            if at_day is not None or at_run is not None:
-                named: list[Any] = list(name)
-                if at_day is not None:
-                    named[at_day] = day.isoformat() if day else None
-                if at_run is not None and named[at_run] is None:
-                    named[at_run] = format_time(to_moment(run_date))
-                name = tuple(named)
-            group = groups.get(name)
-            if group is None:
-                group = groups[name] = new()
-            group.add(size, day if days else None)
-            if marked:
-                group.marked += 1
-            if sampled is not None:
-                group.sample = sampled
-        for found, group in groups.items():
-            yield found, group.summary()
+            if at_day is not None:
+                facts[at_day] = day.isoformat() if day else None
+            if at_run is not None and facts[at_run] is None:
+                date = text_of(run_date) if isinstance(run_date, bytes) else run_date
+                facts[at_run] = format_time(to_moment(date))
+            yield (*facts, day) if days else tuple(facts)
 
     def _over(self, selection: Selection, by: Sequence[str], *columns: Element) -> sa.Select[Any]:
         """Return the query for columns of the selected rows, with their runs where it takes them."""
@@ -571,10 +573,7 @@ class Store:
         keys: list[Any]
         if sort == "size":
             measured = self._size() if columns is None else columns.size
-            # A NULL has no size: last, whichever way.
-            absent = sa.case((measured.is_(None), 1), else_=0)
-            direction = measured.desc() if descending else measured.asc()
-            return [absent, direction, *identity]
+            return [*self._backend.nulls_last(measured, descending), *identity]
         if sort == "timestamp":
             keys = [x.timestamp, *identity]
         elif sort == "dag_id":
