@@ -81,6 +81,8 @@ class Backend(ABC):
     """How long a long series of writes has to rest now and then so that others get their turn."""
     peeks: ClassVar[bool] = False
     """Whether a SELECT of a value's size or first bytes reads all of it, and `peek` does not."""
+    needs_hints: ClassVar[bool] = False
+    """Whether it knows too little of its tables to choose an index by itself."""
     paged: ClassVar[Page] = Page(1000)
     """For rows without values."""
     paged_values: ClassVar[Page] = Page(16)
@@ -346,6 +348,10 @@ class Backend(ABC):
     def bound_moment(self, moment: Any) -> Any:
         """Return a UTC time as the driver takes it."""
         return moment
+
+    def without_index(self, column: Element) -> Element:
+        """Return a column such that no index on it is used."""
+        return column
 
     def distinct(self, table: sa.FromClause, column: str) -> sa.Select[Any]:
         """Return the query for the distinct values of an indexed id column."""

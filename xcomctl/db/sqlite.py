@@ -36,6 +36,7 @@ class SQLite(Backend):
     """A SQLite file."""
 
     name: ClassVar[str] = "sqlite"
+    needs_hints: ClassVar[bool] = True
     # One writer at a time, and no queue: who waits looks again every 100 ms.
     breather_s: ClassVar[float] = 0.12
     peeks: ClassVar[bool] = True
@@ -319,6 +320,10 @@ class SQLite(Backend):
 
     def bound_moment(self, moment: datetime) -> str:
         return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+    def without_index(self, column: Element) -> Element:
+        # What the sign is for: https://www.sqlite.org/optoverview.html#uplus
+        return sa.literal_column("+x.dag_id") if column.name == "dag_id" else column
 
     def distinct(self, table: sa.FromClause, column: str) -> sa.Select[Any]:
         return skip_scan(table, column)

@@ -50,7 +50,13 @@ _PIECE_BYTES = 12 * 1024 * 1024
 """A little more than any backend's slice."""
 
 _OTHER_TABLES = ("dag_run", "task_instance", "dag", "alembic_version", "_xcom_archive")
-_MOST_SORTED_HERE = 10_000
+_MOST_AT_ONCE = 10_000
+"""Entries whose keys are sorted first; more are sorted as a whole, and streamed."""
+_KEYS_AT_ONCE = 500
+_FEW = 5_000
+"""Rows that are sorted in no time, however they are found."""
+_MANY = 100_000
+"""Rows to pass over before the first one that is wanted."""
 _EVERYTHING = 2**63 - 1
 """A LIMIT that keeps MySQL from merging a derived table into the query around it."""
 
@@ -198,42 +204,76 @@ class Store:
             DatabaseError: the connection was lost, timed out or may not read the table.
         """
         with self._explained():
-            if sort == "size" and limit is not None and limit <= _MOST_SORTED_HERE:
-                yield from self._extremes(selection, descending, limit, text, stored, heads)
+            if sort is not None and limit is not None and limit <= _MOST_AT_ONCE:
+                keys = self._first_keys(selection, sort, descending, limit)
+                yield from self._entries(keys, text=text, stored=stored, heads=heads)
                 return
             statement = self._scan(selection, sort, descending, limit, text, stored, heads)
             for row in self._stream(statement, self._backend.paged.rows):
                 yield self._entry(row)
 
-    def _extremes(
-        self,
-        selection: Selection,
-        descending: bool,
-        limit: int,
-        text: bool,
-        stored: bool,
-        heads: int | None,
-    ) -> list[XComEntry]:
-        """Return the largest or smallest entries: sizes are sorted first, and rows fetched after.
+    def _first_keys(
+        self, selection: Selection, sort: SortKey, descending: bool, limit: int
+    ) -> list[tuple[Any, ...]]:
+        """Return the primary keys of the first entries in an order.
 
-        Nothing but a size and a primary key goes through the sort.
+        Nothing else goes through the sort but what is sorted by.
         """
+        x, size = self._x.c, self._size().label("size")
         identity = self.schema.generation.identity
-        sized = sa.select(*(self._x.c[name] for name in identity), self._size().label("size"))
-        sized = sized.select_from(self._from() if selection.run_ids else self._x)
-        sized = sized.where(*self._where(selection))
-        order = self._order("size", descending, None)
-        if self._backend.needs_separate_sort(self.schema.storage):
-            measured = sized.limit(_EVERYTHING).subquery("m")
-            sized, order = sa.select(*measured.c), self._order("size", descending, measured.c)
-        best = sized.order_by(*order).limit(limit).subquery("b")
-        base = self._base(selection, text=text, stored=stored, heads=heads or HEAD_BYTES)
-        same = sa.and_(*(best.c[name] == self._x.c[name] for name in identity))
-        found = base.add_columns(best.c.size.label("sorted_by")).where(same)
+        by: dict[str, list[str]] = {"timestamp": ["timestamp"], "dag_id": ["dag_id", "task_id"]}
+        names = dict.fromkeys([*identity, *by.get(sort, ())])
+        if sort == "run" and not self.schema.mapped:
+            names["execution_date"] = None
+        columns: list[Element] = [x[name] for name in names]
+        order = self._order(sort, descending, None)
+        if sort == "size":
+            columns.append(size)
+            # By its label: told once, and not once more for the sort.
+            order = [*self._backend.nulls_last(size, descending), *order[-len(identity) :]]
+        old_runs = not self.schema.mapped and selection.run_ids
+        keys = sa.select(*columns).select_from(self._from() if old_runs else self._x)
+        hidden = sort == "run" and self._is_quicker_along_the_key(selection)
+        keys = keys.where(*self._where(selection, along_key=hidden))
+        sized = selection.min_size is not None or selection.max_size is not None
+        if self._backend.needs_separate_sort(self.schema.storage) and (sort == "size" or sized):
+            measured = keys.limit(_EVERYTHING).subquery("m")
+            keys, order = sa.select(*measured.c), self._order(sort, descending, measured.c)
         # Not streamed: PostgreSQL lets no other processes help a cursor.
-        entries = [self._entry(row) for row in self._connection.execute(found)]
-        entries.sort(key=lambda entry: repr(entry.row))
-        return sorted(entries, key=lambda entry: _by_size(entry, descending))
+        rows = self._connection.execute(keys.order_by(*order).limit(limit))
+        return [tuple(row[: len(identity)]) for row in rows]
+
+    def _entries(
+        self, keys: Sequence[tuple[Any, ...]], *, text: bool, stored: bool, heads: int | None
+    ) -> Iterator[XComEntry]:
+        """Yield the entries of primary keys, in their order; those that are gone are left out."""
+        base = self._base(Selection(), text=text, stored=stored, heads=heads or HEAD_BYTES)
+        columns: list[Element] = [self._x.c[name] for name in self.schema.generation.identity]
+        for at in range(0, len(keys), _KEYS_AT_ONCE):
+            some = list(keys[at : at + _KEYS_AT_ONCE])
+            rows = self._connection.execute(base.where(self._backend.is_one_of(columns, some)))
+            found = {entry.row: entry for entry in map(self._entry, rows)}
+            yield from (found[key] for key in some if key in found)
+
+    def _is_quicker_along_the_key(self, selection: Selection) -> bool:
+        """Return whether walking from the newest run on meets enough entries of these DAGs soon.
+
+        Asked of a database without statistics only. Whatever the answer, the same is found.
+        """
+        if not (self._backend.needs_hints and self.schema.mapped and selection.dag_ids):
+            return False
+        x, run = self._x.c, self._run.c
+        of_dags = self._where(Selection(dag_ids=selection.dag_ids))
+        some = sa.select(sa.literal(1)).select_from(self._x).where(*of_dags).limit(_FEW)
+        count = sa.select(sa.func.count()).select_from(some.subquery())
+        if (self._connection.scalar(count) or 0) < _FEW or not self._joined:
+            return False
+        dag_ids = self._dags_like(selection.dag_ids)
+        newest = sa.select(sa.func.max(run.id)).select_from(self._run)
+        last = self._connection.scalar(newest.where(run.dag_id.in_(dag_ids)))
+        newer = sa.select(sa.literal(1)).select_from(self._x).where(x.dag_run_id > last)
+        above = sa.select(sa.func.count()).select_from(newer.limit(_MANY).subquery())
+        return last is not None and (self._connection.scalar(above) or 0) < _MANY
 
     def scan_values(
         self, selection: Selection, *, text: bool = False
@@ -651,13 +691,15 @@ class Store:
             on = sa.and_(same_dag, run.execution_date == x.execution_date)
         return sa.outerjoin(self._x, self._run, on)
 
-    def _where(self, selection: Selection) -> list[Element]:
+    def _where(self, selection: Selection, *, along_key: bool = False) -> list[Element]:
+        """Return the conditions; with `along_key` such that no index on DAGs is used for them."""
         x, backend = self._x.c, self._backend
         conditions: list[Element] = []
         if selection.dag_ids:
-            conditions.append(self._any_of(x.dag_id, selection.dag_ids))
+            dag_id = backend.without_index(x.dag_id) if along_key else x.dag_id
+            conditions.append(self._any_of(dag_id, selection.dag_ids))
             if any(map(is_glob, selection.dag_ids)):
-                conditions.append(x.dag_id.in_(self._dags_like(selection.dag_ids)))
+                conditions.append(dag_id.in_(self._dags_like(selection.dag_ids)))
         if selection.run_ids:
             conditions.append(self._any_run(selection.run_ids))
         if selection.task_ids:
@@ -1008,12 +1050,6 @@ class Store:
             return named
         date = self._backend.moment(run.execution_date)
         return sa.or_(named, date == self._backend.bound_moment(moment))
-
-
-def _by_size(entry: XComEntry, descending: bool) -> tuple[bool, int]:
-    # A NULL has no size: last, whichever way.
-    size = entry.size or 0
-    return entry.size is None, -size if descending else size
 
 
 def _pieces(raw: Raw) -> Iterator[bytes]:
