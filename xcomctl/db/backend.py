@@ -46,16 +46,13 @@ POURED: Final = (
     "orphan",
     "timestamp",
     "logical_date",
-    "size",
-    "stored_as",
     "run_id",
     "dag_id",
     "task_id",
     "key",
     "whole",
 )
-"""The columns of a statement whose rows are poured, in this order. `size` is NULL where it is the
-number of the value's bytes."""
+"""The columns of a statement whose rows are poured, in this order; a backend may want more."""
 
 
 class MovedError(Exception):
@@ -287,13 +284,13 @@ class Backend(ABC):
         """Return whether the server groups faster than it sends the rows."""
         return False
 
-    def packed(self, size: Element) -> Element | None:
-        """Return the aggregate of a group's sizes, four bytes each, most significant first.
+    def packs(self) -> bool:
+        """Return whether the server may hold every size at once, so that `packed` is to be used."""
+        return False
 
-        None where the server has none, or the table has so many rows that it should not hold
-        them; then there is `percentiles`.
-        """
-        return None
+    def packed(self, size: Element) -> Element:
+        """Return the aggregate of a group's sizes, four bytes each, most significant first."""
+        raise NotImplementedError
 
     def percentiles(self, size: Element, shares: Sequence[float]) -> Element:
         """Return the aggregate of a group's percentiles, each of them one of the sizes."""
@@ -389,21 +386,19 @@ class Backend(ABC):
             statement,
             execution_options={"stream_results": True, "max_row_buffer": self.paged_values.rows},
         )
+        dates: dict[Any, str | None] = {}
         with result:
-            for row in result:
-                index, run, orphan, stamp, date, size, stored_as, run_id, dag, task, key, raw = row
+            for index, run, orphan, stamp, date, run_id, dag, task, key, raw in result:
                 data = raw.encode() if isinstance(raw, str) else raw
-                size = len(data) if size is None and isinstance(data, bytes) else size
-                facts = iso(stamp), iso(date), size, run, bool(orphan), stored_as
-                take(StoredRow(dag, task, run_id, index, key, *facts, data))
+                if date not in dates:
+                    # A run has many rows.
+                    dates = {date: iso(date)}
+                facts = (iso(stamp), dates[date], None if data is None else len(data), run)
+                take(StoredRow(dag, task, run_id, index, key, *facts, bool(orphan), None, data))
 
-    def poured_size(self, value: Element, storage: Storage) -> Element:
-        """Return the size of a value where it is not the number of its bytes, else NULL."""
-        return sa.null()
-
-    def poured_class(self, value: Element, storage: Storage) -> Element:
-        """Return the storage class of a value where it is not the one that Airflow writes."""
-        return sa.null()
+    def poured_besides(self, value: Element, storage: Storage) -> dict[str, Element]:
+        """Return what this backend's `pour` wants of a value behind the `POURED` columns."""
+        return {}
 
     def poured_value(self, value: Element, storage: Storage) -> Element:
         """Return a value as `pour` takes it."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _OPCODES_BETWEEN_CHECKS = 20_000
 _VALUES_AT_ONCE = 64
+_MOST_KEPT = 4_000
 _IN_ROW = 2000
 """Blobs up to this size lie in the row's page (of 4096 bytes, the usual one), or near it."""
 _SLICE_BYTES = 8 * 1024 * 1024
@@ -125,6 +126,15 @@ class SQLite(Backend):
 
     def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         return statement
+
+    def is_one_of(
+        self, columns: list[Element], rows: list[tuple[object, ...]]
+    ) -> sa.ColumnElement[bool]:
+        same = super().is_one_of(columns, rows)
+        if len(columns) == 1:
+            return same
+        # A list of tuples alone is looked for in every row of the table.
+        return sa.and_(columns[0].in_(list({row[0]: None for row in rows})), same)
 
     def objection(self, cause: BaseException) -> Objection | None:
         text = str(cause)
@@ -266,22 +276,32 @@ class SQLite(Backend):
             cheap.append(sa.func.length(value) <= _IN_ROW)
         return sa.and_(*cheap, super().may_be_pickle(value))
 
-    def poured_size(self, value: Element, storage: Storage) -> Element:
-        # Of a number the length of its text as SQLite writes it counts.
-        number = sa.func.typeof(value).in_(("integer", "real"))
-        return sa.case((number, self.size(value, storage)))
-
-    def poured_class(self, value: Element, storage: Storage) -> Element:
-        usual = "blob" if storage == "bytes" else "text"
+    def poured_besides(self, value: Element, storage: Storage) -> dict[str, Element]:
         kind = sa.func.typeof(value)
-        return sa.case((kind.not_in((usual, "null")), kind))
+        usual = "blob" if storage == "bytes" else "text"
+        # Of a number the length of its text as SQLite writes it counts.
+        return {
+            "size": sa.case((kind.in_(("integer", "real")), self.size(value, storage))),
+            "stored_as": sa.case((kind.not_in((usual, "null")), kind)),
+        }
 
     def pour(
         self, statement: sa.Select[Any], storage: Storage, take: Callable[[StoredRow], object]
     ) -> None:
+        texts = _Texts()
         for rows in self._batches(statement, _VALUES_AT_ONCE):
             for row in rows:
-                take(_stored_row(*row))
+                index, run, orphan, stamp, date, run_id, dag, task, key, raw, size, kind = row
+                try:
+                    names = texts[dag], texts[task], texts[run_id], index, texts[key]
+                    dated = texts.time(stamp), texts.times[date]
+                except KeyError:
+                    texts.learn(date, run_id, dag, task, key)
+                    names = texts[dag], texts[task], texts[run_id], index, texts[key]
+                    dated = texts.time(stamp), texts.times[date]
+                held = len(raw) if type(raw) is bytes else size
+                stored_as = kind and texts.get(kind, kind.decode())
+                take(StoredRow(*names, *dated, held, run, orphan != 0, stored_as, raw))
 
     def batches(self, statement: sa.Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
         return self._batches(statement, self.paged.rows)
@@ -357,35 +377,39 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def _stored_row(
-    index: int,
-    run: int,
-    orphan: int,
-    stamp: bytes,
-    date: bytes | None,
-    size: int | None,
-    stored_as: bytes | None,
-    run_id: bytes | None,
-    dag_id: bytes,
-    task_id: bytes,
-    key: bytes | None,
-    raw: bytes | float | None,
-) -> StoredRow:
-    """Return a row whose texts came as bytes, in the order of `POURED`."""
-    return StoredRow(
-        _text(dag_id),
-        _text(task_id),
-        None if run_id is None else _text(run_id),
-        index,
-        None if key is None else _text(key),
-        iso(stamp.decode("utf-8", "replace")),
-        None if date is None else iso(date.decode("utf-8", "replace")),
-        len(raw) if isinstance(raw, bytes) else size,
-        run,
-        bool(orphan),
-        None if stored_as is None else stored_as.decode(),
-        raw,
-    )
+class _Texts(dict[Any, Any]):
+    """What ids and dates that came as bytes say: there are few, and many rows with each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: dict[bytes | None, str | None] = {}
+        self._minute = b""
+        self._until_minute = ""
+
+    def learn(self, date: bytes | None, *names: bytes | None) -> None:
+        """Keep what these say."""
+        if len(self) > _MOST_KEPT:
+            self.clear()
+            self.times.clear()
+        self.times[date] = None if date is None else iso(date.decode("utf-8", "replace"))
+        for name in names:
+            self[name] = None if name is None else _text(name)
+
+    def time(self, stamp: bytes) -> str | None:
+        """Return a time in the form that SQLAlchemy writes as RFC 3339 text, or any other."""
+        rest = stamp[17:]
+        if (
+            stamp[:17] == self._minute
+            and len(rest) == 9
+            and rest.translate(None, b"0123456789") == b"."
+        ):
+            if rest[2:] == b".000000":
+                return f"{self._until_minute}{rest[:2].decode()}Z"
+            return f"{self._until_minute}{rest.decode()}Z"
+        told = iso(stamp.decode("utf-8", "replace"))
+        if told is not None and len(stamp) == 26:
+            self._minute, self._until_minute = stamp[:17], told[:17]
+        return told
 
 
 def skip_scan(table: sa.FromClause, column: str) -> sa.Select[Any]:

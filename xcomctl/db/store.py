@@ -328,15 +328,15 @@ class Store:
             "orphan": sa.cast(self._orphan().element, number),
             "timestamp": backend.poured_time(x.timestamp),
             "logical_date": backend.poured_time(date),
-            "size": backend.poured_size(x.value, storage),
-            "stored_as": backend.poured_class(x.value, storage),
             "run_id": x.run_id if mapped else run.run_id if self._joined else sa.null(),
             "dag_id": x.dag_id,
             "task_id": x.task_id,
             "key": x.key,
             "whole": backend.poured_value(x.value, storage),
         }
-        statement = sa.select(*(columns[name].label(name) for name in POURED))
+        wanted = {name: columns[name] for name in POURED}
+        wanted |= backend.poured_besides(x.value, storage)
+        statement = sa.select(*(column.label(name) for name, column in wanted.items()))
         statement = statement.select_from(self._from()).where(*self._where(selection))
         with self._explained():
             backend.pour(statement, storage, take)
@@ -389,25 +389,31 @@ class Store:
         sample = backend.sampled(value) if pickles else None
         mark = backend.may_be_pickle(value, in_row=sample is not None)
         marked = sa.func.count().filter(mark) if pickles else sa.literal(0)
-        packed = backend.packed(size) if percentiles else None
+        rows_of = self._over(selection, by, *(one.label(f"c{at}") for at, one in enumerate(names)))
         values: list[Element] = [sa.func.count(), marked, sa.null() if sample is None else sample]
-        if packed is not None:
-            values.append(packed)
+        packs = percentiles and not pickles and backend.packs()
+        if packs:
+            # OFFSET keeps the sizes apart from what is made of them: rows that are nothing but
+            # names and a size are grouped by hashing, whole ones by sorting.
+            sized = rows_of.add_columns(size.label("size")).offset(0).subquery("s")
+            names = [sized.c[f"c{at}"] for at in range(len(by))]
+            packed = backend.packed(sized.c.size)
+            statement = sa.select(*names, sa.func.count(), packed).group_by(*names)
         else:
-            count = sa.func.count(value)
-            values += [count, sa.func.coalesce(sa.func.sum(size), 0), sa.func.max(size)]
+            values += [sa.func.count(value), sa.func.coalesce(sa.func.sum(size), 0)]
+            values += [sa.func.max(size)]
             values += [backend.percentiles(size, SHARES)] if percentiles else []
-        statement = self._over(selection, by, *names, *values).group_by(*names)
+            statement = rows_of.add_columns(*values).group_by(*names)
         # Not streamed: PostgreSQL lets no other processes help a cursor.
         for row in self._connection.execute(statement):
             named: tuple[Any, ...] = row[: len(by)]
             largest_by_day = by_day.get(tuple(named), {})
             texts = tuple(one.isoformat() if hasattr(one, "isoformat") else one for one in named)
-            rows, marks, sampled, *measured = row[len(by) :]
-            if packed is not None:
-                yield texts, unpacked(measured[0], rows, largest_by_day)
+            if packs:
+                rows, sizes = row[len(by) :]
+                yield texts, unpacked(sizes, rows, largest_by_day)
                 continue
-            count, total, most, *shares = measured
+            rows, marks, sampled, count, total, most, *shares = row[len(by) :]
             # There is no array of percentiles where nothing has a size.
             told = tuple(shares[0] or (None,) * len(SHARES)) if shares else ()
             facts = (rows, count, int(total), most, told, largest_by_day, marks, sampled)
