@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xcomctl.cli.console import Console
     from xcomctl.transfer import Lines
 
-FORMATS = {"jsonl": "transfer", "csv": "transfer"}
+FORMATS = {"jsonl": "transfer", "csv": "transfer", "parquet": "arrow"}
 _SAY_EVERY_S = 1.0
 
 
@@ -30,7 +30,7 @@ def command(
             "--output",
             "-o",
             metavar="FORMAT[=FILE]",
-            help="jsonl or csv; without a file to stdout. [default: jsonl]",
+            help="jsonl, csv or parquet; without a file to stdout. [default: jsonl]",
         ),
     ] = None,
 ) -> None:
@@ -45,21 +45,42 @@ def command(
         raise UsageError("export writes one format at a time", hint="Give one -o FORMAT[=FILE].")
     ((name, path),) = outputs
     selection = filters.selection()
+    form = _form(name, to_terminal=path is None and console.terminal)
     target, _ = connection.resolve(console)
 
-    from xcomctl import transfer
     from xcomctl.db import open_store
 
-    form = transfer.CsvLines if name == "csv" else transfer.JsonLines
-    with open_store(target) as store, console.sink(Path(path) if path else None) as write:
-        lines = form(write, store.schema.storage, strict=store.holds_strict_json)
+    with (
+        open_store(target) as store,
+        console.sink(Path(path) if path else None) as write,
+        form(write, store.schema.storage, strict=store.holds_strict_json) as lines,
+    ):
         if console.shows_progress:
             lines.watch = _Progress(console, lines, store.count(selection)).show
         store.pour(selection, lines.take)
-        lines.flush()
     console.progress("")
     noun = "XCom" if lines.rows == 1 else "XComs"
     console.note(f"exported {lines.rows:,} {noun} of {Size(lines.bytes)}")
+
+
+def _form(name: str, *, to_terminal: bool) -> type[Lines]:
+    """Return what writes a format.
+
+    Raises:
+        UsageError: it takes pyarrow, which is not there, or is nothing for a terminal.
+    """
+    if name == "parquet":
+        from xcomctl import arrow
+
+        if to_terminal:
+            raise UsageError(
+                "cannot write Parquet to a terminal", hint="Say -o parquet=FILE, or pipe it."
+            )
+        arrow.need_pyarrow()
+        return arrow.ParquetRows
+    from xcomctl import transfer
+
+    return transfer.CsvLines if name == "csv" else transfer.JsonLines
 
 
 class _Progress:
