@@ -72,6 +72,11 @@ class Lines:
         finally:
             self.abandon()
 
+    def resume(self, rows: int, size: int) -> None:
+        """Go on behind so many rows, which are written already, of that size together."""
+        self._held, self._held_bytes = [], 0
+        self.rows, self.bytes = rows, size
+
     def end(self) -> None:
         """Write what is held, and what comes behind the last row."""
         self.flush()

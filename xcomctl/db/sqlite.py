@@ -230,6 +230,13 @@ class SQLite(Backend):
     def distinct(self, table: sa.FromClause, column: str) -> sa.Select[Any]:
         return skip_scan(table, column)
 
+    def bound_key(self, value: object) -> Element:
+        if isinstance(value, str) and not value.isascii():
+            # What is no UTF-8 goes back as the bytes that it came as.
+            data = value.encode("utf-8", "surrogateescape")
+            return sa.cast(sa.literal(data, sa.LargeBinary), sa.Text)
+        return super().bound_key(value)
+
     def _driver_connection(self) -> sqlite3.Connection:
         connection = self.connection.connection.driver_connection
         if not isinstance(connection, sqlite3.Connection):  # pragma: no cover - it is ours

@@ -260,8 +260,17 @@ class Store:
         """Return whether the database itself sees to it that every value is strict JSON."""
         return self.schema.value_type in ("json", "jsonb") and self._backend.name != "sqlite"
 
-    def pour(self, selection: Selection, take: Callable[[StoredRow], object]) -> None:
-        """Hand over the selected rows with their whole values, unsorted, at the driver's speed.
+    def pour(
+        self,
+        selection: Selection,
+        take: Callable[[StoredRow], object],
+        *,
+        ordered: bool = False,
+        after: tuple[int, str, int, str] | None = None,
+    ) -> None:
+        """Hand over the selected rows with their whole values, at the driver's speed.
+
+        Unsorted or, of Airflow 2.3 and newer, in the order of the primary key, from behind one.
 
         Raises:
             DatabaseError: as `scan`.
@@ -289,9 +298,15 @@ class Store:
             "key": x.key,
             "whole": backend.poured_value(x.value, storage),
         }
-        statement = sa.select(*(columns[name].label(name) for name in POURED))
+        labelled = (columns[name].label(name) for name in POURED)
+        statement: sa.Select[Any] = sa.select(*labelled)
         statement = statement.select_from(self._from()).where(*self._where(selection))
         with self._explained():
+            if ordered:
+                key = [x[name] for name in self.schema.generation.identity]
+                statement = backend.along_key(statement.order_by(*key), self._x)
+                if after is not None:
+                    statement = statement.where(backend.beyond(key, after))
             backend.pour(statement, storage, take)
 
     @property
