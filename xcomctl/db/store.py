@@ -181,11 +181,12 @@ class Store:
         text: bool = False,
         stored: bool = False,
         heads: int | None = None,
+        after: Sequence[object] | None = None,
     ) -> Iterator[XComEntry]:
         """Yield the selected entries without their values, as the database sends them.
 
         Unsorted where `sort` is None. `heads` is how many bytes of each value to bring along;
-        by default what telling its encoding takes.
+        by default what telling its encoding takes. Sorted by run, only those behind a `position`.
 
         Raises:
             DatabaseError: the connection was lost, timed out or may not read the table.
@@ -194,7 +195,7 @@ class Store:
             if sort == "size" and limit is not None and limit <= _MOST_SORTED_HERE:
                 yield from self._extremes(selection, descending, limit, text, stored, heads)
                 return
-            statement = self._scan(selection, sort, descending, limit, text, stored, heads)
+            statement = self._scan(selection, sort, descending, limit, text, stored, heads, after)
             for row in self._stream(statement, self._backend.paged.rows):
                 yield self._entry(row)
 
@@ -552,8 +553,12 @@ class Store:
         text: bool,
         stored: bool,
         heads: int | None,
+        after: Sequence[object] | None,
     ) -> sa.Select[Any]:
         base = self._base(selection, text=text, stored=stored, heads=heads or HEAD_BYTES)
+        if after is not None:
+            key = [self._x.c[name] for name in self._run_order]
+            base = base.where(self._backend.beyond(key, after, descending=descending))
         if sort is None:
             return base if limit is None else base.limit(limit)
         if self._backend.needs_separate_sort(self.schema.storage):
@@ -568,6 +573,46 @@ class Store:
                 return ordered if limit is None else ordered.limit(limit)
         ordered = base.order_by(*self._order(sort, descending, None))
         return ordered if limit is None else ordered.limit(limit)
+
+    @property
+    def _run_order(self) -> tuple[str, ...]:
+        """Return the columns by which rows are sorted by run."""
+        identity = self.schema.generation.identity
+        if self.schema.mapped:
+            return identity
+        return ("execution_date", *(name for name in identity if name != "execution_date"))
+
+    def position(self, entry: XComEntry) -> list[int | float | str | None]:
+        """Return where an entry stands in the order of runs, as JSON holds it."""
+        return [
+            one.isoformat() if isinstance(one, datetime) else one  # type: ignore[misc]
+            for one in entry.position
+        ]
+
+    def read_position(self, place: Sequence[object]) -> list[object]:
+        """Return what `position` gave, as `scan` takes it.
+
+        Raises:
+            ValueError: it is no position in such a table.
+        """
+        named = zip(self._run_order, place, strict=True)
+        return [self._read_key(name, value) for name, value in named]
+
+    def _read_key(self, name: str, value: object) -> object:
+        anything = self._backend.name == "sqlite"
+        if name in ("dag_run_id", "map_index", "id"):
+            if type(value) is not int or not -(2**63) <= value < 2**63:
+                raise ValueError(name)
+        elif name == "execution_date" and anything and isinstance(value, int | float):
+            return value
+        elif not isinstance(value, str):
+            raise ValueError(name)
+        elif name == "execution_date" and not anything:
+            return datetime.fromisoformat(value)
+        elif not anything and b"\0" in value.encode("utf-8"):
+            # No name in a server holds it, and a driver would refuse to send it.
+            raise ValueError(name)
+        return value
 
     def _sorts_by_key(self, sort: SortKey) -> bool:
         return sort == "run" and self.schema.mapped
@@ -587,10 +632,8 @@ class Store:
             keys = [x.timestamp, *identity]
         elif sort == "dag_id":
             keys = [x.dag_id, x.task_id, *identity]
-        elif self.schema.mapped:
-            keys = identity
         else:
-            keys = [x.execution_date, *identity]
+            keys = [x[name] for name in self._run_order]
         return [key.desc() if descending else key.asc() for key in keys]
 
     def _base(
@@ -769,6 +812,7 @@ class Store:
             stored_size=None if row.stored_size is None else Size(row.stored_size),
             head=head,
             orphan=bool(named.get("orphan")),
+            position=tuple(named[name] for name in self._run_order),
         )
 
     def _head_is_flag(self, row: sa.Row[Any]) -> bool:
