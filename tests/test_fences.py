@@ -57,6 +57,11 @@ def test_rich_stays_in_two_places() -> None:
     assert users_of("rich") <= {"formats/table.py", "cli/console.py"}
 
 
+def test_pyarrow_stays_in_one_place() -> None:
+    """An extra, for Parquet."""
+    assert users_of("pyarrow") == {"arrow.py"}
+
+
 def test_nothing_unpickles_or_imports_what_a_value_names() -> None:
     """No loader of code is in reach of a value; importlib only takes names that we wrote."""
     assert (
@@ -106,7 +111,7 @@ def loaded_by(*arguments: str) -> set[str]:
     return set(line.split()[1:])
 
 
-HEAVY = {"sqlalchemy", "psycopg2", "pymysql", "sqlite3", "pydantic", "rich.console"}
+HEAVY = {"sqlalchemy", "psycopg2", "pymysql", "sqlite3", "pydantic", "rich.console", "pyarrow"}
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,8 @@ class XComEntry:
     """The first bytes of the value, where they were asked for."""
     orphan: bool = False
     """Whether it was asked for, and the row's run or task instance is not there."""
+    position: tuple[object, ...] = ()
+    """Where the row stands in the order of runs, which only the store reads."""
 
 
 class StoredRow(NamedTuple):

@@ -14,7 +14,7 @@ import json
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from xcomctl import codec
 from xcomctl.model import UNMAPPED, XComRef, format_time
@@ -61,6 +61,28 @@ class Lines:
     def take(self, row: StoredRow) -> None:
         """Write one row."""
         raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self.end()
+        finally:
+            self.abandon()
+
+    def resume(self, rows: int, size: int) -> None:
+        """Go on behind so many rows, which are written already, of that size together."""
+        self._held, self._held_bytes = [], 0
+        self.rows, self.bytes = rows, size
+
+    def end(self) -> None:
+        """Write what is held, and what comes behind the last row."""
+        self.flush()
+
+    def abandon(self) -> None:
+        """Write nothing any more, whatever is held."""
 
     def hold(self, piece: bytes) -> None:
         """Write a piece with others that are as small."""
@@ -120,7 +142,7 @@ class JsonLines(Lines):
             if self._held_bytes >= _PAGE_BYTES:
                 self.flush()
             return
-        encoding = _encoding(raw, self._storage)
+        encoding = encoding_of(raw, self._storage)
         head += f'"size_bytes": {"null" if size is None else size}, "encoding": "{encoding}"{tail}'
         text, other = told(raw)
         if text is None and other is not None:
@@ -148,7 +170,7 @@ class CsvLines(Lines):
         self.rows += 1
         self.bytes += row.size or 0
         text, other = told(row.raw)
-        cells = [*row[: len(FIELDS) - 1], _encoding(row.raw, self._storage), row.stored_as]
+        cells = [*row[: len(FIELDS) - 1], encoding_of(row.raw, self._storage), row.stored_as]
         plain = "" if text is None else text.decode("utf-8")
         self.hold(_csv([*map(_cell, cells), plain, "" if other is None else other]))
 
@@ -157,7 +179,8 @@ _PAGE_BYTES = 256 * 1024
 _MOST_QUOTED = 4_000
 
 
-def _encoding(raw: bytes | float | None, storage: Storage) -> str:
+def encoding_of(raw: bytes | float | None, storage: Storage) -> str:
+    """Return the encoding of a whole value, told by its first bytes."""
     if not isinstance(raw, bytes):
         return codec.sniff(raw, None, storage).value
     return codec.sniff(raw[:_HEAD_BYTES], len(raw), storage).value

@@ -301,7 +301,7 @@ def whole_binary_file(path: Path) -> Iterator[BinaryIO]:
             yield out
             out.flush()
             os.fsync(out.fileno())
-        Path(temporary).chmod(target.stat().st_mode & 0o777 if target.exists() else _new_mode())
+        Path(temporary).chmod(target.stat().st_mode & 0o777 if target.exists() else new_mode())
         Path(temporary).replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -321,7 +321,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         text.detach()
 
 
-def _new_mode() -> int:
+def new_mode() -> int:
     """Return the mode of a file made the ordinary way."""
     mask = os.umask(0)
     os.umask(mask)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xcomctl import urls
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners
-from xcomctl.errors import UsageError
-from xcomctl.model import Size
+from xcomctl.cli.resuming import Partial, Progress, Saving
+from xcomctl.errors import RefusedError, UsageError
+from xcomctl.model import UNMAPPED, Size, format_time
+from xcomctl.settings import parse_iso
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from xcomctl.cli.console import Console
+    from xcomctl.model import Selection
+    from xcomctl.settings import Target
     from xcomctl.transfer import Lines
 
-FORMATS = {"jsonl": "transfer", "csv": "transfer"}
+FORMATS = {"jsonl": "transfer", "csv": "transfer", "parquet": "arrow"}
 _SAY_EVERY_S = 1.0
 
 
@@ -30,13 +40,18 @@ def command(
             "--output",
             "-o",
             metavar="FORMAT[=FILE]",
-            help="jsonl or csv; without a file to stdout. [default: jsonl]",
+            help="jsonl, csv or parquet; without a file to stdout. [default: jsonl]",
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Write jsonl=FILE or csv=FILE so that the same command goes on after a failure.",
+        ),
+    ] = False,
 ) -> None:
     """Write the entries that match the filters with their values, as they are stored."""
-    from pathlib import Path
-
     from xcomctl.cli import console
 
     manners.apply(console)
@@ -45,21 +60,114 @@ def command(
         raise UsageError("export writes one format at a time", hint="Give one -o FORMAT[=FILE].")
     ((name, path),) = outputs
     selection = filters.selection()
+    form = _form(name, to_terminal=path is None and console.terminal)
+    if resume and (path is None or name == "parquet"):
+        raise UsageError(
+            "--resume takes a file of lines", hint="Give -o jsonl=FILE or -o csv=FILE."
+        )
     target, _ = connection.resolve(console)
 
-    from xcomctl import transfer
     from xcomctl.db import open_store
 
-    form = transfer.CsvLines if name == "csv" else transfer.JsonLines
-    with open_store(target) as store, console.sink(Path(path) if path else None) as write:
-        lines = form(write, store.schema.storage, strict=store.holds_strict_json)
+    if resume and path is not None:
+        asked = {**_place(target), "format": name, **dataclasses.asdict(filters)}
+        _resumable(console, target, selection, form, Partial(Path(path), asked))
+        return
+    with (
+        open_store(target) as store,
+        console.sink(Path(path) if path else None) as write,
+        form(write, store.schema.storage, strict=store.holds_strict_json) as lines,
+    ):
         if console.shows_progress:
             lines.watch = _Progress(console, lines, store.count(selection)).show
         store.pour(selection, lines.take)
-        lines.flush()
+    _say_done(console, lines)
+
+
+def _say_done(console: Console, lines: Lines) -> None:
     console.progress("")
     noun = "XCom" if lines.rows == 1 else "XComs"
     console.note(f"exported {lines.rows:,} {noun} of {Size(lines.bytes)}")
+
+
+def _resumable(
+    console: Console, target: Target, selection: Selection, form: type[Lines], partial: Partial
+) -> None:
+    """Export so that what is written stays, and the same command goes on behind it."""
+    from xcomctl.db import open_store
+
+    with open_store(target) as store:
+        if not store.schema.mapped:
+            raise UsageError(
+                "--resume needs Airflow 2.3 or newer",
+                detail=f"This metadata DB is of Airflow {store.schema.airflow}.",
+                hint="Leave --resume out.",
+            )
+        began = partial.found()
+        if began is None:
+            since, until = format_time(selection.since), format_time(selection.until)
+            began = Progress(since=since, until=until)
+        selection = dataclasses.replace(
+            selection, since=parse_iso(began.since or ""), until=parse_iso(began.until or "")
+        )
+        strict, storage = store.holds_strict_json, store.schema.storage
+        with (
+            _left(console, partial),
+            partial.open(began) as out,
+            form(out.write, storage, strict=strict) as lines,
+        ):
+            if began.last is not None:
+                lines.resume(began.rows, began.size_bytes)
+                run, task_id, index, key = began.last
+                mapped = "" if index == UNMAPPED else f"[{index}]"
+                console.note(
+                    f"going on behind {began.rows:,} XComs of {Size(began.size_bytes)}: "
+                    f'after "{task_id}{mapped}:{key}" of the run with the id {run}'
+                )
+            if console.shows_progress:
+                lines.watch = _Progress(console, lines, store.count(selection)).show
+            saving = Saving(partial, out, lines, began)
+            store.pour(selection, saving.take, ordered=True, after=began.last)
+    _say_done(console, lines)
+
+
+@contextlib.contextmanager
+def _left(console: Console, partial: Partial) -> Iterator[None]:
+    """Say, where it fails, what is left and how to go on."""
+    try:
+        yield
+    except RefusedError:
+        raise
+    except BaseException:
+        console.note(f'what is done stays in "{partial.path}"; the same command goes on from there')
+        raise
+
+
+def _place(target: Target) -> dict[str, object]:
+    """Return what names the metadata DB, without a password."""
+    backend = urls.backend_of(target.url)
+    place = str(urls.sqlite_path(target.url).resolve()) if backend == "sqlite" else target.shown
+    return {"backend": backend, "url": place, "schema": target.schema}
+
+
+def _form(name: str, *, to_terminal: bool) -> type[Lines]:
+    """Return what writes a format.
+
+    Raises:
+        UsageError: it takes pyarrow, which is not there, or is nothing for a terminal.
+    """
+    if name == "parquet":
+        from xcomctl import arrow
+
+        if to_terminal:
+            raise UsageError(
+                "cannot write Parquet to a terminal", hint="Say -o parquet=FILE, or pipe it."
+            )
+        arrow.need_pyarrow()
+        return arrow.ParquetRows
+    from xcomctl import transfer
+
+    return transfer.CsvLines if name == "csv" else transfer.JsonLines
 
 
 class _Progress:

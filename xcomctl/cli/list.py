@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +15,7 @@ from xcomctl.formats import Column, Layout
 from xcomctl.model import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from xcomctl.db.store import Store
     from xcomctl.formats import Row
@@ -65,6 +67,14 @@ def command(
     stored: Annotated[
         bool, typer.Option("--stored", help="Add what lies on disk, after compression.")
     ] = False,
+    cursor: Annotated[
+        str | None,
+        typer.Option(
+            "--after",
+            metavar="CURSOR",
+            help="Show what comes behind a page, which named this cursor; sorted by run.",
+        ),
+    ] = None,
     total: Annotated[bool, typer.Option("--total", help="Count what was cut, too.")] = False,
     as_: Annotated[
         str | None,
@@ -82,6 +92,11 @@ def command(
     outputs = parse_outputs(output.output)
     selection = filters.selection()
     key, descending = _parse_sort(sort)
+    if cursor is not None and key != "run":
+        raise UsageError(
+            f'--after cannot go on in the order of "{key}"', hint="Give --sort run or -run."
+        )
+    place = None if cursor is None else _parse_cursor(cursor)
     most = DEFAULT_LIMIT if limit is None else limit
     columns = [*_COLUMNS]
     columns += [Column("text_bytes", "size", title="text")] if text else []
@@ -104,17 +119,24 @@ def command(
             text=text or "text_bytes" in chosen,
             stored=stored or "stored_bytes" in chosen,
             heads=PREVIEW_BYTES if value else None,
+            after=None if place is None else _read_place(store, place),
         )
+
+        def following() -> str | None:
+            if key != "run" or not page.truncated or page.last is None:
+                return None
+            return _cursor(store.position(page.last))
 
         def after() -> Row:
             count: int | None = page.returned
-            if page.truncated:
+            if page.truncated or cursor is not None:
                 count = store.count(selection) if total else None
             page.total = count
             return {
                 "returned": page.returned,
                 "truncated": page.truncated,
                 "total_entries": count,
+                "next": following(),
             }
 
         layout = Layout(
@@ -131,9 +153,9 @@ def command(
                 after() if total else None
             cut = f"of {page.total:,}" if page.total is not None else "and there are more"
             noun = "entry" if page.returned == 1 else "entries"
-            console.note(
-                f"showing {page.returned:,} {noun} {cut}; -n 0 shows all, --total counts them"
-            )
+            said = f"showing {page.returned:,} {noun} {cut}; -n 0 shows all, --total counts them"
+            next_page = following()
+            console.note(said + (f", --after {next_page} shows the next" if next_page else ""))
         elif not page.returned:
             console.note("no XCom matches")
 
@@ -153,6 +175,37 @@ def _parse_sort(sort: str | None) -> tuple[str, bool]:
     return key, text.startswith("-")
 
 
+def _cursor(place: Sequence[object]) -> str:
+    """Return a place in a listing as a text that no shell reads anything into."""
+    text = json.dumps(place, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _parse_cursor(cursor: str) -> list[object]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        place = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (ValueError, RecursionError):
+        place = None
+    if not isinstance(place, list):
+        raise _no_cursor(cursor)
+    return place
+
+
+def _read_place(store: Store, place: list[object]) -> list[object]:
+    try:
+        return store.read_position(place)
+    except ValueError:
+        raise _no_cursor(_cursor(place)) from None
+
+
+def _no_cursor(cursor: str) -> UsageError:
+    return UsageError(
+        f'"{cursor}" is no cursor of this metadata DB',
+        hint='Take the field "next" of -o json, or what the note of a listing that was cut says.',
+    )
+
+
 class _Page:
     """Counts the rows as they pass, and stops where the listing is cut."""
 
@@ -163,6 +216,7 @@ class _Page:
         self._preview = preview
         self.returned = 0
         self.truncated = False
+        self.last: XComEntry | None = None
         self.total: int | None = None
 
     def rows(self, entries: Iterator[XComEntry]) -> Iterator[Row]:
@@ -172,6 +226,7 @@ class _Page:
                 self.truncated = True
                 continue
             self.returned += 1
+            self.last = entry
             yield self._row(entry)
 
     def _row(self, entry: XComEntry) -> Row:

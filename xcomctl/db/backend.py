@@ -157,7 +157,9 @@ class Backend(ABC):
 
     def close(self) -> None:
         """End the transaction, if any, and the connection."""
-        self.connection.close()
+        # Of a server that is gone the reason why was told already; it has ended the transaction.
+        with contextlib.suppress(sa.exc.DBAPIError):
+            self.connection.close()
 
     # --- asking the catalogue -----------------------------------------------------------------
 
@@ -372,6 +374,21 @@ class Backend(ABC):
     def text_of(self, value: Any) -> str | None:
         """Return a text that came in one of the `batches`."""
         return None if value is None else str(value)
+
+    def beyond(
+        self, columns: Sequence[Element], place: Sequence[object], *, descending: bool = False
+    ) -> Element:
+        """Return whether a row comes behind a place in the order of these columns."""
+        here, there = sa.tuple_(*columns), sa.tuple_(*map(self.bound_key, place))
+        return here < there if descending else here > there
+
+    def bound_key(self, value: object) -> Element:
+        """Return a part of a primary key as it is bound."""
+        return sa.literal(value)
+
+    def along_key(self, statement: sa.Select[Any], table: sa.FromClause) -> sa.Select[Any]:
+        """Return a query in the order of the primary key so that its values are not sorted."""
+        return statement
 
     # --- every value --------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from xcomctl.limits import CAPACITY_BY_TYPE
 from xcomctl.model import Limit, Size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from xcomctl.db.schema import Schema
@@ -215,6 +215,24 @@ class MySQL(Backend):
         # Error 1038, out of sort memory, as soon as one JSON value outgrows the sort buffer: seen
         # on 9.7 with a value of 1 MB.
         return storage == "json"
+
+    def beyond(
+        self, columns: Sequence[Element], place: Sequence[object], *, descending: bool = False
+    ) -> Element:
+        # Its comparison of rows finds no range of an index: a scan from the start.
+        # https://dev.mysql.com/doc/refman/8.4/en/row-constructor-optimization.html
+        bound = [*map(self.bound_key, place)]
+        either: list[Element] = []
+        for at, (column, value) in enumerate(zip(columns, bound, strict=True)):
+            equal = (columns[before] == bound[before] for before in range(at))
+            either.append(sa.and_(*equal, column < value if descending else column > value))
+        first = columns[0] <= bound[0] if descending else columns[0] >= bound[0]
+        return sa.and_(first, sa.or_(*either))
+
+    def along_key(self, statement: sa.Select[Any], table: sa.FromClause) -> sa.Select[Any]:
+        for dialect in ("mysql", "mariadb"):
+            statement = statement.with_hint(table, "FORCE INDEX (PRIMARY)", dialect)
+        return statement
 
     def limits(self, schema: Schema) -> list[Limit]:
         capacity = CAPACITY_BY_TYPE.get(schema.value_type, CAPACITY_BY_TYPE["longblob"])

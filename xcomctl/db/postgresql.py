@@ -299,6 +299,12 @@ class PostgreSQL(Backend):
     def distinct(self, table: sa.FromClause, column: str) -> sa.Select[Any]:
         return skip_scan(table, column)
 
+    def along_key(self, statement: sa.Select[Any], table: sa.FromClause) -> sa.Select[Any]:
+        # For this transaction: the first row of a sort comes when all are read, and written out
+        # to the server's disk.
+        self.connection.execute(sa.text("SELECT set_config('enable_sort', 'off', true)"))
+        return statement
+
     def limits(self, schema: Schema) -> list[Limit]:
         column = f'column "xcom.value" is {schema.value_type}'
         if schema.storage == "json":

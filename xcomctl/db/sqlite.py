@@ -348,6 +348,13 @@ class SQLite(Backend):
     def distinct(self, table: sa.FromClause, column: str) -> sa.Select[Any]:
         return skip_scan(table, column)
 
+    def bound_key(self, value: object) -> Element:
+        if isinstance(value, str) and not value.isascii():
+            # What is no UTF-8 goes back as the bytes that it came as.
+            data = value.encode("utf-8", "surrogateescape")
+            return sa.cast(sa.literal(data, sa.LargeBinary), sa.Text)
+        return super().bound_key(value)
+
     def limits(self, schema: Schema) -> list[Limit]:
         length = self._driver().getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
         return [

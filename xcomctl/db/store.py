@@ -194,28 +194,34 @@ class Store:
         text: bool = False,
         stored: bool = False,
         heads: int | None = None,
+        after: Sequence[object] | None = None,
     ) -> Iterator[XComEntry]:
         """Yield the selected entries without their values, as the database sends them.
 
         Unsorted where `sort` is None. `heads` is how many bytes of each value to bring along;
-        by default what telling its encoding takes.
+        by default what telling its encoding takes. Sorted by run, only those behind a `position`.
 
         Raises:
             DatabaseError: the connection was lost, timed out or may not read the table.
         """
         with self._explained():
             if sort is not None and limit is not None and limit <= _MOST_AT_ONCE:
-                keys = self._first_keys(selection, sort, descending, limit)
+                keys = self._first_keys(selection, sort, descending, limit, after)
                 yield from self._entries(keys, text=text, stored=stored, heads=heads)
                 return
-            statement = self._scan(selection, sort, descending, limit, text, stored, heads)
+            statement = self._scan(selection, sort, descending, limit, text, stored, heads, after)
             for row in self._stream(statement, self._backend.paged.rows):
                 yield self._entry(row)
 
     def _first_keys(
-        self, selection: Selection, sort: SortKey, descending: bool, limit: int
+        self,
+        selection: Selection,
+        sort: SortKey,
+        descending: bool,
+        limit: int,
+        after: Sequence[object] | None,
     ) -> list[tuple[Any, ...]]:
-        """Return the primary keys of the first entries in an order.
+        """Return the primary keys of the first entries in an order, behind a `position`.
 
         Nothing else goes through the sort but what is sorted by.
         """
@@ -235,6 +241,9 @@ class Store:
         keys = sa.select(*columns).select_from(self._from() if old_runs else self._x)
         hidden = sort == "run" and self._is_quicker_along_the_key(selection)
         keys = keys.where(*self._where(selection, along_key=hidden))
+        if after is not None:
+            place = [x[name] for name in self._run_order]
+            keys = keys.where(self._backend.beyond(place, after, descending=descending))
         sized = selection.min_size is not None or selection.max_size is not None
         if self._backend.needs_separate_sort(self.schema.storage) and (sort == "size" or sized):
             measured = keys.limit(_EVERYTHING).subquery("m")
@@ -307,8 +316,17 @@ class Store:
         """Return whether the database itself sees to it that every value is strict JSON."""
         return self.schema.value_type in ("json", "jsonb") and self._backend.name != "sqlite"
 
-    def pour(self, selection: Selection, take: Callable[[StoredRow], object]) -> None:
-        """Hand over the selected rows with their whole values, unsorted, at the driver's speed.
+    def pour(
+        self,
+        selection: Selection,
+        take: Callable[[StoredRow], object],
+        *,
+        ordered: bool = False,
+        after: tuple[int, str, int, str] | None = None,
+    ) -> None:
+        """Hand over the selected rows with their whole values, at the driver's speed.
+
+        Unsorted or, of Airflow 2.3 and newer, in the order of the primary key, from behind one.
 
         Raises:
             DatabaseError: as `scan`.
@@ -336,9 +354,16 @@ class Store:
         }
         wanted = {name: columns[name] for name in POURED}
         wanted |= backend.poured_besides(x.value, storage)
-        statement = sa.select(*(column.label(name) for name, column in wanted.items()))
+        statement: sa.Select[Any] = sa.select(
+            *(column.label(name) for name, column in wanted.items())
+        )
         statement = statement.select_from(self._from()).where(*self._where(selection))
         with self._explained():
+            if ordered:
+                key = [x[name] for name in self.schema.generation.identity]
+                statement = backend.along_key(statement.order_by(*key), self._x)
+                if after is not None:
+                    statement = statement.where(backend.beyond(key, after))
             backend.pour(statement, storage, take)
 
     @property
@@ -592,8 +617,12 @@ class Store:
         text: bool,
         stored: bool,
         heads: int | None,
+        after: Sequence[object] | None,
     ) -> sa.Select[Any]:
         base = self._base(selection, text=text, stored=stored, heads=heads or HEAD_BYTES)
+        if after is not None:
+            key = [self._x.c[name] for name in self._run_order]
+            base = base.where(self._backend.beyond(key, after, descending=descending))
         if sort is None:
             return base if limit is None else base.limit(limit)
         if self._backend.needs_separate_sort(self.schema.storage):
@@ -608,6 +637,46 @@ class Store:
                 return ordered if limit is None else ordered.limit(limit)
         ordered = base.order_by(*self._order(sort, descending, None))
         return ordered if limit is None else ordered.limit(limit)
+
+    @property
+    def _run_order(self) -> tuple[str, ...]:
+        """Return the columns by which rows are sorted by run."""
+        identity = self.schema.generation.identity
+        if self.schema.mapped:
+            return identity
+        return ("execution_date", *(name for name in identity if name != "execution_date"))
+
+    def position(self, entry: XComEntry) -> list[int | float | str | None]:
+        """Return where an entry stands in the order of runs, as JSON holds it."""
+        return [
+            one.isoformat() if isinstance(one, datetime) else one  # type: ignore[misc]
+            for one in entry.position
+        ]
+
+    def read_position(self, place: Sequence[object]) -> list[object]:
+        """Return what `position` gave, as `scan` takes it.
+
+        Raises:
+            ValueError: it is no position in such a table.
+        """
+        named = zip(self._run_order, place, strict=True)
+        return [self._read_key(name, value) for name, value in named]
+
+    def _read_key(self, name: str, value: object) -> object:
+        anything = self._backend.name == "sqlite"
+        if name in ("dag_run_id", "map_index", "id"):
+            if type(value) is not int or not -(2**63) <= value < 2**63:
+                raise ValueError(name)
+        elif name == "execution_date" and anything and isinstance(value, int | float):
+            return value
+        elif not isinstance(value, str):
+            raise ValueError(name)
+        elif name == "execution_date" and not anything:
+            return datetime.fromisoformat(value)
+        elif not anything and b"\0" in value.encode("utf-8"):
+            # No name in a server holds it, and a driver would refuse to send it.
+            raise ValueError(name)
+        return value
 
     def _sorts_by_key(self, sort: SortKey) -> bool:
         return sort == "run" and self.schema.mapped
@@ -624,10 +693,8 @@ class Store:
             keys = [x.timestamp, *identity]
         elif sort == "dag_id":
             keys = [x.dag_id, x.task_id, *identity]
-        elif self.schema.mapped:
-            keys = identity
         else:
-            keys = [x.execution_date, *identity]
+            keys = [x[name] for name in self._run_order]
         return [key.desc() if descending else key.asc() for key in keys]
 
     def _base(
@@ -808,6 +875,7 @@ class Store:
             stored_size=None if row.stored_size is None else Size(row.stored_size),
             head=head,
             orphan=bool(named.get("orphan")),
+            position=tuple(named[name] for name in self._run_order),
         )
 
     def _head_is_flag(self, row: sa.Row[Any]) -> bool:

@@ -1,0 +1,196 @@
+"""A file that is written over several runs of a command: its partial, and how far that is safe.
+
+Beside FILE lie FILE.partial and, as JSON, FILE.partial.json; both are gone when FILE is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xcomctl.cli.console import OutputError, new_mode
+from xcomctl.errors import RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import BinaryIO
+
+    from xcomctl.model import StoredRow
+    from xcomctl.transfer import Lines
+
+SCHEMA = "xcomctl.resume/1"
+_SAVE_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How much of a partial file is safely on disk."""
+
+    bytes: int = 0
+    rows: int = 0
+    size_bytes: int = 0
+    """The sizes of the rows' values together."""
+    last: tuple[int, str, int, str] | None = None
+    """The primary key of the last row."""
+    since: str | None = None
+    """The bounds of time as they were when the export began, so that `7d` stays the same."""
+    until: str | None = None
+
+
+class Partial:
+    """The partial of a file, and its state.
+
+    Raises:
+        UsageError: the file can only be written in one go.
+    """
+
+    def __init__(self, path: Path, asked: Mapping[str, object]) -> None:
+        if path.exists() and not path.is_file():
+            raise UsageError(
+                f'--resume cannot write "{path}": it is no regular file',
+                hint="Give -o jsonl=FILE or -o csv=FILE.",
+            )
+        self.target = path.resolve()
+        self.path = Path(f"{self.target}.partial")
+        self._state = Path(f"{self.path}.json")
+        self._new_state = Path(f"{self._state}.new")
+        self._asked: dict[str, Any] = json.loads(json.dumps(asked))
+
+    def found(self) -> Progress | None:
+        """Return how far an earlier run came, None where there was none.
+
+        Raises:
+            RefusedError: what lies there belongs to another command, or is damaged.
+        """
+        remove = f'Remove "{self.path}" and "{self._state}" to begin anew, or name another file.'
+        if not self._state.exists():
+            if self.path.exists():
+                raise RefusedError(
+                    f'the file "{self.path}" is in the way',
+                    detail="Nothing beside it says how far it is whole.",
+                    hint=f'Remove "{self.path}", or name another file.',
+                )
+            return None
+        try:
+            state = json.loads(self._state.read_text(encoding="utf-8"))
+            if state.pop("schema") != SCHEMA:
+                raise ValueError
+            asked = state.pop("asked")
+            last = state.pop("last")
+            progress = Progress(**state, last=None if last is None else tuple(last))
+        except OSError as error:
+            raise _unwritable(error) from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise RefusedError(f'cannot read "{self._state}"', hint=remove) from None
+        if asked != self._asked:
+            names = [name for name in self._asked if asked.get(name) != self._asked[name]]
+            raise RefusedError(
+                f'the partial export "{self.path}" is of another command',
+                detail=f"What differs: {', '.join(names)}.",
+                hint=f"Repeat that command to go on with it. {remove}",
+            )
+        if not self.path.exists():
+            return None
+        if self.path.stat().st_size < progress.bytes:
+            raise RefusedError(
+                f'the partial export "{self.path}" is damaged',
+                detail=f"{progress.bytes:,} bytes of it were safe, and fewer are there.",
+                hint=remove,
+            )
+        return progress
+
+    @contextlib.contextmanager
+    def open(self, progress: Progress) -> Iterator[BinaryIO]:
+        """Open the partial behind what is safe of it; at the end it becomes the file.
+
+        Raises:
+            OutputError: it cannot be written.
+            RefusedError: another process is writing it.
+        """
+        try:
+            if progress.last is None:
+                # First, so that there is never a partial of which nothing is known.
+                self.save(progress)
+            # For its owner only, as long as it is not whole.
+            new = os.O_CREAT if progress.last is None else 0
+            handle = os.open(self.path, os.O_RDWR | new, 0o600)
+            with os.fdopen(handle, "r+b") as out:
+                self._lock(out)
+                out.truncate(progress.bytes)
+                out.seek(progress.bytes)
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            there = self.target.exists()
+            self.path.chmod(self.target.stat().st_mode & 0o777 if there else new_mode())
+            self.path.replace(self.target)
+            for state in (self._state, self._new_state):
+                state.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(error) from None
+
+    def _lock(self, out: BinaryIO) -> None:
+        try:
+            import fcntl
+        except ImportError:  # pragma: no cover - Windows
+            return
+        try:
+            fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RefusedError(
+                f'another process is writing "{self.path}"', hint="Wait for it, or end it."
+            ) from None
+
+    def save(self, progress: Progress) -> None:
+        """Write down how far the partial is safe, all at once."""
+        new = self._new_state
+        text = json.dumps({"schema": SCHEMA, "asked": self._asked, **asdict(progress)})
+        try:
+            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                out.write(f"{text}\n")
+                out.flush()
+                os.fsync(out.fileno())
+            new.replace(self._state)
+        except OSError:
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise
+
+
+class Saving:
+    """Takes rows in the order of their keys, and writes down about once a second how far it is."""
+
+    def __init__(self, partial: Partial, out: BinaryIO, lines: Lines, began: Progress) -> None:
+        self._partial = partial
+        self._out = out
+        self._lines = lines
+        self._began = began
+        self._due = time.monotonic() + _SAVE_EVERY_S
+
+    def take(self, row: StoredRow) -> None:
+        """Write one row."""
+        self._lines.take(row)
+        if time.monotonic() < self._due:
+            return
+        lines, out = self._lines, self._out
+        lines.flush()
+        out.flush()
+        os.fsync(out.fileno())
+        last = (row.dag_run_id, row.task_id, row.map_index, row.key or "")
+        began = self._began
+        safe = Progress(out.tell(), lines.rows, lines.bytes, last, began.since, began.until)
+        self._partial.save(safe)
+        self._due = time.monotonic() + _SAVE_EVERY_S
+
+
+def _unwritable(error: OSError) -> OutputError:
+    name = f' "{error.filename}"' if error.filename else ""
+    return OutputError(
+        f"could not write the output{name}", detail=error.strerror or type(error).__name__
+    )
