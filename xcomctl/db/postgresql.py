@@ -247,10 +247,15 @@ class PostgreSQL(Backend):
         return True
 
     def packs(self) -> bool:
+        return float(self._about_table("reltuples") or 0) <= _MOST_PACKED
+
+    def _about_table(self, column: str) -> Any:
+        """Return what the catalogue says of the xcom table."""
         schema = self.schema_name()
         name = f"{_quoted(schema)}.xcom" if schema else "xcom"
-        estimate = sa.text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:name)")
-        return (self.connection.scalar(estimate, {"name": name}) or 0) <= _MOST_PACKED
+        relation = sa.table("pg_class", sa.column("oid"), sa.column(column), schema="pg_catalog")
+        is_ours = relation.c.oid == sa.func.to_regclass(name)
+        return self.connection.scalar(sa.select(relation.c[column]).where(is_ours))
 
     def packed(self, size: Element) -> Element:
         # Half the time of percentile_disc, which sorts every row.
@@ -262,8 +267,8 @@ class PostgreSQL(Backend):
 
     def sampled(self, value: Element) -> Element | None:
         version = self.connection.dialect.server_version_info or (0,)
-        if version < (14,):
-            # It has no max() of row addresses.
+        if version < (14,) or self._about_table("relkind") != "r":
+            # It has no max() of row addresses, or a view has none.
             return None
         large = sa.func.octet_length(value) > _IN_ROW
         return sa.func.max(sa.literal_column("x.ctid")).filter(large)

@@ -130,11 +130,17 @@ class SQLite(Backend):
     def is_one_of(
         self, columns: list[Element], rows: list[tuple[object, ...]]
     ) -> sa.ColumnElement[bool]:
-        same = super().is_one_of(columns, rows)
-        if len(columns) == 1:
-            return same
-        # A list of tuples alone is looked for in every row of the table.
-        return sa.and_(columns[0].in_(list({row[0]: None for row in rows})), same)
+        # A list of tuples alone would be looked for in every row of the table. Names that are no
+        # UTF-8 cannot stand in it.
+        plain = [row for row in rows if not any(map(_is_broken, row))]
+        found = [super().is_one_of(columns, plain)] if plain else []
+        if len(columns) > 1 and plain:
+            found = [sa.and_(columns[0].in_(list({row[0]: None for row in plain})), *found)]
+        for row in rows:
+            if any(map(_is_broken, row)):
+                pairs = zip(columns, map(self.bound_key, row), strict=True)
+                found.append(sa.and_(*(column == value for column, value in pairs)))
+        return sa.or_(*found)
 
     def objection(self, cause: BaseException) -> Objection | None:
         text = str(cause)
@@ -261,6 +267,11 @@ class SQLite(Backend):
         )
 
     def sampled(self, value: Element) -> Element | None:
+        made = self.connection.scalar(
+            sa.text("SELECT sql FROM sqlite_master WHERE name = 'xcom' AND type = 'table'")
+        )
+        if not made or "WITHOUT ROWID" in str(made).upper():
+            return None
         return sa.case((sa.func.length(value) > _IN_ROW, sa.literal_column("x.rowid")))
 
     def sampled_pickles(self, table: sa.FromClause, rows: Sequence[Any]) -> bool:
@@ -377,6 +388,13 @@ class SQLite(Backend):
         if "not a database" in text or "malformed" in text:
             return "it is not a sound SQLite database", None
         return None, None
+
+
+def _is_broken(value: object) -> bool:
+    """Return whether it is a text that came from bytes that were no UTF-8."""
+    if not isinstance(value, str) or value.isascii():
+        return False
+    return any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _text(data: bytes) -> str:
