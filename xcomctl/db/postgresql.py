@@ -62,6 +62,8 @@ class PostgreSQL(Backend):
         "the rows' space, large values' too, is used again once autovacuum has passed; the files "
         "keep their size until VACUUM FULL, which locks the table, or pg_repack"
     )
+    # Several processes scan, and what they send comes as it comes.
+    scans_in_order: ClassVar[bool] = False
     paged_values: ClassVar[Page] = Page(64, inline_bytes=256 * 1024)
 
     def connect_args(self, url: sa.URL) -> dict[str, Any]:

@@ -235,8 +235,10 @@ class Store:
         order = self._order(sort, descending, None)
         if sort == "size":
             columns.append(size)
-            # By its label: told once, and not once more for the sort.
-            order = [*self._backend.nulls_last(size, descending), *order[-len(identity) :]]
+            # By its label: told once, and not once more for the sort. Equal ones come in the order
+            # of the scan, which is that of the key; long keys would be most of the sort's work.
+            ties = [] if self._backend.scans_in_order else order[-len(identity) :]
+            order = [*self._backend.nulls_last(size, descending), *ties]
         old_runs = not self.schema.mapped and selection.run_ids
         keys = sa.select(*columns).select_from(self._from() if old_runs else self._x)
         hidden = sort == "run" and self._is_quicker_along_the_key(selection)
@@ -248,6 +250,8 @@ class Store:
         if self._backend.needs_separate_sort(self.schema.storage) and (sort == "size" or sized):
             measured = keys.limit(_EVERYTHING).subquery("m")
             keys, order = sa.select(*measured.c), self._order(sort, descending, measured.c)
+            if sort == "size":
+                order = self._backend.nulls_last(measured.c.size, descending)
         # Not streamed: PostgreSQL lets no other processes help a cursor.
         rows = self._connection.execute(keys.order_by(*order).limit(limit))
         return [tuple(row[: len(identity)]) for row in rows]
