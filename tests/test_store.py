@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Run
-    from xcomctl.db.store import SortKey, Store
+    from xcomctl.db.listing import SortKey
+    from xcomctl.db.store import Store
 
 GENERATIONS = ("1.10", "2.0", "2.3", "3.0")
 DAY = dt.datetime(2026, 3, 1, 12)

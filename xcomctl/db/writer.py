@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from xcomctl import encode
 from xcomctl.db.backend import to_moment
-from xcomctl.db.store import HEAD_BYTES, Store, pushed
+from xcomctl.db.store import Store, pushed
+from xcomctl.db.table import HEAD_BYTES
 from xcomctl.errors import DatabaseError, NotFoundError, RefusedError
 from xcomctl.model import UNMAPPED, Selection, Size, XComRef
 from xcomctl.text import nearest
