@@ -99,7 +99,7 @@ class Sums(Table):
         names: list[Element] = [day if name == "day" else self._x.c[name] for name in by]
         by_day: dict[tuple[Any, ...], dict[date, int]] = {}
         if days:
-            largest = self._over(selection, by, *names, day, sa.func.max(size))
+            largest = self._over(selection, *names, day, sa.func.max(size))
             for row in self._connection.execute(largest.group_by(*names, day)):
                 *name, one_day, most = row
                 if one_day is not None and most is not None:
@@ -108,7 +108,7 @@ class Sums(Table):
         sample = backend.sampled(value) if pickles else None
         mark = backend.may_be_pickle(value, in_row=sample is not None)
         marked = sa.func.count().filter(mark) if pickles else sa.literal(0)
-        rows_of = self._over(selection, by, *(one.label(f"c{at}") for at, one in enumerate(names)))
+        rows_of = self._over(selection, *(one.label(f"c{at}") for at, one in enumerate(names)))
         values: list[Element] = [sa.func.count(), marked, sa.null() if sample is None else sample]
         packs = percentiles and not pickles and backend.packs()
         if packs:
@@ -159,7 +159,7 @@ class Sums(Table):
             facts += [x.timestamp if dated else sa.null()]
             facts += [sa.null() if mapped else x.execution_date]
         labelled = (one.label(f"c{at}") for at, one in enumerate((*names, *facts)))
-        batches = backend.batches(self._over(selection, by, *labelled))
+        batches = backend.batches(self._over(selection, *labelled, of_runs="run_id" in by))
         rows: Iterator[Any] = itertools.chain.from_iterable(batches)
         if len(facts) > 3:
             rows = self._with_days(rows, by, days)
@@ -185,9 +185,3 @@ class Sums(Table):
                 date = text_of(run_date) if isinstance(run_date, bytes) else run_date
                 facts[at_run] = format_time(to_moment(date))
             yield (*facts, day) if days else tuple(facts)
-
-    def _over(self, selection: Selection, by: Sequence[str], *columns: Element) -> sa.Select[Any]:
-        """Return the query for columns of the selected rows, with their runs where it takes them."""
-        old_runs = not self.schema.mapped and ("run_id" in by or bool(selection.run_ids))
-        rows = sa.select(*columns).select_from(self._from() if old_runs else self._x)
-        return rows.where(*self._where(selection))

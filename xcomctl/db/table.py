@@ -163,9 +163,7 @@ class Table:
     def count(self, selection: Selection) -> int:
         """Return how many entries are selected."""
         with self._explained():
-            statement = sa.select(sa.func.count()).select_from(self._from())
-            for condition in self._where(selection):
-                statement = statement.where(condition)
+            statement = self._over(selection, sa.func.count())
             return int(self._connection.scalar(statement) or 0)
 
     def dag_ids(self) -> list[str]:
@@ -173,6 +171,14 @@ class Table:
         with self._explained():
             statement = self._backend.distinct(self._x, "dag_id")
             return [str(one) for one in self._connection.execute(statement).scalars()]
+
+    def _over(
+        self, selection: Selection, *columns: Element, of_runs: bool = False
+    ) -> sa.Select[Any]:
+        """Return the query for columns of the selected rows, joined with runs where that needs it."""
+        joined = not self.schema.mapped and (of_runs or bool(selection.run_ids))
+        rows = sa.select(*columns).select_from(self._from() if joined else self._x)
+        return rows.where(*self._where(selection))
 
     def _stream(self, statement: sa.Select[Any], rows: int) -> Iterator[sa.Row[Any]]:
         result = self._connection.execute(
