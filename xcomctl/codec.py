@@ -31,6 +31,7 @@ _MAX_DIGITS = 1_000_000
 _MAX_DEPTH = 20_000
 
 _JSON_START = re.compile(rb'[ \t\r\n]*(?:[{\["]|-?\d|true|false|null|NaN|-?Infinity)')
+_STRING_START = re.compile(rb'[ \t\r\n]*"')
 _JSON_PREFIX = (b"t", b"f", b"n", b"N", b"I", b"-")
 
 
@@ -158,6 +159,8 @@ def check(raw: Raw, storage: Storage) -> Verdict:
         if sniff(raw, len(raw), storage) is Encoding.PICKLE:
             return Verdict(Health.PICKLED)
         return Verdict(Health.BROKEN, "it starts like a pickle and is none")
+    if isinstance(raw, bytes) and not _STRING_START.match(raw) and is_strict(raw):
+        return _VALID
     try:
         text = _text_of(raw, storage)
         # Nothing of the numbers is wanted, and reading long ones is slow or refused.
