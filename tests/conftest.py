@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from tests import servers
+from tests import program, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from tests.program import Done
     from tests.servers import Server
 
 _left_out: dict[str, tuple[str, int]] = {}
 _started: dict[str, Server] = {}
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a run of the program left."""
-
-    code: int
-    stdout: bytes
-    stderr: bytes
-
-    @property
-    def out(self) -> str:
-        return self.stdout.decode("utf-8")
-
-    @property
-    def err(self) -> str:
-        return self.stderr.decode("utf-8")
-
-    def json(self) -> Any:
-        """Return stdout as JSON, of a run that must have succeeded."""
-        assert self.code == 0, self.err
-        return json.loads(self.stdout)
 
 
 class Run(Protocol):
@@ -66,7 +41,7 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run the program as a subprocess in an empty home, and return what it left."""
+    """Run the program as a process of its own in an empty home, and return what it left."""
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
 
@@ -76,16 +51,13 @@ def run(tmp_path: Path) -> Run:
         stdin: bytes = b"",
         timeout: float = 120,
     ) -> Done:
-        done = subprocess.run(
-            [sys.executable, "-m", "xcomctl", *map(str, arguments)],
-            input=stdin,
-            capture_output=True,
+        return program.execute(
+            [*map(str, arguments)],
             env=clean_environment(home) | dict(env or {}),
+            stdin=stdin,
             cwd=tmp_path,
             timeout=timeout,
-            check=False,
         )
-        return Done(done.returncode, done.stdout, done.stderr)
 
     return call
 

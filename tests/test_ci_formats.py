@@ -21,7 +21,8 @@ from xcomctl.audit import source_path
 from xcomctl.formats import AUDIT_FORMATS
 
 if TYPE_CHECKING:
-    from tests.conftest import Done, Run
+    from tests.conftest import Run
+    from tests.program import Done
 
 SCHEMAS = Path(__file__).parents[2] / "shared" / "schemas"
 needs_schemas = pytest.mark.skipif(not SCHEMAS.exists(), reason="no ../shared/schemas here")
