@@ -16,7 +16,6 @@ from xcomctl.text import nearest, visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from typing import BinaryIO
 
     from xcomctl.formats import Layout, Paper, Row
 
@@ -130,6 +129,7 @@ class Console:
         """
         from pathlib import Path
 
+        from xcomctl.cli.files import whole_file
         from xcomctl.formats import FORMATS, SUPPRESSED, WITH_SUPPRESSED, Paper, writer
 
         with _reporting(), contextlib.ExitStack() as stack:
@@ -169,6 +169,8 @@ class Console:
     @contextlib.contextmanager
     def sink(self, path: Path | None) -> Iterator[Callable[[bytes], object]]:
         """Open a file, or stdout for None, for bytes: a file is whole or not there at all."""
+        from xcomctl.cli.files import whole_binary_file
+
         with _reporting(), contextlib.ExitStack() as stack:
             out = (
                 sys.stdout.buffer if path is None else stack.enter_context(whole_binary_file(path))
@@ -178,6 +180,8 @@ class Console:
 
     def save(self, path: Path, pieces: Iterable[bytes]) -> None:
         """Write bytes to a file, whole or not at all."""
+        from xcomctl.cli.files import whole_binary_file
+
         with _reporting(), whole_binary_file(path) as out:
             for piece in pieces:
                 out.write(piece)
@@ -280,52 +284,6 @@ def _reporting() -> Iterator[None]:
             detail=error.strerror or type(error).__name__,
             hint="Nothing half-written is left behind.",
         ) from None
-
-
-@contextlib.contextmanager
-def whole_binary_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears under its name only when it is complete."""
-    import stat
-    import tempfile
-    from pathlib import Path
-
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        # A pipe or a device has no other name to be moved from.
-        with path.open("wb") as out:
-            yield out
-        return
-    target = path.resolve()
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        Path(temporary).chmod(target.stat().st_mode & 0o777 if target.exists() else new_mode())
-        Path(temporary).replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """Open a text file that appears under its name only when it is complete."""
-    import io
-
-    with whole_binary_file(path) as binary:
-        text = io.TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", newline="\n")
-        yield text
-        text.flush()
-        text.detach()
-
-
-def new_mode() -> int:
-    """Return the mode of a file made the ordinary way."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def parse_outputs(

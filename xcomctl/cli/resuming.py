@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcomctl.cli.console import OutputError, new_mode
+from xcomctl.cli.console import OutputError
+from xcomctl.cli.files import new_mode
 from xcomctl.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
