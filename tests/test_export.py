@@ -113,6 +113,44 @@ def test_every_value_comes_back_from_its_line(data: bytes) -> None:
         assert base64.b64decode(other) == data
 
 
+_ANY = st.one_of(
+    st.none(),
+    st.floats(),
+    st.binary(max_size=12),
+    st.sampled_from(sorted(BYTES.values(), key=len)),
+    st.lists(st.sampled_from([b'"', b"\n", b"\r", b"\xc3", b"\xa9", b"[", b"]", b"1", b" ", b"\\"])).map(b"".join),
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(_ANY, st.booleans(), st.sampled_from([None, "text"])), max_size=12))
+def test_lines_are_the_same_in_whatever_company(
+    given_rows: list[tuple[bytes | float | None, bool, str | None]],
+) -> None:
+    """A page is looked at as a whole: what is odd in one value changes no other line."""
+    rows: list[Any] = []
+    for number, (raw, orphan, kind) in enumerate(given_rows):
+        size = len(raw) if isinstance(raw, bytes) else None
+        rows.append(("d\n\x00", "t\udcff", None, number - 1, 'k"', None, None, size, 7, orphan, kind, raw))  # fmt: skip
+
+    def written(rows: list[Any]) -> list[bytes]:
+        out = io.BytesIO()
+        with transfer.JsonLines(out.write, "bytes") as lines:
+            for dag, task, run, index, key, time, date, *rest in rows:
+                names = zip(("dag_id", "task_id", "run_id"), (dag, task, run), strict=True)
+                spelled = [lines.spell(name, text) for name, text in names]
+                assert lines.spelled("task_id", spelled[1]) == task
+                lines.take((*spelled, index, lines.spell("key", key), time, lines.spell("logical_date", date), *rest))  # fmt: skip
+        return out.getvalue().split(b"\n")
+
+    together = written(rows)
+    assert together == [*(written([row])[0] for row in rows), b""]
+    for line, row in zip(together, rows, strict=False):
+        told = json.loads(line, parse_constant=pytest.fail)
+        assert (told["map_index"], told["dag_id"], told["run_id"]) == (row[3], "d\n\x00", None)
+        if isinstance(row[-1], bytes):
+            assert stored(told, line.decode()) == row[-1]
+
+
 def test_numbers_that_sqlite_made_say_so(tmp_path: Path, run: Run) -> None:
     """Airflow 3's JSON column there has numbers, texts and blobs."""
     path = tmp_path / "airflow.db"

@@ -21,7 +21,6 @@ from tests.fixture_databases import all_fixtures, parse_time
 from tests.metadata import Metadata
 from tests.test_export import BYTES
 from xcomctl import arrow
-from xcomctl.model import StoredRow
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -129,7 +128,7 @@ def test_row_groups_are_bounded_by_bytes() -> None:
     with arrow.ParquetRows(out.write, "bytes") as rows:
         for number, size in enumerate(sizes):
             value = b'"' + b"x" * (size - 2) + b'"'
-            rows.take(StoredRow("d", f"t{number}", "r", -1, "k", *facts, value))
+            rows.take(("d", f"t{number}", "r", -1, "k", *facts, value))
     read = parquet.ParquetFile(out)
     assert 3 <= read.num_row_groups <= 6
     texts = [

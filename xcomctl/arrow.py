@@ -81,10 +81,14 @@ class ParquetRows(Lines):
             write_statistics=names,
         )
 
+    def spell(self, name: str, text: str | None) -> Any:
+        # A name that is no UTF-8, which SQLite takes, is shown as other formats show it.
+        return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+
     def take(self, row: StoredRow) -> None:
+        dag_id, task_id, run_id, index, key, time, date, size, run, orphan, stored_as, raw = row
         self.rows += 1
-        self.bytes += row.size or 0
-        raw = row.raw
+        self.bytes += size or 0
         text: bytes | None
         if type(raw) is bytes and self._strict:
             text, other = raw, None
@@ -93,18 +97,18 @@ class ParquetRows(Lines):
             other = None if encoded is None else _stored(raw, encoded)
         self._held_rows.append(
             (
-                _utf8(row.dag_id),
-                _utf8(row.task_id),
-                _utf8(row.run_id),
-                row.map_index,
-                _utf8(row.key),
-                row.timestamp,
-                row.logical_date,
-                row.size,
+                dag_id,
+                task_id,
+                run_id,
+                index,
+                key,
+                time,
+                date,
+                size,
                 encoding_of(raw, self._storage),
-                row.orphan,
-                row.dag_run_id if row.orphan else None,
-                row.stored_as,
+                orphan,
+                run if orphan else None,
+                stored_as,
                 text,
                 other,
             )
@@ -170,8 +174,3 @@ def _column(pa: Any, values: tuple[object, ...], kind: Any) -> Any:
 
 def _stored(raw: object, encoded: str) -> bytes:
     return raw if isinstance(raw, bytes) else base64.b64decode(encoded)
-
-
-def _utf8(text: str | None) -> bytes | None:
-    # A name that is no UTF-8, which SQLite takes, is shown as other formats show it.
-    return None if text is None else text.encode("utf-8", "backslashreplace")

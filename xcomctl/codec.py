@@ -178,6 +178,14 @@ def check(raw: Raw, storage: Storage) -> Verdict:
 
 def is_strict(data: bytes) -> bool:
     """Return whether the bytes are JSON text in UTF-8, without Python's NaN and Infinity."""
+    try:
+        return is_json_text(data) and (data.isascii() or bool(data.decode("utf-8")))
+    except UnicodeDecodeError:
+        return False
+
+
+def is_json_text(data: bytes) -> bool:
+    """Return whether the bytes are strict JSON, if what they hold beyond ASCII is UTF-8."""
     global _skim
     if _skim is None:
         # Only what reads values by the million needs it.
@@ -187,10 +195,10 @@ def is_strict(data: bytes) -> bool:
     try:
         # It looks at every token and builds nothing, but does not look into texts for UTF-8.
         _skim(data)
-        return data.isascii() or bool(data.decode("utf-8"))
     except (ValueError, RecursionError):
         # It refuses half a surrogate pair and deep nesting, which are JSON all the same.
         return _is_strict_by_the_book(data)
+    return True
 
 
 _skim: Callable[[bytes], object] | None = None

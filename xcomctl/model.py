@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from xcomctl.errors import UsageError
 
@@ -162,25 +162,38 @@ class XComEntry:
     """Where the row stands in the order of runs, which only the store reads."""
 
 
-class StoredRow(NamedTuple):
-    """A row of the xcom table with its whole value, as it is written on: nothing is decoded."""
+StoredRow: TypeAlias = tuple[
+    Any,
+    Any,
+    Any,
+    int,
+    Any,
+    str | None,
+    Any,
+    int | None,
+    int,
+    bool,
+    str | None,
+    bytes | float | None,
+]
+"""A row of the xcom table with its whole value, as it is written on: nothing is decoded.
 
-    dag_id: str
-    task_id: str
-    run_id: str | None
-    map_index: int
-    key: str | None
-    timestamp: str | None
-    """RFC 3339, as `logical_date`."""
-    logical_date: str | None
-    size: int | None
-    dag_run_id: int
-    orphan: bool
-    """Whether the row's run or task instance is not there."""
-    stored_as: str | None
-    """SQLite's storage class, where it is not the one that Airflow writes."""
-    raw: bytes | float | None
-    """The bytes, of text its UTF-8; a number only in SQLite."""
+dag_id, task_id, run_id, map_index, key, timestamp (RFC 3339), logical_date, size in bytes,
+dag_run_id, whether the row's run or task instance is not there, SQLite's storage class where it
+is not the one that Airflow writes, and the value: bytes, of text its UTF-8; a number only in
+SQLite. The names and logical_date are what the row's taker had spelled. A plain tuple, because
+there may be a hundred million.
+"""
+
+
+class Taker(Protocol):
+    """What rows are poured into."""
+
+    def spell(self, name: str, text: str | None) -> Any:
+        """Return a name, or logical_date, as `take` wants it; asked once for many rows."""
+
+    def take(self, row: StoredRow) -> object:
+        """Take one row."""
 
 
 @dataclass(frozen=True, slots=True)

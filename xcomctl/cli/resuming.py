@@ -174,6 +174,10 @@ class Saving:
         self._began = began
         self._due = time.monotonic() + _SAVE_EVERY_S
 
+    def spell(self, name: str, text: str | None) -> Any:
+        """Return a name as the lines want it."""
+        return self._lines.spell(name, text)
+
     def take(self, row: StoredRow) -> None:
         """Write one row."""
         self._lines.take(row)
@@ -183,7 +187,9 @@ class Saving:
         lines.flush()
         out.flush()
         os.fsync(out.fileno())
-        last = (row.dag_run_id, row.task_id, row.map_index, row.key or "")
+        _, task_id, _, index, key, *_, run, _, _, _ = row
+        task_id, key = lines.spelled("task_id", task_id), lines.spelled("key", key)
+        last = (run, task_id, index, key or "")
         began = self._began
         safe = Progress(out.tell(), lines.rows, lines.bytes, last, began.since, began.until)
         self._partial.save(safe)

@@ -7,6 +7,7 @@ size is there, which limits are in force, and what its errors mean.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import re
 from abc import ABC, abstractmethod
@@ -20,14 +21,14 @@ from sqlalchemy.pool import NullPool
 from xcomctl import urls
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError, LockedError, RefusedError, UsageError
-from xcomctl.model import StoredRow, format_time
+from xcomctl.model import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
-    from xcomctl.model import Limit, Raw, Size, Storage
+    from xcomctl.model import Limit, Raw, Size, Storage, Taker
     from xcomctl.settings import Target
 
 Element = sa.ColumnElement[Any]
@@ -53,6 +54,33 @@ POURED: Final = (
     "whole",
 )
 """The columns of a statement whose rows are poured, in this order; a backend may want more."""
+
+
+class Known(dict[Any, Any]):
+    """What things say that come again and again: each is asked for once, as long as few are."""
+
+    def __init__(self, tell: Callable[[Any], object]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def __missing__(self, thing: object) -> object:
+        if len(self) > _MOST_KNOWN:
+            self.clear()
+        told = self[thing] = self._tell(thing)
+        return told
+
+
+_MOST_KNOWN = 4_000
+
+
+def spellings(taker: Taker, read: Callable[[Any], str | None]) -> Iterator[Known]:
+    """Yield how a taker spells dag_id, task_id, run_id and key, which `read` makes texts of."""
+    for name in ("dag_id", "task_id", "run_id", "key"):
+        yield Known(functools.partial(_spell, taker, name, read))
+
+
+def _spell(taker: Taker, name: str, read: Callable[[Any], str | None], thing: object) -> object:
+    return taker.spell(name, read(thing))
 
 
 class MovedError(Exception):
@@ -394,9 +422,7 @@ class Backend(ABC):
 
     # --- every value --------------------------------------------------------------------------
 
-    def pour(
-        self, statement: sa.Select[Any], storage: Storage, take: Callable[[StoredRow], object]
-    ) -> None:
+    def pour(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
         """Hand over every row of a statement of `POURED` columns, as fast as the driver can.
 
         `timeout_s` bounds the wait for the next row, not the whole, which may well take an hour.
@@ -405,15 +431,16 @@ class Backend(ABC):
             statement,
             execution_options={"stream_results": True, "max_row_buffer": self.paged_values.rows},
         )
-        dates: dict[Any, str | None] = {}
+        dags, tasks, runs, keys = spellings(taker, lambda text: text)
+        dates = Known(lambda date: taker.spell("logical_date", iso(date)))
+        take = taker.take
         with result:
             for index, run, orphan, stamp, date, run_id, dag, task, key, raw in result:
-                data = raw.encode() if isinstance(raw, str) else raw
-                if date not in dates:
-                    # A run has many rows.
-                    dates = {date: iso(date)}
-                facts = (iso(stamp), dates[date], None if data is None else len(data), run)
-                take(StoredRow(dag, task, run_id, index, key, *facts, bool(orphan), None, data))
+                data = raw.encode() if type(raw) is str else raw
+                take((
+                    dags[dag], tasks[task], runs[run_id], index, keys[key], iso(stamp), dates[date],
+                    None if data is None else len(data), run, orphan != 0, None, data,
+                ))  # fmt: skip
 
     def poured_besides(self, value: Element, storage: Storage) -> dict[str, Element]:
         """Return what this backend's `pour` wants of a value behind the `POURED` columns."""

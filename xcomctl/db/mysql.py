@@ -19,11 +19,11 @@ from xcomctl.limits import CAPACITY_BY_TYPE
 from xcomctl.model import Limit, Size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from xcomctl.db.schema import Schema
-    from xcomctl.model import Raw, Storage, StoredRow
+    from xcomctl.model import Raw, Storage, Taker
 
 _REFUSALS = (1153, 1264, 1267, 1366, 1406, 3140, 3141, 3144, 3157, 3854, 4025)
 """Errors about a value or a name: too long, no JSON, nested too deeply, not of the character set."""
@@ -145,13 +145,11 @@ class MySQL(Backend):
         # Its text needs no regular expression to be read.
         return sa.cast(moment, sa.CHAR)
 
-    def pour(
-        self, statement: sa.Select[Any], storage: Storage, take: Callable[[StoredRow], object]
-    ) -> None:
+    def pour(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
         # Both bound the whole of a result that is sent while it is read.
         for setting in (self.timeout_statement(0), f"SET SESSION net_write_timeout = {_A_DAY_S}"):
             self.connection.exec_driver_sql(setting)
-        super().pour(statement, storage, take)
+        super().pour(statement, storage, taker)
         self.connection.exec_driver_sql(self.timeout_statement(self.target.timeout_s or 0))
 
     def timeout_statement(self, seconds: float) -> str:

@@ -16,6 +16,7 @@ from xcomctl.db.backend import (
     MAX_SNIFFED,
     Backend,
     Element,
+    Known,
     MovedError,
     Objection,
     Page,
@@ -26,14 +27,14 @@ from xcomctl.db.backend import (
 from xcomctl.db.schema import Column
 from xcomctl.db.sqlite import skip_scan
 from xcomctl.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
-from xcomctl.model import Limit, StoredRow
+from xcomctl.model import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
-    from xcomctl.model import Raw, Size, Storage
+    from xcomctl.model import Raw, Size, Storage, Taker
 
 _NO_TEXT = ("string buffer", "invalid memory alloc request size", "out of memory")
 """What PostgreSQL says of a jsonb whose text would take more than 1 GiB."""
@@ -208,24 +209,23 @@ class PostgreSQL(Backend):
     def poured_value(self, value: Element, storage: Storage) -> Element:
         return _document(value) if storage == "json" else value
 
-    def pour(
-        self, statement: sa.Select[Any], storage: Storage, take: Callable[[StoredRow], object]
-    ) -> None:
+    def pour(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
         columns = statement.selected_columns
-        size: Element = sa.null()
+        size: Element = sa.literal_column("0")
         whole: Element = columns.whole
         if storage == "json":
             # OFFSET keeps the two halves apart, so that a document is fetched and unpacked once
             # for both its size and its text.
             inner = statement.offset(0).subquery("d")
             columns, whole = inner.c, sa.cast(inner.c.whole, sa.Text)
-            statement, size = sa.select(inner), sa.func.pg_column_size(inner.c.whole)
+            statement = sa.select(inner)
+            size = sa.func.coalesce(sa.func.pg_column_size(inner.c.whole), size)
         # Names come as two arrays, whose bytes as such are known from other rows.
         statement = statement.with_only_columns(
             *(columns[name] for name in ("map_index", "dag_run_id", "orphan", "timestamp")),
+            size,
             _texts(columns.dag_id, columns.task_id, columns.key),
             _texts(columns.run_id, columns.logical_date),
-            size,
             whole,
         )
         sql, parameters = self.driver_sql(statement)
@@ -234,7 +234,7 @@ class PostgreSQL(Backend):
             # COPY takes no parameters; the one more makes the driver read "%%" in any case.
             query = cursor.mogrify(sql, {**parameters, "_": None})
             self._set_timeout(cursor, 0)
-            rows = CopiedRows(take)
+            rows = CopiedRows(taker)
             with _watching(driver, rows, self.target.timeout_s):
                 cursor.copy_expert(b"COPY (" + query + b") TO STDOUT (FORMAT binary)", rows)
             self._set_timeout(cursor, self.target.timeout_s or 0)
@@ -410,67 +410,57 @@ class CopiedRows:
     https://www.postgresql.org/docs/current/sql-copy.html
     """
 
-    def __init__(self, take: Callable[[StoredRow], object]) -> None:
-        self._take = take
-        self._names: dict[bytes, tuple[str, str, str | None]] = {}
-        self._runs: dict[bytes, tuple[str | None, str | None]] = {}
+    def __init__(self, taker: Taker) -> None:
+        self._taker = taker
+        self._take = taker.take
+        self._names = Known(self._spell_names)
+        self._runs = Known(self._spell_run)
         self._minute: int | None = None
         self._until_minute = ""
         self._started = False
-        self.waiting_since: float | None = monotonic()
-        """When the server's turn began; None while what it sent is being dealt with."""
+        self.busy = False
+        """Whether what the server sent is being dealt with; otherwise it is the server's turn."""
+        self.turns = 0
 
     def write(self, data: bytes) -> None:
         """Take one row; the first comes with the header, and the last is only an end mark."""
-        self.waiting_since = None
+        self.busy = True
         at = 0
         if not self._started:
             self._started = True
             at = len(_COPY_SIGNATURE) + 8 + _LENGTH(data, 15)[0]
         if len(data) - at > 2:
-            self._take(self._row(data, at))
-        self.waiting_since = monotonic()
+            self._take_row(data, at)
+        self.turns += 1
+        self.busy = False
 
-    def _row(self, data: bytes, at: int) -> StoredRow:
+    def _take_row(self, data: bytes, at: int) -> None:
         # Written out, because a loop over the fields would be most of the time of an export.
-        _, _, index, _, run, _, orphan, _, stamp, length = _COPY_START(data, at)
+        _, _, index, _, run, _, orphan, _, stamp, _, size, length = _COPY_START(data, at)
         begin = at + _COPY_START_BYTES
         end = begin + length
-        names = data[begin:end]
+        dag_id, task_id, key = self._names[data[begin:end]]
         begin = end + 4
         end = begin + _LENGTH(data, end)[0]
-        of_run = data[begin:end]
-        begin = end + 4
-        length = _LENGTH(data, end)[0]
-        size = None
-        if length > 0:
-            size = _LENGTH(data, begin)[0]
-            begin += length
-        raw = None
-        if _LENGTH(data, begin)[0] >= 0:
-            raw = data[begin + 4 :]
-            size = len(raw) if size is None else size
-        try:
-            dag_id, task_id, key = self._names[names]
-            run_id, date = self._runs[of_run]
-        except KeyError:
-            self._learn(names, of_run)
-            dag_id, task_id, key = self._names[names]
-            run_id, date = self._runs[of_run]
+        run_id, date = self._runs[data[begin:end]]
+        raw: Any = data[end + 4 :]
+        if not raw and _LENGTH(data, end)[0] < 0:
+            raw = size = None
+        elif not size:
+            size = len(raw)
         time = self._time(stamp)
-        return StoredRow(
-            dag_id, task_id, run_id, index, key, time, date, size, run, orphan != 0, None, raw
+        self._take(
+            (dag_id, task_id, run_id, index, key, time, date, size, run, orphan != 0, None, raw)
         )
 
-    def _learn(self, names: bytes, of_run: bytes) -> None:
-        """Keep what names say: there are few, and many rows with each."""
-        for known in (self._names, self._runs):
-            if len(known) > _MOST_KEPT:
-                known.clear()
+    def _spell_names(self, names: bytes) -> tuple[Any, Any, Any]:
         dag_id, task_id, key = _elements(names)
-        run_id, date = _elements(of_run)
-        self._names[names] = dag_id or "", task_id or "", key
-        self._runs[of_run] = run_id, iso(date)
+        spell = self._taker.spell
+        return spell("dag_id", dag_id or ""), spell("task_id", task_id or ""), spell("key", key)
+
+    def _spell_run(self, run: bytes) -> tuple[Any, Any]:
+        run_id, date = _elements(run)
+        return self._taker.spell("run_id", run_id), self._taker.spell("logical_date", iso(date))
 
     def _time(self, microseconds: int) -> str | None:
         """Return PostgreSQL's binary timestamp as RFC 3339 text, None for infinity and the like."""
@@ -481,21 +471,20 @@ class CopiedRows:
             except OverflowError:
                 return None
             self._minute = minute
-        second, fraction = divmod(rest, 1_000_000)
-        if fraction:
-            return f"{self._until_minute}{second:02d}.{fraction:06d}Z"
-        return f"{self._until_minute}{second:02d}Z"
+        digits = str(100_000_000 + rest)
+        if rest % 1_000_000:
+            return f"{self._until_minute}{digits[1:3]}.{digits[3:]}Z"
+        return f"{self._until_minute}{digits[1:3]}Z"
 
 
 _COPY_SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0"
-_COPY_START: Final = struct.Struct(">hiiiiiiiqi").unpack_from
-"""The number of fields, then map_index, dag_run_id, orphan and timestamp behind their lengths, and
-the length of the names."""
-_COPY_START_BYTES: Final = struct.calcsize(">hiiiiiiiqi")
+_COPY_START: Final = struct.Struct(">hiiiiiiiqiii").unpack_from
+"""The number of fields, then map_index, dag_run_id, orphan, timestamp and size behind their
+lengths, and the length of the names."""
+_COPY_START_BYTES: Final = struct.calcsize(">hiiiiiiiqiii")
 _ARRAY_START_BYTES: Final = struct.calcsize(">iiiii")
 """Dimensions, whether there are NULLs, the elements' type, their number, the first one's index."""
 _LENGTH: Final = struct.Struct(">i").unpack_from
-_MOST_KEPT = 4_000
 _EPOCH: Final = datetime(2000, 1, 1)
 
 
@@ -508,9 +497,11 @@ def _watching(driver: Any, rows: CopiedRows, timeout_s: float | None) -> Iterato
     done = threading.Event()
 
     def watch(bound_s: float) -> None:
+        seen, since = rows.turns, monotonic()
         while not done.wait(min(1.0, bound_s / 4)):
-            since = rows.waiting_since
-            if since is not None and monotonic() - since > bound_s:
+            if rows.busy or rows.turns != seen:
+                seen, since = rows.turns, monotonic()
+            elif monotonic() - since > bound_s:
                 with contextlib.suppress(Exception):
                     driver.cancel()
                 return

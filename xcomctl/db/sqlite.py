@@ -12,22 +12,21 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from xcomctl import urls
-from xcomctl.db.backend import Backend, Element, MovedError, Objection, iso
+from xcomctl.db.backend import Backend, Element, Known, MovedError, Objection, iso, spellings
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError
-from xcomctl.model import Limit, Size, StoredRow
+from xcomctl.model import Limit, Size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from xcomctl.db.schema import Schema
-    from xcomctl.model import Raw, Storage
+    from xcomctl.model import Raw, Storage, Taker
 
 _OPCODES_BETWEEN_CHECKS = 20_000
 _VALUES_AT_ONCE = 64
-_MOST_KEPT = 4_000
 _IN_ROW = 2000
 """Blobs up to this size lie in the row's page (of 4096 bytes, the usual one), or near it."""
 _SLICE_BYTES = 8 * 1024 * 1024
@@ -299,31 +298,32 @@ class SQLite(Backend):
         return sa.and_(*cheap, super().may_be_pickle(value))
 
     def poured_besides(self, value: Element, storage: Storage) -> dict[str, Element]:
-        kind = sa.func.typeof(value)
-        usual = "blob" if storage == "bytes" else "text"
-        # Of a number the length of its text as SQLite writes it counts.
-        return {
-            "size": sa.case((kind.in_(("integer", "real")), self.size(value, storage))),
-            "stored_as": sa.case((kind.not_in((usual, "null")), kind)),
-        }
+        # Texts come as bytes, too.
+        return {"is_blob": sa.func.typeof(value) == "blob"}
 
-    def pour(
-        self, statement: sa.Select[Any], storage: Storage, take: Callable[[StoredRow], object]
-    ) -> None:
-        texts = _Texts()
+    def pour(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
+        dags, tasks, runs, keys = spellings(taker, self.text_of)
+        dates = Known(lambda date: taker.spell("logical_date", iso(self.text_of(date))))
+        kinds = ("text", None) if storage == "bytes" else (None, "blob")
+        time, take = _Times().read, taker.take
         for rows in self._batches(statement, _VALUES_AT_ONCE):
-            for row in rows:
-                index, run, orphan, stamp, date, run_id, dag, task, key, raw, size, kind = row
-                try:
-                    names = texts[dag], texts[task], texts[run_id], index, texts[key]
-                    dated = texts.time(stamp), texts.times[date]
-                except KeyError:
-                    texts.learn(date, run_id, dag, task, key)
-                    names = texts[dag], texts[task], texts[run_id], index, texts[key]
-                    dated = texts.time(stamp), texts.times[date]
-                held = len(raw) if type(raw) is bytes else size
-                stored_as = kind and texts.get(kind, kind.decode())
-                take(StoredRow(*names, *dated, held, run, orphan != 0, stored_as, raw))
+            for index, run, orphan, stamp, date, run_id, dag, task, key, raw, is_blob in rows:
+                size: int | None
+                if type(raw) is bytes:
+                    size, kind = len(raw), kinds[is_blob]
+                else:
+                    size, kind = self._number(raw)
+                take((
+                    dags[dag], tasks[task], runs[run_id], index, keys[key], time(stamp), dates[date],
+                    size, run, orphan != 0, kind, raw,
+                ))  # fmt: skip
+
+    def _number(self, raw: float | None) -> tuple[int | None, str | None]:
+        """Return the size of a number, or NULL, and its storage class."""
+        if raw is None:
+            return None, None
+        size = self._driver().execute("SELECT length(CAST(? AS BLOB))", (raw,)).fetchone()[0]
+        return size, "real" if isinstance(raw, float) else "integer"
 
     def batches(self, statement: sa.Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
         return self._batches(statement, self.paged.rows)
@@ -413,25 +413,14 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-class _Texts(dict[Any, Any]):
-    """What ids and dates that came as bytes say: there are few, and many rows with each."""
+class _Times:
+    """Reads times that came as bytes, most of them in the same minute as the one before."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.times: dict[bytes | None, str | None] = {}
         self._minute = b""
         self._until_minute = ""
 
-    def learn(self, date: bytes | None, *names: bytes | None) -> None:
-        """Keep what these say."""
-        if len(self) > _MOST_KEPT:
-            self.clear()
-            self.times.clear()
-        self.times[date] = None if date is None else iso(date.decode("utf-8", "replace"))
-        for name in names:
-            self[name] = None if name is None else _text(name)
-
-    def time(self, stamp: bytes) -> str | None:
+    def read(self, stamp: bytes) -> str | None:
         """Return a time in the form that SQLAlchemy writes as RFC 3339 text, or any other."""
         rest = stamp[17:]
         if (

@@ -20,12 +20,13 @@ from xcomctl.db.near import Near
 from xcomctl.db.sums import Sums
 from xcomctl.db.table import HEAD_BYTES
 from xcomctl.errors import DatabaseError
-from xcomctl.model import UNMAPPED, Encoding, Raw, Selection, Size, StoredRow, XComEntry
+from xcomctl.model import UNMAPPED, Encoding, Raw, Selection, Size, XComEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from xcomctl.db.backend import Element
+    from xcomctl.model import Taker
 
 
 PLAIN_BYTES = 8 * 1024 * 1024
@@ -74,7 +75,7 @@ class Store(Listing, Sums, Near):
     def pour(
         self,
         selection: Selection,
-        take: Callable[[StoredRow], object],
+        taker: Taker,
         *,
         ordered: bool = False,
         after: tuple[int, str, int, str] | None = None,
@@ -119,7 +120,7 @@ class Store(Listing, Sums, Near):
                 statement = backend.along_key(statement.order_by(*key), self._x)
                 if after is not None:
                     statement = statement.where(backend.beyond(key, after))
-            backend.pour(statement, storage, take)
+            backend.pour(statement, storage, taker)
 
     def duplicates(self, selection: Selection) -> Iterator[list[XComEntry]]:
         """Yield the entries that share a name and a run, the one that Airflow reads first.
