@@ -108,6 +108,8 @@ class Backend(ABC):
     """Whether a SELECT of a value's size or first bytes reads all of it, and `peek` does not."""
     needs_hints: ClassVar[bool] = False
     """Whether it knows too little of its tables to choose an index by itself."""
+    measures_first: ClassVar[bool] = False
+    """Whether a sort by size is quicker when the sizes are in a table of their own."""
     scans_in_order: ClassVar[bool] = True
     """Whether a scan meets the rows in the same order every time."""
     paged: ClassVar[Page] = Page(1000)

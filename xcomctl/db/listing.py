@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import itertools
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
+from xcomctl import codec
+from xcomctl.db.backend import MovedError
 from xcomctl.db.table import HEAD_BYTES, Table
-from xcomctl.model import Selection, XComEntry
+from xcomctl.model import Selection, Size, XComEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from xcomctl.db.backend import Element
 
@@ -31,6 +36,12 @@ _MANY = 100_000
 
 _EVERYTHING = 2**63 - 1
 """A LIMIT that keeps MySQL from merging a derived table into the query around it."""
+
+
+def without(base: sa.Select[Any], *names: str) -> sa.Select[Any]:
+    """Return a query of entries with NULL for what is told otherwise."""
+    kept = [one for one in base.selected_columns if one.name not in names]
+    return base.with_only_columns(*kept, *(sa.null().label(name) for name in names))
 
 
 class Listing(Table):
@@ -59,7 +70,7 @@ class Listing(Table):
         with self._explained():
             if sort is not None and limit is not None and limit <= _MOST_AT_ONCE:
                 keys = self._first_keys(selection, sort, descending, limit, after)
-                yield from self._entries(keys, text=text, stored=stored, heads=heads)
+                yield from self._entries(keys, sort, text=text, stored=stored, heads=heads)
                 return
             statement = self._scan(selection, sort, descending, limit, text, stored, heads, after)
             for row in self._stream(statement, self._backend.paged.rows):
@@ -88,10 +99,11 @@ class Listing(Table):
         descending: bool,
         limit: int,
         after: Sequence[object] | None,
-    ) -> list[tuple[Any, ...]]:
+    ) -> dict[tuple[Any, ...], int | None]:
         """Return the primary keys of the first entries in an order, behind a `position`.
 
-        Nothing else goes through the sort but what is sorted by.
+        With their sizes, where it is the order of those. Nothing else goes through the sort but
+        what is sorted by.
         """
         x, size = self._x.c, self._size().label("size")
         identity = self.schema.generation.identity
@@ -115,26 +127,60 @@ class Listing(Table):
             place = [x[name] for name in self._run_order]
             keys = keys.where(self._backend.beyond(place, after, descending=descending))
         sized = selection.min_size is not None or selection.max_size is not None
-        if self._backend.needs_separate_sort(self.schema.storage) and (sort == "size" or sized):
+        separate = self._backend.needs_separate_sort(self.schema.storage) and sized
+        if separate or (sort == "size" and self._backend.measures_first):
             measured = keys.limit(_EVERYTHING).subquery("m")
             keys, order = sa.select(*measured.c), self._order(sort, descending, measured.c)
             if sort == "size":
                 order = self._backend.nulls_last(measured.c.size, descending)
         # Not streamed: PostgreSQL lets no other processes help a cursor.
         rows = self._connection.execute(keys.order_by(*order).limit(limit))
-        return [tuple(row[: len(identity)]) for row in rows]
+        return {tuple(row[: len(identity)]): row.size if sort == "size" else None for row in rows}
 
     def _entries(
-        self, keys: Sequence[tuple[Any, ...]], *, text: bool, stored: bool, heads: int | None
+        self,
+        keys: Mapping[tuple[Any, ...], int | None],
+        sort: SortKey,
+        *,
+        text: bool,
+        stored: bool,
+        heads: int | None,
     ) -> Iterator[XComEntry]:
         """Yield the entries of primary keys, in their order; those that are gone are left out."""
         base = self._base(Selection(), text=text, stored=stored, heads=heads or HEAD_BYTES)
+        peeks = sort == "size" and self._backend.peeks and heads is None
+        if sort == "size":
+            base = without(base, "size", *(["head"] if peeks else []))
         columns: list[Element] = [self._x.c[name] for name in self.schema.generation.identity]
         for at in range(0, len(keys), _KEYS_AT_ONCE):
-            some = list(keys[at : at + _KEYS_AT_ONCE])
+            some = list(itertools.islice(keys, at, at + _KEYS_AT_ONCE))
             rows = self._connection.execute(base.where(self._backend.is_one_of(columns, some)))
-            found = {entry.row: entry for entry in map(self._entry, rows)}
-            yield from (found[key] for key in some if key in found)
+            found = {}
+            for row in rows.all():
+                key = tuple(row._mapping[name] for name in self.schema.generation.identity)
+                found[key] = self._entry(row, keys.get(key))
+            for key in some:
+                if key in found:
+                    yield from self._peeked(found[key]) if peeks else [found[key]]
+
+    def _peeked(self, entry: XComEntry) -> Iterator[XComEntry]:
+        """Yield the entry with what its value tells; nothing where it was deleted meanwhile."""
+        storage = self.schema.storage
+        with contextlib.suppress(MovedError):
+            number, head = self._backend.peek(self._x, self._is_row(entry), storage, HEAD_BYTES)
+            size = None if number is None else Size(number)
+            encoding = codec.sniff(head, size, storage)
+            yield dataclasses.replace(entry, size=size, head=head, encoding=encoding)
+
+    def _is_row(self, entry: XComEntry, table: sa.FromClause | None = None) -> list[Element]:
+        conditions: list[Element] = []
+        for name, value in zip(self.schema.generation.identity, entry.row, strict=True):
+            column = (self._x if table is None else table).c[name]
+            if isinstance(value, str) and name != "execution_date":
+                conditions.append(self._backend.same(column, value))
+            else:
+                conditions.append(column.is_(None) if value is None else column == value)
+        return conditions
 
     def _is_quicker_along_the_key(self, selection: Selection) -> bool:
         """Return whether walking from the newest run on meets enough entries of these DAGs soon.

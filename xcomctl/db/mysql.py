@@ -51,6 +51,7 @@ class MySQL(Backend):
         "InnoDB uses the pages again once purge has passed; the table's file keeps its size until "
         "OPTIMIZE TABLE xcom, which rebuilds it"
     )
+    measures_first: ClassVar[bool] = True
     paged_values: ClassVar[Page] = Page(4)
 
     def connect_args(self, url: sa.URL) -> dict[str, Any]:

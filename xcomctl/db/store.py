@@ -5,8 +5,6 @@ Lists are in `listing`, sums in `sums`, what is near a name in `near`; here are 
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import itertools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ import sqlalchemy as sa
 
 from xcomctl import codec
 from xcomctl.db.backend import POURED, MovedError
-from xcomctl.db.listing import Listing
+from xcomctl.db.listing import Listing, without
 from xcomctl.db.near import Near
 from xcomctl.db.sums import Sums
 from xcomctl.db.table import HEAD_BYTES
@@ -199,9 +197,7 @@ class Store(Listing, Sums, Near):
             base = self._base(Selection(), text=False, stored=False, heads=HEAD_BYTES)
             peeks = self._backend.peeks and map_index is not None
             if peeks:
-                kept = [one for one in base.selected_columns if one.name not in ("size", "head")]
-                unread = sa.null().label("size"), sa.null().label("head")
-                base = base.with_only_columns(*kept, *unread)
+                base = without(base, "size", "head")
             rows = self._connection.execute(base.where(*conditions)).all()
             entries = [self._entry(row) for row in rows]
             if peeks:
@@ -213,15 +209,6 @@ class Store(Listing, Sums, Near):
         entries.sort(key=pushed, reverse=True)
         entries.sort(key=lambda entry: entry.ref.map_index)
         return entries
-
-    def _peeked(self, entry: XComEntry) -> Iterator[XComEntry]:
-        """Yield the entry with what its value tells; nothing where it was deleted meanwhile."""
-        storage = self.schema.storage
-        with contextlib.suppress(MovedError):
-            number, head = self._backend.peek(self._x, self._is_row(entry), storage, HEAD_BYTES)
-            size = None if number is None else Size(number)
-            encoding = codec.sniff(head, size, storage)
-            yield dataclasses.replace(entry, size=size, head=head, encoding=encoding)
 
     def _newest(self, conditions: list[Element]) -> Element | None:
         """Return the condition that names the newest run among the rows, None without rows."""
@@ -289,16 +276,6 @@ class Store(Listing, Sums, Near):
             detail="Another session replaced or deleted it.",
             hint="Pull it again.",
         )
-
-    def _is_row(self, entry: XComEntry, table: sa.FromClause | None = None) -> list[Element]:
-        conditions: list[Element] = []
-        for name, value in zip(self.schema.generation.identity, entry.row, strict=True):
-            column = (self._x if table is None else table).c[name]
-            if isinstance(value, str) and name != "execution_date":
-                conditions.append(self._backend.same(column, value))
-            else:
-                conditions.append(column.is_(None) if value is None else column == value)
-        return conditions
 
 
 def _pieces(raw: Raw) -> Iterator[bytes]:

@@ -340,8 +340,10 @@ class Table:
             if any(may_match(dag_id.lower(), pattern) for pattern in lower)
         ]
 
-    def _entry(self, row: sa.Row[Any]) -> XComEntry:
-        size = None if row.size is None else Size(row.size)
+    def _entry(self, row: sa.Row[Any], size: int | None = None) -> XComEntry:
+        """Return the entry of a row of `_base`, whose size may be known already."""
+        number = row.size if size is None else size
+        size = None if number is None else Size(number)
         head = self._backend.fetched(row.head)
         if head is None and size == 0:
             # SQLite's substr() of an empty blob is NULL.
