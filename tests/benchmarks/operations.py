@@ -60,7 +60,7 @@ class Operation:
 
     name: str
     arguments: tuple[str, ...]
-    """`{file}` becomes the file to write."""
+    """`{file}` becomes the file to write, `{deep}` a cursor behind nine tenths of the rows."""
     floors: tuple[Floor, ...]
     measure: Measure
     bar: float | Mapping[str, float]
@@ -104,7 +104,8 @@ def xcomctl(*arguments: str, database: Database | None = None, output: Path | No
     """Return xcomctl from this checkout."""
     environment = database.environment if database else {}
     bound = ("--timeout", "0") if database else ()
-    told = tuple(str(output) if part == "{file}" else part.replace("{file}", str(output)) for part in arguments)  # fmt: skip
+    deep = database.cursor() if database and "{deep}" in arguments else ""
+    told = tuple(part.replace("{file}", str(output)).replace("{deep}", deep) for part in arguments)
     writes = any("{file}" in part for part in arguments)
     return Command(
         (sys.executable, "-m", "xcomctl", *told, *bound), environment, output if writes else None, stdout=False
@@ -135,6 +136,7 @@ _PERCENTILES = Floor(
 _SIZES = Floor("client: every size, streamed", lambda database, _: database.sizes())
 _DUMP = Floor("client: every column", lambda database, output: database.dump(output))
 _LIST, _GLOB = ("list", "-n", "50"), ("list", "--dag-id", "dag_01*", "-n", "100")
+_DEEP = ("list", "-n", "50", "--after", "{deep}")
 _PULL = ("pull", "dag_017", "group.task_03")
 _LARGEST = ("list", "--sort", "-size", "-n", "20")
 _TOP = ("top", "--by", "dag_id", "--by", "task_id", "--by", "key")
@@ -145,6 +147,7 @@ OPERATIONS = (
     Operation("audit", _AUDIT, (_on(_GROUPS, "sqlite", "postgresql"), _on(_SCAN, *MYSQL_LIKE)), Measure.QUERY, {"sqlite": 0.4, "": 1.3}, scans=True),
     Operation("list", _LIST, (_same(*_LIST),), Measure.WHOLE, 1.1),
     Operation("list-glob", _GLOB, (_same(*_GLOB),), Measure.EXTRA, 50.0),
+    Operation("list-deep", _DEEP, (Floor("the first page", lambda database, _: xcomctl(*_LIST, database=database)),), Measure.WHOLE, 3.0),
     Operation("list-largest", _LARGEST, (_SCAN,), Measure.QUERY, 1.3, scans=True),
     Operation("pull", _PULL, (_same(*_PULL, "--default", "null"),), Measure.EXTRA, 50.0),
     Operation("top", _TOP, (_on(_GROUPS, "sqlite", *MYSQL_LIKE), _PERCENTILES, _SIZES), Measure.QUERY, 1.3, scans=True),
