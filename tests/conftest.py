@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from tests.program import Done
     from tests.servers import Server
+
+# A shell's background job ignores it, and so would every program started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _left_out: dict[str, tuple[str, int]] = {}
 _started: dict[str, Server] = {}
