@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xcomctl import codec
-from xcomctl.codec import Context, Health, Opaque, Reader
+from xcomctl import codec, strictjson, telling
+from xcomctl.codec import Context, Health, Reader
 from xcomctl.model import Encoding
 from xcomctl.parquet import shape
 from xcomctl.pickles import describe_pickle
+from xcomctl.telling import Opaque
 from xcomctl.text import UNSAFE
 
 PLAIN = st.recursive(
@@ -62,12 +63,12 @@ def survives(raw: Any) -> None:
         codec.sniff(raw[:64] if isinstance(raw, bytes | str) else raw, 10, storage)
         for reader in Reader:
             decoded = codec.decode(raw, Context(reader, storage, null_fails=True))
-            told, _ = codec.to_json(decoded.value)
-            text = codec.dumps(told)
+            told, _ = telling.to_json(decoded.value)
+            text = strictjson.dumps(told)
             text.encode("utf-8")
             assert not UNSAFE.search(text)
             json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-            codec.to_repr(decoded.value)
+            telling.to_repr(decoded.value)
 
 
 @given(st.binary(max_size=80) | st.binary(max_size=40).map(lambda tail: b"\x80\x04" + tail))
@@ -99,22 +100,22 @@ def test_plain_json_is_read_back(reader: Reader, value: Any) -> None:
 @given(PLAIN)
 def test_written_json_is_read_back(value: Any) -> None:
     """No escaping changes what the JSON says."""
-    told, notes = codec.to_json(value)
+    told, notes = telling.to_json(value)
     assert notes == ()
-    assert json.loads(codec.dumps(told)) == value
-    assert json.loads(codec.dumps(told, indent=2)) == value
+    assert json.loads(strictjson.dumps(told)) == value
+    assert json.loads(strictjson.dumps(told, indent=2)) == value
 
 
 @given(PLAIN)
 def test_repr_of_plain_values_is_pythons(value: Any) -> None:
     """Nothing of ours shows through."""
-    assert codec.to_repr(value) == repr(value)
+    assert telling.to_repr(value) == repr(value)
 
 
 def test_active_characters_are_escaped_and_others_kept() -> None:
     """A terminal obeys none of it; JSON means the same."""
     text = "é☃💥 \x1b[31m\x7f\x9b \u202e\u2066 \u2028 \u200b \ufeff \ud800 \U000e0041"
-    written = codec.dumps(text)
+    written = strictjson.dumps(text)
     assert "é☃💥" in written
     assert json.loads(written) == text
     assert "\\u001b" in written
@@ -151,11 +152,11 @@ def test_datetime_keeps_its_zone() -> None:
     zone = {"__classname__": "builtins.tuple", "__version__": 1, "__data__": ["Europe/Paris", "pendulum.tz.timezone.Timezone", 1, True]}  # fmt: skip
     moment = value_of(envelope("datetime.datetime", {"timestamp": 1704164645.5, "tz": zone}, 2))
     assert moment == dt.datetime(2024, 1, 2, 4, 4, 5, 500000, tzinfo=ZoneInfo("Europe/Paris"))
-    assert codec.to_json(moment)[0] == "2024-01-02T04:04:05.500000+01:00"
-    assert codec.to_repr(moment).endswith("tzinfo=zoneinfo.ZoneInfo(key='Europe/Paris'))")
+    assert telling.to_json(moment)[0] == "2024-01-02T04:04:05.500000+01:00"
+    assert telling.to_repr(moment).endswith("tzinfo=zoneinfo.ZoneInfo(key='Europe/Paris'))")
     zone["__data__"] = [19800, "pendulum.tz.timezone.FixedTimezone", 1, True]
     moment = value_of(envelope("datetime.datetime", {"timestamp": 0.0, "tz": zone}, 2))
-    assert codec.to_json(moment)[0] == "1970-01-01T05:30:00+05:30"
+    assert telling.to_json(moment)[0] == "1970-01-01T05:30:00+05:30"
     naive = codec.decode(
         envelope("datetime.datetime", {"timestamp": 0.0, "tz": None}, 2), Context()
     )
@@ -179,7 +180,7 @@ def test_older_airflow_leaves_envelopes_alone() -> None:
 def test_unknown_class_is_shown_in_its_place() -> None:
     """Its name and its data, nested where it stood; nothing is imported."""
     raw = b'{"n": {"__classname__": "os.system", "__version__": 1, "__data__": {"t": 5}}}'
-    told, _ = codec.to_json(value_of(raw))
+    told, _ = telling.to_json(value_of(raw))
     assert told == {
         "n": {"__xcomctl__": {"encoding": "object", "classname": "os.system", "version": 1, "data": {"t": 5}}}
     }  # fmt: skip
@@ -206,15 +207,15 @@ def test_what_json_cannot_say_is_told_with_a_note(
     value: Any, told: object, noted: str | None
 ) -> None:
     """Strict JSON on stdout, the change on stderr."""
-    assert codec.to_json(value) == (told, () if noted is None else (noted,))
+    assert telling.to_json(value) == (told, () if noted is None else (noted,))
 
 
 @pytest.mark.parametrize("digits", [100, 4_300, 20_000])
 def test_big_integers_stay_exact(digits: int) -> None:
     """Also those of more digits than Python reads by itself."""
     text = "9" * digits
-    told, _ = codec.to_json(value_of(text.encode()))
-    assert codec.dumps(told) == text
+    told, _ = telling.to_json(value_of(text.encode()))
+    assert strictjson.dumps(told) == text
 
 
 def test_number_beyond_reading_is_told() -> None:
@@ -249,7 +250,7 @@ def test_pickle_is_described_and_not_run(protocol: int) -> None:
     assert any(str(name).endswith(".eval") for name in facts["globals"])  # type: ignore[attr-defined]
     assert facts["protocol"] == (protocol if protocol > 1 else 0)
     assert codec.check(data, "bytes").health is Health.PICKLED
-    assert codec.to_repr(decoded.value).startswith("<pickle protocol")
+    assert telling.to_repr(decoded.value).startswith("<pickle protocol")
 
 
 @given(st.binary(max_size=60), st.integers(0, 5), st.integers(1, 40))
@@ -336,7 +337,7 @@ def test_other_values_are_no_references(value: object) -> None:
 
 def test_text_in_a_bytes_column_is_told() -> None:
     """SQLite's text class where Airflow wants bytes: it raises on it."""
-    told, _ = codec.to_json(value_of('"textual"'))
+    told, _ = telling.to_json(value_of('"textual"'))
     assert told["__xcomctl__"]["value"] == "textual"  # type: ignore[index]
     assert told["__xcomctl__"]["storage_class"] == "text"  # type: ignore[index]
 
@@ -366,7 +367,7 @@ def test_shape_of_a_dataframe_is_read_from_its_footer() -> None:
     """Rows and columns, without the index that pandas adds; a broken file is just named."""
     data = parquet_footer(1234, ["a", "b", "__index_level_0__"])
     assert shape(data) == (1234, ["a", "b"])
-    told, _ = codec.to_json(value_of(envelope("pandas.core.frame.DataFrame", data.hex())))
+    told, _ = telling.to_json(value_of(envelope("pandas.core.frame.DataFrame", data.hex())))
     assert told["__xcomctl__"]["rows"] == 1234  # type: ignore[index]
     assert told["__xcomctl__"]["columns"] == ["a", "b"]  # type: ignore[index]
     assert shape(b"PAR1PAR1PAR1") is None

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import clean_environment
 from tests.metadata import WHEN, Metadata
-from xcomctl import codec, jsontext
+from xcomctl import codec, jsontext, telling
 from xcomctl.cli import pull
 from xcomctl.db import mysql, open_store, postgresql, sqlite, store
 from xcomctl.errors import DatabaseError
@@ -121,7 +121,7 @@ def test_what_is_plain_needs_no_decoding(data: bytes) -> None:
         return
     for storage in ("bytes", "json"):
         decoded = codec.decode(data, codec.Context(storage=storage))
-        value, notes = codec.to_json(decoded.value)
+        value, notes = telling.to_json(decoded.value)
         assert (decoded.notes, notes) == ((), ())
         shown = b"".join(jsontext.shown([data[:3], data[3:]]))
         assert json.dumps(json.loads(shown)) == json.dumps(value)

@@ -138,9 +138,12 @@ class ParquetRows(Lines):
         self.flush()
         self._writer.close()
 
-    def abandon(self) -> None:
-        # The writer ends its file when it goes, and there is none any more.
-        self._sink.deaf = True
+    def __exit__(self, kind: object, *rest: object) -> None:
+        try:
+            super().__exit__(kind, *rest)
+        finally:
+            # The writer ends its file when it goes, and there is none any more.
+            self._sink.deaf = True
 
 
 class _Sink:

@@ -1,4 +1,4 @@
-"""What a stored value is and says: sniffed, decoded, told as JSON or as Python's repr.
+"""What a stored value is and says: sniffed, checked, decoded.
 
 No database here, and no code of a value's ever runs: classes that a value names are shown, never
 imported, and pickles are described (`pickles`), never loaded.
@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import re
-import sys
 from collections import Counter
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.model import Encoding
-from xcomctl.text import UNSAFE, json_escaped, visible
+from xcomctl.strictjson import MAX_DIGITS, deep, is_strict, long_numbers
+from xcomctl.telling import NumpyScalar, Opaque, to_json
+from xcomctl.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from xcomctl.model import Raw, Storage
 
-_MAX_DIGITS = 1_000_000
-"""Integers of more digits take minutes to read, and no Airflow can."""
 _MAX_DEPTH = 20_000
 
 _JSON_START = re.compile(rb'[ \t\r\n]*(?:[{\["]|-?\d|true|false|null|NaN|-?Infinity)')
@@ -54,26 +51,6 @@ class Context:
     storage: Storage = "bytes"
     null_fails: bool = False
     """Whether it raises on SQL NULL (2.2 and older)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opaque:
-    """A value that JSON cannot tell: what it is, in facts that JSON can."""
-
-    encoding: str
-    facts: dict[str, object]
-
-    def marker(self) -> dict[str, object]:
-        """Return what stands for it in JSON."""
-        return {"__xcomctl__": {"encoding": self.encoding, **self.facts}}
-
-
-@dataclass(frozen=True, slots=True)
-class NumpyScalar:
-    """A number that numpy wrapped."""
-
-    classname: str
-    value: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,49 +153,6 @@ def check(raw: Raw, storage: Storage) -> Verdict:
     return _VALID
 
 
-def is_strict(data: bytes) -> bool:
-    """Return whether the bytes are JSON text in UTF-8, without Python's NaN and Infinity."""
-    try:
-        return is_json_text(data) and (data.isascii() or bool(data.decode("utf-8")))
-    except UnicodeDecodeError:
-        return False
-
-
-def is_json_text(data: bytes) -> bool:
-    """Return whether the bytes are strict JSON, if what they hold beyond ASCII is UTF-8."""
-    global _skim
-    if _skim is None:
-        # Only what reads values by the million needs it.
-        import msgspec
-
-        _skim = msgspec.json.Decoder(msgspec.Raw).decode
-    try:
-        # It looks at every token and builds nothing, but does not look into texts for UTF-8.
-        _skim(data)
-    except (ValueError, RecursionError):
-        # It refuses half a surrogate pair and deep nesting, which are JSON all the same.
-        return _is_strict_by_the_book(data)
-    return True
-
-
-_skim: Callable[[bytes], object] | None = None
-
-
-def _is_strict_by_the_book(data: bytes) -> bool:
-    try:
-        text = data.decode("utf-8")
-        with deep():
-            json.loads(text, parse_constant=refuse, parse_int=len, parse_float=len)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def refuse(token: str) -> None:
-    """Refuse NaN and Infinity, as json.loads's parse_constant."""
-    raise ValueError(token)
-
-
 def _holds_json(text: str) -> bool:
     """Return whether a string is itself JSON text."""
     if not _JSON_START.match(text[:32].encode("utf-8", "replace")):
@@ -316,7 +250,10 @@ def _decode_json(raw: bytes | str, context: Context) -> Decoded:
         if isinstance(raw, bytes) and context.storage == "bytes" and _is_old_pickle(raw):
             return Decoded(Encoding.PICKLE, _pickle(raw))
         if "digits" in str(error):
-            facts = {"size_bytes": size, "problem": f"a number has over {_MAX_DIGITS:,} digits"}
+            facts = {
+                "size_bytes": size,
+                "problem": f"a number has over {MAX_DIGITS:,} digits",
+            }
             return Decoded(Encoding.JSON, Opaque("json", facts))
         return _broken(raw, error)
     said = list(notes)
@@ -347,28 +284,6 @@ def _broken(raw: bytes | str, error: ValueError) -> Decoded:
     return Decoded(
         encoding if encoding is Encoding.EMPTY else Encoding.UNKNOWN, Opaque(name, facts)
     )
-
-
-@contextmanager
-def long_numbers() -> Iterator[None]:
-    """Let integers of more than 4,300 digits be read and written."""
-    before = sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(_MAX_DIGITS)
-    try:
-        yield
-    finally:
-        sys.set_int_max_str_digits(before)
-
-
-@contextmanager
-def deep() -> Iterator[None]:
-    """Allow deeper nesting than Python does; what is deeper still raises RecursionError."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, 5_000))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(before)
 
 
 _CLASS, _VERSION, _DATA = "__classname__", "__version__", "__data__"
@@ -560,117 +475,6 @@ _OLD_KNOWN: dict[str, Callable[[_Envelopes, Any], object]] = {
     "timedelta": lambda one, data: timedelta(seconds=data),
     "timezone": _Envelopes.zone,
 }
-
-
-# --- telling ----------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Teller:
-    """Turns values into strict JSON, counting what had to be changed."""
-
-    changed: Counter[str] = field(default_factory=Counter)
-
-    def tell(self, value: Any) -> object:
-        if value is None or isinstance(value, bool | int | str):
-            return value
-        if isinstance(value, float):
-            if math.isfinite(value):
-                return value
-            self.changed["NaN became null" if math.isnan(value) else "Infinity became null"] += 1
-            return None
-        if isinstance(value, list):
-            return [self.tell(one) for one in value]
-        if isinstance(value, dict):
-            return {str(key): self.tell(one) for key, one in value.items()}
-        return self._tell_other(value)
-
-    def _tell_other(self, value: Any) -> object:
-        if isinstance(value, Opaque):
-            return value.marker()
-        if isinstance(value, NumpyScalar):
-            return self.tell(value.value)
-        if isinstance(value, tuple | set | frozenset):
-            self.changed[f"{type(value).__name__} became a list"] += 1
-            return [self.tell(one) for one in value]
-        if isinstance(value, datetime | date):
-            return value.isoformat()
-        if isinstance(value, timedelta):
-            self.changed["timedelta became seconds"] += 1
-            return value.total_seconds()
-        if isinstance(value, bytes):
-            self.changed["bytes became base64"] += 1
-            return base64.b64encode(value).decode("ascii")
-        if isinstance(value, tzinfo):
-            return getattr(value, "key", None) or str(value)
-        return str(value)
-
-
-def to_json(value: object) -> tuple[object, tuple[str, ...]]:
-    """Return a value that strict JSON can tell, and notes on what that changed."""
-    teller = _Teller()
-    try:
-        with deep():
-            told = teller.tell(value)
-    except RecursionError:
-        return Opaque("json", {"problem": "it is nested too deeply"}).marker(), ()
-    return told, tuple(
-        change if number == 1 else f"{change} ({number} times)"
-        for change, number in teller.changed.items()
-    )
-
-
-def to_repr(value: object) -> str:
-    """Return Python's repr of what `xcom_pull` returns, `<...>` for what cannot be told."""
-    try:
-        with long_numbers(), deep():
-            return _repr(value)
-    except RecursionError:
-        return "<nested too deeply>"
-
-
-def _repr(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(_repr, value))}]"
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_repr, value))}{',' if len(value) == 1 else ''})"
-    if isinstance(value, set):
-        return f"{{{', '.join(map(_repr, value))}}}" if value else "set()"
-    if isinstance(value, frozenset):
-        return f"frozenset({{{', '.join(map(_repr, value))}}})" if value else "frozenset()"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{_repr(key)}: {_repr(one)}' for key, one in value.items())}}}"
-    if isinstance(value, NumpyScalar):
-        name = value.classname.removeprefix("numpy.").rstrip("_")
-        return f"np.{value.value}_" if name == "bool" else f"np.{name}({value.value!r})"
-    if isinstance(value, Opaque):
-        return _repr_opaque(value)
-    if isinstance(value, datetime) and value.tzinfo is UTC:
-        return repr(value).replace("datetime.timezone.utc", "zoneinfo.ZoneInfo(key='UTC')")
-    return repr(value)
-
-
-def _repr_opaque(value: Opaque) -> str:
-    facts = value.facts
-    if value.encoding == "pickle":
-        return f"<pickle protocol {facts['protocol']}, {facts['size_bytes']} bytes, not loaded>"
-    if value.encoding == "object":
-        told = facts.get("data", facts.get("parquet_bytes"))
-        return f"<object {facts['classname']} version {facts['version']}: {told!r}>"
-    return f"<{value.encoding}: {facts.get('problem', 'not decoded')}>"
-
-
-def dumps(value: object, *, indent: int | None = None) -> str:
-    """Return strict JSON text in which no character is one that a terminal would obey.
-
-    `value` is what `to_json` returns. Other characters stay as they are, not escaped.
-    """
-    with long_numbers(), deep():
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-    if text.isascii() and "\x7f" not in text:
-        return text
-    lines = text.split("\n") if indent is not None else [text]
-    return "\n".join(UNSAFE.sub(json_escaped, line) for line in lines)
 
 
 _REFERENCE = re.compile(

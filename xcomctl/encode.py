@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import UUID
 
-from xcomctl import codec
+from xcomctl import codec, strictjson
 from xcomctl.codec import Reader
 from xcomctl.errors import RefusedError, UsageError
 
@@ -74,7 +74,7 @@ def parse(text: str) -> object:
         UsageError: it is no JSON.
     """
     try:
-        with codec.long_numbers(), codec.deep():
+        with strictjson.long_numbers(), strictjson.deep():
             return json.loads(text, object_pairs_hook=_unique, parse_float=_number)
     except RecursionError:
         raise RefusedError("cannot push a value that is nested so deeply") from None
@@ -114,7 +114,7 @@ def encode(
         RefusedError: this Airflow could not push it, or not read it back.
     """
     checked = _Checked(traits, allow_reserved_keys)
-    with codec.long_numbers(), codec.deep():
+    with strictjson.long_numbers(), strictjson.deep():
         try:
             checked.walk(value, 1)
         except RecursionError:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from xcomctl.db.writer import Writer
     from xcomctl.model import Raw
-    from xcomctl.transfer import Record
+    from xcomctl.records import Record
 
 Outcome = Literal["added", "replaced", "unchanged", "removed"]
 

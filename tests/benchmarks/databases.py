@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import shutil
 import sqlite3
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import sqlalchemy as sa
 from tests import servers
 from tests.benchmarks import tables
 from tests.benchmarks.measure import Command
+from xcomctl.cli.list import cursor_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,8 +67,7 @@ class Database:
 
     def cursor(self) -> str:
         """Return a cursor of `list`, from the newest run on, behind nine tenths of the rows."""
-        place = json.dumps([self.rows // tables.TASKS // 10, "", -1, ""])
-        return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+        return cursor_at([self.rows // tables.TASKS // 10, "", -1, ""])
 
     def client(self, statement: str, output: Path | None = None) -> Command:
         """Return the database's own client, running a statement."""

@@ -15,17 +15,15 @@ from decimal import Decimal, InvalidOperation
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any
 
-from xcomctl import codec
-from xcomctl.audit import Finding, Policy, Report, in_order, rules
+from xcomctl import codec, strictjson
+from xcomctl.audit import rules
 from xcomctl.errors import UsageError
 from xcomctl.limits import MAX_JSONB
-from xcomctl.model import Limit, Size, XComRef
+from xcomctl.model import Size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from xcomctl.audit.rules import Rule
-    from xcomctl.model import Raw, XComEntry
+    from xcomctl.model import Raw
 
 NEWEST = "3.3.2"
 """The newest release whose migration is known here."""
@@ -349,7 +347,7 @@ def _examine(text: str, backend: str) -> _Found:
         return _Found(Problem(rules.AIRFLOW3_TOO_LARGE, Fate.STOPS, reason), [])
     reading = _Reading(backend)
     try:
-        with codec.deep():
+        with strictjson.deep():
             value = json.loads(
                 text,
                 parse_int=reading.integer,
@@ -417,7 +415,7 @@ def _too_large(text: str, value: object) -> Problem | None:
     if len(text) < _WALK_FROM and not re.search(r"[eE]\+?\d{3}", text):
         return None
     reasons: list[str] = []
-    with codec.deep():
+    with strictjson.deep():
         _binary_size(value, reasons)
     return Problem(rules.AIRFLOW3_TOO_LARGE, Fate.STOPS, reasons[0]) if reasons else None
 
@@ -450,152 +448,3 @@ def _number_size(token: str) -> int:
     except InvalidOperation:
         return 0
     return 8 + max(abs(number.adjusted()), len(token)) // 2
-
-
-# --- all of them ------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Group:
-    problem: Problem
-    occurrences: int
-    example: XComEntry
-    total: int
-
-
-class Preflight:
-    """Gathers what becomes of each XCom."""
-
-    def __init__(
-        self,
-        migration: Migration,
-        *,
-        mapped: bool = True,
-        joined: bool = True,
-        per_entry: bool = False,
-        done: bool = False,
-    ) -> None:
-        self.migration = migration
-        self.mapped, self.joined, self.per_entry = mapped, joined, per_entry
-        self.done = done
-        self.rows_by_fate = dict.fromkeys(Fate, 0)
-        self.bytes_by_fate = dict.fromkeys(Fate, 0)
-        self.scanned = self.total_bytes = 0
-        self._groups: dict[tuple[object, ...], _Group] = {}
-
-    def add(self, entry: XComEntry, raw: Raw) -> Problem | None:
-        """Note what becomes of an entry, and return why it is better moved away, if it is."""
-        self.scanned += 1
-        self.total_bytes += entry.size or 0
-        problems = judge(raw, self.migration) + self._row_problems(entry)
-        for problem in problems:
-            self._gather(problem, entry)
-        fates = {problem.fate for problem in problems}
-        worst = next((fate for fate in Fate if fate in fates), None)
-        if worst is not None:
-            self.rows_by_fate[worst] += 1
-            self.bytes_by_fate[worst] += entry.size or 0
-        return next((problem for problem in problems if problem.better_moved), None)
-
-    def _row_problems(self, entry: XComEntry) -> list[Problem]:
-        found: list[Problem] = []
-        dangling = self.joined and (
-            entry.ref.logical_date is None if self.mapped else entry.ref.run_id is None
-        )
-        if dangling:
-            fate = Fate.ALTERED if self.mapped else Fate.ARCHIVED
-            reason = (
-                "the run it points to is not the run it names, so no task reads it"
-                if self.mapped
-                else "its run is gone: moved to _airflow_moved__2_3__dangling__xcom on the way"
-            )
-            found.append(Problem(rules.AIRFLOW3_DANGLING, fate, reason))
-        elif self.migration.backend == "sqlite":
-            reason = "deleted with its task instance when dag_run is rebuilt"
-            found.append(Problem(rules.AIRFLOW3_LOST, Fate.LOST, reason))
-        if entry.ref.key is None:
-            reason = "its key is NULL, which no primary key takes"
-            found.append(Problem(rules.AIRFLOW3_DUPLICATE_ROW, Fate.STOPS, reason))
-        return found
-
-    def add_duplicates(self, entries: Sequence[XComEntry]) -> Problem:
-        """Note rows of one name in one run, the one that Airflow 1.10 reads first."""
-        reason = f"there are {len(entries)} of it in one run, and the upgrade to 2.0 stops"
-        problem = Problem(rules.AIRFLOW3_DUPLICATE_ROW, Fate.STOPS, reason)
-        for entry in entries[1:]:
-            self._gather(problem, entry)
-            self.rows_by_fate[Fate.STOPS] += 1
-            self.bytes_by_fate[Fate.STOPS] += entry.size or 0
-        return problem
-
-    def _gather(self, problem: Problem, entry: XComEntry) -> None:
-        ref = entry.ref
-        name: tuple[object, ...] = (problem.rule.id, problem.fate, ref.dag_id, ref.task_id, ref.key)
-        if self.per_entry:
-            name = (*name, entry.row)
-        if problem.rule is rules.AIRFLOW3_LOST:
-            # All of them alike: one finding says it.
-            name = (problem.rule.id,)
-        group = self._groups.get(name)
-        if group is None:
-            self._groups[name] = _Group(problem, 1, entry, entry.size or 0)
-            return
-        group.occurrences += 1
-        group.total += entry.size or 0
-        if (entry.size or 0) > (group.example.size or 0):
-            group.example, group.problem = entry, problem
-
-    def report(self) -> Report:
-        """Return what was found, the gravest and largest first."""
-        ids = frozenset(rule.id for rule in (*rules.AIRFLOW3_RULES, *rules.UPKEEP))
-        policy = Policy(
-            Limit("none", Size(0), ""), deep=True, enabled=ids, per_entry=self.per_entry
-        )
-        report = Report(policy, scanned=self.scanned, total_bytes=self.total_bytes, complete=True)
-        found = [_finding(group) for group in self._groups.values()]
-        if self.migration.fails_anyway and not self.done:
-            found.append(_backend_finding(self.migration))
-        report.findings = in_order(found)
-        return report
-
-
-_VERB = {
-    Fate.STOPS: "stops the migration",
-    Fate.LOST: "is lost",
-    Fate.ARCHIVED: "is archived",
-    Fate.ALTERED: "is altered",
-}
-
-
-def _finding(group: _Group) -> Finding:
-    entry, problem = group.example, group.problem
-    everywhere = problem.rule is rules.AIRFLOW3_LOST
-    total = f" ({Size(group.total)} in all)" if group.occurrences > 1 else ""
-    return Finding(
-        rule=problem.rule,
-        severity=problem.fate.severity,
-        dag_id="*" if everywhere else entry.ref.dag_id,
-        task_id="*" if everywhere else entry.ref.task_id,
-        key="*" if everywhere else entry.ref.key,
-        occurrences=group.occurrences,
-        max_size=entry.size,
-        limit=None,
-        message=f"{_VERB[problem.fate]}: {problem.reason}{total}",
-        example=entry.ref,
-        variant=problem.fate.value,
-    )
-
-
-def _backend_finding(migration: Migration) -> Finding:
-    return Finding(
-        rule=rules.AIRFLOW3_BACKEND,
-        severity=rules.Severity.ERROR,
-        dag_id="*",
-        task_id="*",
-        key="*",
-        occurrences=1,
-        max_size=None,
-        limit=None,
-        message="stops the migration: it calls REGEXP_REPLACE as MySQL has it, which MariaDB refuses",
-        example=XComRef("*", "*", None, "*"),
-    )

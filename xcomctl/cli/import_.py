@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xcomctl.cli.console import Console
     from xcomctl.db.writer import Writer
     from xcomctl.importing import Importer
-    from xcomctl.transfer import Record
+    from xcomctl.records import Record
 
 OUTCOMES = ("added", "replaced", "removed", "unchanged", "refused")
 _COLUMNS = (Column("dag_id"), *(Column(name, "number") for name in OUTCOMES))
@@ -209,7 +209,7 @@ class _Job:
 
     def _records(self, *, tell: bool) -> Iterator[Record]:
         """Yield what can be read; `tell` what cannot."""
-        from xcomctl.transfer import Fault, records
+        from xcomctl.records import Fault, records
 
         self._source.seek(0)
         for one in records(self._source):

@@ -125,7 +125,7 @@ def command(
         def following() -> str | None:
             if key != "run" or not page.truncated or page.last is None:
                 return None
-            return _cursor(store.position(page.last))
+            return cursor_at(store.position(page.last))
 
         def after() -> Row:
             count: int | None = page.returned
@@ -175,7 +175,7 @@ def _parse_sort(sort: str | None) -> tuple[str, bool]:
     return key, text.startswith("-")
 
 
-def _cursor(place: Sequence[object]) -> str:
+def cursor_at(place: Sequence[object]) -> str:
     """Return a place in a listing as a text that no shell reads anything into."""
     text = json.dumps(place, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
@@ -196,7 +196,7 @@ def _read_place(store: Store, place: list[object]) -> list[object]:
     try:
         return store.read_position(place)
     except ValueError:
-        raise _no_cursor(_cursor(place)) from None
+        raise _no_cursor(cursor_at(place)) from None
 
 
 def _no_cursor(cursor: str) -> UsageError:

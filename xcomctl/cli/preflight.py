@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.audit import Report
-    from xcomctl.audit.airflow3 import Preflight, Problem
+    from xcomctl.audit.airflow3 import Problem
+    from xcomctl.audit.preflight import Preflight
     from xcomctl.db.store import Store
     from xcomctl.model import Selection, XComEntry
 
@@ -93,6 +94,7 @@ def command(
 
     from xcomctl import audit
     from xcomctl.audit import airflow3, decisions, rules
+    from xcomctl.audit.preflight import Preflight
     from xcomctl.db import open_store
 
     release = airflow3.parse_release(airflow3.NEWEST if to is None else to)
@@ -112,7 +114,7 @@ def command(
         facts = store.facts()
         done = facts.storage == "json"
         migration = airflow3.Migration(facts.backend, release)
-        preflight = airflow3.Preflight(
+        preflight = Preflight(
             migration,
             mapped=store.schema.mapped,
             joined=store.schema.run_date is not None and "dag_run" in store.schema.tables,

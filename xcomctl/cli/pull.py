@@ -237,14 +237,14 @@ def _say_which_run(console: Console, store: Store, entry: XComEntry) -> None:
 
 
 def _rendered(console: Console, store: Store, raw: Raw, form: str, steps: list[str | int]) -> bytes:
-    from xcomctl import codec
+    from xcomctl import codec, telling
 
     decoded = codec.decode(raw, store.context)
     for note in decoded.notes:
         console.note(note)
     if form == "repr":
-        return codec.to_repr(decoded.value).encode("utf-8", "backslashreplace") + b"\n"
-    value, notes = codec.to_json(decoded.value)
+        return telling.to_repr(decoded.value).encode("utf-8", "backslashreplace") + b"\n"
+    value, notes = telling.to_json(decoded.value)
     for note in notes:
         console.note(note)
     return _render(value, form, steps)
@@ -290,27 +290,27 @@ def _noted(pieces: Iterable[bytes], note: Callable[[bytes], None]) -> Iterator[b
 def _rendered_list(
     console: Console, store: Store, raws: list[Raw], form: str, steps: list[str | int]
 ) -> bytes:
-    from xcomctl import codec
+    from xcomctl import codec, telling
 
     decoded = [codec.decode(raw, store.context) for raw in raws]
     for note in dict.fromkeys(note for one in decoded for note in one.notes):
         console.note(note)
     values = [one.value for one in decoded]
     if form == "repr":
-        return codec.to_repr(values).encode("utf-8", "backslashreplace") + b"\n"
-    value, notes = codec.to_json(values)
+        return telling.to_repr(values).encode("utf-8", "backslashreplace") + b"\n"
+    value, notes = telling.to_json(values)
     for note in notes:
         console.note(note)
     return _render(value, form, steps)
 
 
 def _render(value: object, form: str, steps: list[str | int]) -> bytes:
-    from xcomctl import codec
+    from xcomctl import strictjson, telling
 
     part = _walk(value, steps)
     if form == "repr":
-        return codec.to_repr(part).encode("utf-8", "backslashreplace") + b"\n"
-    return codec.dumps(part, indent=2 if form == "pretty" else None).encode() + b"\n"
+        return telling.to_repr(part).encode("utf-8", "backslashreplace") + b"\n"
+    return strictjson.dumps(part, indent=2 if form == "pretty" else None).encode() + b"\n"
 
 
 def _emit(console: Console, data: bytes, file: str | None) -> None:

@@ -373,14 +373,14 @@ def _difference(writer: Writer, there: Current, encoded: Encoded) -> list[str]:
     """Return a unified diff of the value that is there and the new one."""
     import difflib
 
-    from xcomctl import codec
+    from xcomctl import codec, strictjson, telling
 
     if (there.entry.size or 0) > _SHOWN or len(encoded.text) > _SHOWN:
         return [f"over {there.entry.size}; too large to compare here"]
 
     def told(raw: bytes | str | int | float | None) -> list[str]:
-        value, _ = codec.to_json(codec.decode(raw, writer.context).value)
-        return codec.dumps(value, indent=2).splitlines()
+        value, _ = telling.to_json(codec.decode(raw, writer.context).value)
+        return strictjson.dumps(value, indent=2).splitlines()
 
     new = encoded.data if writer.schema.storage == "bytes" else encoded.text
     lines = difflib.unified_diff(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -323,11 +322,17 @@ class Backend(ABC):
         return False
 
     def packed(self, size: Element) -> Element:
-        """Return the aggregate of a group's sizes, four bytes each, most significant first."""
+        """Return the aggregate of a group's sizes, four bytes each, most significant first.
+
+        Asked for only where `packs` says yes.
+        """
         raise NotImplementedError
 
     def percentiles(self, size: Element, shares: Sequence[float]) -> Element:
-        """Return the aggregate of a group's percentiles, each of them one of the sizes."""
+        """Return the aggregate of a group's percentiles, each of them one of the sizes.
+
+        Asked for only where the server `groups`.
+        """
         raise NotImplementedError
 
     def sampled(self, value: Element) -> Element | None:
@@ -338,7 +343,10 @@ class Backend(ABC):
         return None
 
     def sampled_pickles(self, table: sa.FromClause, rows: Sequence[Any]) -> bool:
-        """Return whether one of the rows that `sampled` named starts like a pickle."""
+        """Return whether one of the rows that `sampled` named starts like a pickle.
+
+        Asked for only where it names any.
+        """
         raise NotImplementedError
 
     def may_be_pickle(self, value: Element, *, in_row: bool = False) -> Element:
@@ -602,45 +610,3 @@ def _text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode()
     return "" if value is None else str(value)
-
-
-def glob_to_regex(glob: str, *, escape: str = "\\") -> str:
-    """Return the body of a regular expression that matches as the shell glob does.
-
-    Only syntax that PostgreSQL, ICU and PCRE read alike; the caller anchors it.
-    """
-    out: list[str] = []
-    position = 0
-    while position < len(glob):
-        char = glob[position]
-        position += 1
-        if char == "*":
-            out.append(".*")
-        elif char == "?":
-            out.append(".")
-        elif char == "[" and (end := _class_end(glob, position)) is not None:
-            body = glob[position:end]
-            negated = body.startswith("!")
-            inner = re.sub(r"([\\\[\]^&~|])", r"\\\1", body[1:] if negated else body)
-            out.append(f"[{'^' if negated else ''}{inner}]")
-            position = end + 1
-        elif char.isalnum() or char == "_" or ord(char) > 127:
-            out.append(char)
-        else:
-            out.append(escape + char)
-    return "".join(out)
-
-
-def _class_end(glob: str, start: int) -> int | None:
-    """Return where the `]` of a bracket expression is, None where the `[` is just a bracket."""
-    first = start + 1 if glob[start : start + 1] == "!" else start
-    end = glob.find("]", first + 1)
-    return None if end < 0 else end
-
-
-def glob_to_like(glob: str) -> str | None:
-    """Return the LIKE pattern (escape `\\`) of a glob, None where it holds a `[...]`."""
-    if "[" in glob:
-        return None
-    escaped = re.sub(r"([\\%_])", r"\\\1", glob)
-    return escaped.replace("*", "%").replace("?", "_")

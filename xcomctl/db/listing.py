@@ -172,16 +172,6 @@ class Listing(Table):
             encoding = codec.sniff(head, size, storage)
             yield dataclasses.replace(entry, size=size, head=head, encoding=encoding)
 
-    def _is_row(self, entry: XComEntry, table: sa.FromClause | None = None) -> list[Element]:
-        conditions: list[Element] = []
-        for name, value in zip(self.schema.generation.identity, entry.row, strict=True):
-            column = (self._x if table is None else table).c[name]
-            if isinstance(value, str) and name != "execution_date":
-                conditions.append(self._backend.same(column, value))
-            else:
-                conditions.append(column.is_(None) if value is None else column == value)
-        return conditions
-
     def _is_quicker_along_the_key(self, selection: Selection) -> bool:
         """Return whether walking from the newest run on meets enough entries of these DAGs soon.
 

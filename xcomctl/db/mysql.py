@@ -12,9 +12,8 @@ from xcomctl.db.backend import (
     MovedError,
     Objection,
     Page,
-    glob_to_like,
-    glob_to_regex,
 )
+from xcomctl.db.globs import glob_to_like, glob_to_regex
 from xcomctl.limits import CAPACITY_BY_TYPE
 from xcomctl.model import Limit, Size
 

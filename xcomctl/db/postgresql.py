@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import struct
 import threading
-from datetime import datetime, timedelta
-from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, array
@@ -16,14 +13,12 @@ from xcomctl.db.backend import (
     MAX_SNIFFED,
     Backend,
     Element,
-    Known,
     MovedError,
     Objection,
     Page,
-    glob_to_like,
-    glob_to_regex,
-    iso,
 )
+from xcomctl.db.copying import CopiedRows, watching
+from xcomctl.db.globs import glob_to_like, glob_to_regex
 from xcomctl.db.schema import Column
 from xcomctl.db.sqlite import skip_scan
 from xcomctl.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
@@ -235,7 +230,7 @@ class PostgreSQL(Backend):
             query = cursor.mogrify(sql, {**parameters, "_": None})
             self._set_timeout(cursor, 0)
             rows = CopiedRows(taker)
-            with _watching(driver, rows, self.target.timeout_s):
+            with watching(driver, rows, self.target.timeout_s):
                 cursor.copy_expert(b"COPY (" + query + b") TO STDOUT (FORMAT binary)", rows)
             self._set_timeout(cursor, self.target.timeout_s or 0)
 
@@ -382,136 +377,12 @@ def _texts(*columns: Element) -> Element:
     return sa.cast(array([sa.cast(one, sa.Text) for one in columns]), ARRAY(sa.Text))
 
 
-def _elements(data: bytes) -> Iterator[str | None]:
-    """Yield the elements of an array of texts in its binary form."""
-    at = _ARRAY_START_BYTES
-    while at < len(data):
-        (length,) = _LENGTH(data, at)
-        at += 4
-        if length < 0:
-            yield None
-        else:
-            yield data[at : at + length].decode()
-            at += length
-
-
 def _document(value: Element) -> Element:
     """Return a jsonb value as an expression: unpacked, where the column's may be compressed.
 
     An empty path leads to the whole document.
     """
     return value.op("#>")(sa.literal_column("'{}'"))
-
-
-class CopiedRows:
-    """The file that COPY writes to: takes its binary rows apart and hands them over.
-
-    libpq passes one row at a time. Each field stands behind its length, -1 for NULL:
-    https://www.postgresql.org/docs/current/sql-copy.html
-    """
-
-    def __init__(self, taker: Taker) -> None:
-        self._taker = taker
-        self._take = taker.take
-        self._names = Known(self._spell_names)
-        self._runs = Known(self._spell_run)
-        self._minute: int | None = None
-        self._until_minute = ""
-        self._started = False
-        self.busy = False
-        """Whether what the server sent is being dealt with; otherwise it is the server's turn."""
-        self.turns = 0
-
-    def write(self, data: bytes) -> None:
-        """Take one row; the first comes with the header, and the last is only an end mark."""
-        self.busy = True
-        at = 0
-        if not self._started:
-            self._started = True
-            at = len(_COPY_SIGNATURE) + 8 + _LENGTH(data, 15)[0]
-        if len(data) - at > 2:
-            self._take_row(data, at)
-        self.turns += 1
-        self.busy = False
-
-    def _take_row(self, data: bytes, at: int) -> None:
-        # Written out, because a loop over the fields would be most of the time of an export.
-        _, _, index, _, run, _, orphan, _, stamp, _, size, length = _COPY_START(data, at)
-        begin = at + _COPY_START_BYTES
-        end = begin + length
-        dag_id, task_id, key = self._names[data[begin:end]]
-        begin = end + 4
-        end = begin + _LENGTH(data, end)[0]
-        run_id, date = self._runs[data[begin:end]]
-        raw: Any = data[end + 4 :]
-        if not raw and _LENGTH(data, end)[0] < 0:
-            raw = size = None
-        elif not size:
-            size = len(raw)
-        time = self._time(stamp)
-        self._take(
-            (dag_id, task_id, run_id, index, key, time, date, size, run, orphan != 0, None, raw)
-        )
-
-    def _spell_names(self, names: bytes) -> tuple[Any, Any, Any]:
-        dag_id, task_id, key = _elements(names)
-        spell = self._taker.spell
-        return spell("dag_id", dag_id or ""), spell("task_id", task_id or ""), spell("key", key)
-
-    def _spell_run(self, run: bytes) -> tuple[Any, Any]:
-        run_id, date = _elements(run)
-        return self._taker.spell("run_id", run_id), self._taker.spell("logical_date", iso(date))
-
-    def _time(self, microseconds: int) -> str | None:
-        """Return PostgreSQL's binary timestamp as RFC 3339 text, None for infinity and the like."""
-        minute, rest = divmod(microseconds, 60_000_000)
-        if minute != self._minute:
-            try:
-                self._until_minute = (_EPOCH + timedelta(minutes=minute)).isoformat()[:17]
-            except OverflowError:
-                return None
-            self._minute = minute
-        digits = str(100_000_000 + rest)
-        if rest % 1_000_000:
-            return f"{self._until_minute}{digits[1:3]}.{digits[3:]}Z"
-        return f"{self._until_minute}{digits[1:3]}Z"
-
-
-_COPY_SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0"
-_COPY_START: Final = struct.Struct(">hiiiiiiiqiii").unpack_from
-"""The number of fields, then map_index, dag_run_id, orphan, timestamp and size behind their
-lengths, and the length of the names."""
-_COPY_START_BYTES: Final = struct.calcsize(">hiiiiiiiqiii")
-_ARRAY_START_BYTES: Final = struct.calcsize(">iiiii")
-"""Dimensions, whether there are NULLs, the elements' type, their number, the first one's index."""
-_LENGTH: Final = struct.Struct(">i").unpack_from
-_EPOCH: Final = datetime(2000, 1, 1)
-
-
-@contextlib.contextmanager
-def _watching(driver: Any, rows: CopiedRows, timeout_s: float | None) -> Iterator[None]:
-    """Cancel a COPY when the server takes longer than this for its next row.
-
-    A statement_timeout would bound all rows together, and the time that the reader of ours takes.
-    """
-    done = threading.Event()
-
-    def watch(bound_s: float) -> None:
-        seen, since = rows.turns, monotonic()
-        while not done.wait(min(1.0, bound_s / 4)):
-            if rows.busy or rows.turns != seen:
-                seen, since = rows.turns, monotonic()
-            elif monotonic() - since > bound_s:
-                with contextlib.suppress(Exception):
-                    driver.cancel()
-                return
-
-    if timeout_s:
-        threading.Thread(target=watch, args=(timeout_s,), daemon=True).start()
-    try:
-        yield
-    finally:
-        done.set()
 
 
 def _cancel_on_signal(connection: sa.Connection) -> None:

@@ -375,6 +375,17 @@ class Table:
             position=tuple(named[name] for name in self._run_order),
         )
 
+    def _is_row(self, entry: XComEntry, table: sa.FromClause | None = None) -> list[Element]:
+        """Return the conditions that name the row of an entry."""
+        conditions: list[Element] = []
+        for name, value in zip(self.schema.generation.identity, entry.row, strict=True):
+            column = (self._x if table is None else table).c[name]
+            if isinstance(value, str) and name != "execution_date":
+                conditions.append(self._backend.same(column, value))
+            else:
+                conditions.append(column.is_(None) if value is None else column == value)
+        return conditions
+
     def _head_is_flag(self, row: sa.Row[Any]) -> bool:
         return (
             self.schema.storage == "json"

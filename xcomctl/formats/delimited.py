@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING
 
-from xcomctl.codec import dumps
+from xcomctl.strictjson import dumps
 from xcomctl.text import visible
 
 if TYPE_CHECKING:

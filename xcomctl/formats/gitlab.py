@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from xcomctl.codec import dumps
 from xcomctl.formats.findings import located, message_of
+from xcomctl.strictjson import dumps
 
 if TYPE_CHECKING:
     from xcomctl.formats import Layout, Paper, Row, Writer

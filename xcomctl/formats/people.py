@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xcomctl.codec import dumps
 from xcomctl.model import Size
+from xcomctl.strictjson import dumps
 from xcomctl.text import visible
 
 if TYPE_CHECKING:

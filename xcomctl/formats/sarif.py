@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from xcomctl.codec import dumps
 from xcomctl.formats import SUPPRESSED
 from xcomctl.formats.findings import located, message_of, name_of, rules_of
+from xcomctl.strictjson import dumps
 from xcomctl.text import visible
 
 if TYPE_CHECKING:

@@ -1,0 +1,127 @@
+"""Decoded values told to others: as strict JSON, or as Python's repr of what a task would get."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import Any
+
+from xcomctl.strictjson import deep, long_numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """A value that JSON cannot tell: what it is, in facts that JSON can."""
+
+    encoding: str
+    facts: dict[str, object]
+
+    def marker(self) -> dict[str, object]:
+        """Return what stands for it in JSON."""
+        return {"__xcomctl__": {"encoding": self.encoding, **self.facts}}
+
+
+@dataclass(frozen=True, slots=True)
+class NumpyScalar:
+    """A number that numpy wrapped."""
+
+    classname: str
+    value: object
+
+
+@dataclass(slots=True)
+class _Teller:
+    """Turns values into strict JSON, counting what had to be changed."""
+
+    changed: Counter[str] = field(default_factory=Counter)
+
+    def tell(self, value: Any) -> object:
+        if value is None or isinstance(value, bool | int | str):
+            return value
+        if isinstance(value, float):
+            if math.isfinite(value):
+                return value
+            self.changed["NaN became null" if math.isnan(value) else "Infinity became null"] += 1
+            return None
+        if isinstance(value, list):
+            return [self.tell(one) for one in value]
+        if isinstance(value, dict):
+            return {str(key): self.tell(one) for key, one in value.items()}
+        return self._tell_other(value)
+
+    def _tell_other(self, value: Any) -> object:
+        if isinstance(value, Opaque):
+            return value.marker()
+        if isinstance(value, NumpyScalar):
+            return self.tell(value.value)
+        if isinstance(value, tuple | set | frozenset):
+            self.changed[f"{type(value).__name__} became a list"] += 1
+            return [self.tell(one) for one in value]
+        if isinstance(value, datetime | date):
+            return value.isoformat()
+        if isinstance(value, timedelta):
+            self.changed["timedelta became seconds"] += 1
+            return value.total_seconds()
+        if isinstance(value, bytes):
+            self.changed["bytes became base64"] += 1
+            return base64.b64encode(value).decode("ascii")
+        if isinstance(value, tzinfo):
+            return getattr(value, "key", None) or str(value)
+        return str(value)
+
+
+def to_json(value: object) -> tuple[object, tuple[str, ...]]:
+    """Return a value that strict JSON can tell, and notes on what that changed."""
+    teller = _Teller()
+    try:
+        with deep():
+            told = teller.tell(value)
+    except RecursionError:
+        return Opaque("json", {"problem": "it is nested too deeply"}).marker(), ()
+    return told, tuple(
+        change if number == 1 else f"{change} ({number} times)"
+        for change, number in teller.changed.items()
+    )
+
+
+def to_repr(value: object) -> str:
+    """Return Python's repr of what `xcom_pull` returns, `<...>` for what cannot be told."""
+    try:
+        with long_numbers(), deep():
+            return _repr(value)
+    except RecursionError:
+        return "<nested too deeply>"
+
+
+def _repr(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_repr, value))}]"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_repr, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, set):
+        return f"{{{', '.join(map(_repr, value))}}}" if value else "set()"
+    if isinstance(value, frozenset):
+        return f"frozenset({{{', '.join(map(_repr, value))}}})" if value else "frozenset()"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_repr(key)}: {_repr(one)}' for key, one in value.items())}}}"
+    if isinstance(value, NumpyScalar):
+        name = value.classname.removeprefix("numpy.").rstrip("_")
+        return f"np.{value.value}_" if name == "bool" else f"np.{name}({value.value!r})"
+    if isinstance(value, Opaque):
+        return _repr_opaque(value)
+    if isinstance(value, datetime) and value.tzinfo is UTC:
+        return repr(value).replace("datetime.timezone.utc", "zoneinfo.ZoneInfo(key='UTC')")
+    return repr(value)
+
+
+def _repr_opaque(value: Opaque) -> str:
+    facts = value.facts
+    if value.encoding == "pickle":
+        return f"<pickle protocol {facts['protocol']}, {facts['size_bytes']} bytes, not loaded>"
+    if value.encoding == "object":
+        told = facts.get("data", facts.get("parquet_bytes"))
+        return f"<object {facts['classname']} version {facts['version']}: {told!r}>"
+    return f"<{value.encoding}: {facts.get('problem', 'not decoded')}>"
