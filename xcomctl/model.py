@@ -9,11 +9,12 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from xcomctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import date, datetime
 
 RETURN_VALUE = "return_value"
@@ -196,6 +197,26 @@ class Taker(Protocol):
         """Take one row."""
 
 
+@runtime_checkable
+class LineTaker(Taker, Protocol):
+    """One that writes lines, among which others may stand that were made in another process."""
+
+    def flush(self) -> None:
+        """Write what is held."""
+
+    def divert(self, write: Callable[[bytes], object]) -> None:
+        """Write from now on there what comes behind other lines, and count it anew."""
+
+    def counted(self) -> tuple[int, int]:
+        """Return how many rows there were since the last time, and their size in bytes."""
+
+    def write(self, data: bytes) -> object:
+        """Write a piece of lines that are made."""
+
+    def count(self, rows: int, size: int) -> None:
+        """Count the rows of such lines."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """The largest size that some software allows."""
@@ -288,6 +309,11 @@ class Selection:
     until: datetime | None = None
     min_size: Size | None = None
     max_size: Size | None = None
+
+    @property
+    def narrows(self) -> bool:
+        """Return whether it names DAGs, runs, tasks or keys: an index may find them."""
+        return any((self.dag_ids, self.run_ids, self.task_ids, self.keys, self.map_indexes))
 
 
 def is_glob(text: str) -> bool:

@@ -85,7 +85,33 @@ class Lines(ABC):
         self.flush()
 
 
-class JsonLines(Lines):
+class PlainLines(Lines):
+    """Writes lines that do not depend on those before them: see `LineTaker`."""
+
+    def divert(self, write: Callable[[bytes], object]) -> None:
+        """Write from now on there what comes behind other lines, and count it anew."""
+        self._write = write
+        self.watch = lambda: None
+        self.resume(0, 0)
+
+    def counted(self) -> tuple[int, int]:
+        """Return how many rows there were since the last time, and their size in bytes."""
+        counts = self.rows, self.bytes
+        self.resume(0, 0)
+        return counts
+
+    def write(self, data: bytes) -> None:
+        """Write a piece of lines that are made."""
+        self._write(data)
+
+    def count(self, rows: int, size: int) -> None:
+        """Count the rows of such lines."""
+        self.rows += rows
+        self.bytes += size
+        self.watch()
+
+
+class JsonLines(PlainLines):
     """Writes rows as JSON Lines, each as `json_line` has it, a page of them at a time."""
 
     def __init__(
@@ -186,7 +212,7 @@ _BEFORE = {
 _ABOUT_HEAD_BYTES = 256
 
 
-class CsvLines(Lines):
+class CsvLines(PlainLines):
     """Writes rows as CSV."""
 
     def __init__(

@@ -452,6 +452,10 @@ class Backend(ABC):
                     None if data is None else len(data), run, orphan != 0, None, data,
                 ))  # fmt: skip
 
+    def pour_all(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
+        """Hand over every row as `pour` does, where none is left out along an index."""
+        self.pour(statement, storage, taker)
+
     def poured_besides(self, value: Element, storage: Storage) -> dict[str, Element]:
         """Return what this backend's `pour` wants of a value behind the `POURED` columns."""
         return {}

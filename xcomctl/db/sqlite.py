@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
 import time
@@ -14,15 +15,17 @@ import sqlalchemy as sa
 from xcomctl import urls
 from xcomctl.db.backend import Backend, Element, Known, MovedError, Objection, iso, spellings
 from xcomctl.db.schema import Column
+from xcomctl.db.twin import twin, worth_it
 from xcomctl.errors import DatabaseError
-from xcomctl.model import Limit, Size
+from xcomctl.model import Limit, LineTaker, Size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from xcomctl.db.schema import Schema
+    from xcomctl.db.twin import Receiver, Sender
     from xcomctl.model import Raw, Storage, Taker
 
 _OPCODES_BETWEEN_CHECKS = 20_000
@@ -30,6 +33,12 @@ _VALUES_AT_ONCE = 64
 _IN_ROW = 2000
 """Blobs up to this size lie in the row's page (of 4096 bytes, the usual one), or near it."""
 _SLICE_BYTES = 8 * 1024 * 1024
+_ROWS_FOR_TWO = 20_000
+"""Below this it takes longer to make a second process than it saves."""
+_PART_BYTES = 1024 * 1024
+"""What a pipe holds, so that the twin need not wait at the end of each part."""
+_TWINS_PARTS = (False, True, False, True, True)
+"""The twin's are more, for it has nothing to write to a disk."""
 
 
 class SQLite(Backend):
@@ -302,21 +311,140 @@ class SQLite(Backend):
         return {"is_blob": sa.func.typeof(value) == "blob"}
 
     def pour(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
+        sql, parameters = self.driver_sql(statement)
+        self._pouring(storage, taker)(sql, parameters)
+
+    def pour_all(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
+        # The driver asks for the interpreter's lock at each row, so it takes two processes.
+        if not isinstance(taker, LineTaker):
+            self.pour(statement, storage, taker)
+            return
+        sql, (*given, _, _) = self.driver_sql(statement.where(_is_among(0, 0)))
+        pour, rows = self._pouring(storage, taker), self._rows_of_a_part()
+
+        def pour_there(sender: Sender) -> None:
+            taker.divert(sender.send)
+            for is_twins, part in self._parts(rows):
+                if is_twins:
+                    pour(sql, (*given, *part))
+                    taker.flush()
+                    sender.end(taker.counted())
+
+        with self._twin(pour_there) as receiver:
+            if receiver is None:
+                self.pour(statement, storage, taker)
+                return
+            for is_twins, part in self._parts(rows):
+                if is_twins:
+                    taker.flush()
+                    taker.count(*receiver.part(taker.write))
+                else:
+                    pour(sql, (*given, *part))
+
+    def _parts(self, rows: int) -> Iterator[tuple[bool, tuple[int, int]]]:
+        """Yield the first and last rowid of so many rows after the other, and whose they are."""
+        find = f"SELECT rowid FROM {self._named('xcom')} WHERE rowid >= ? ORDER BY rowid LIMIT 1 OFFSET ?"
+        first = -(2**63)
+        with self.driver_errors():
+            for is_twins in itertools.cycle(_TWINS_PARTS):
+                found = self._driver().execute(find, (first, rows)).fetchone()
+                yield is_twins, (first, found[0] - 1 if found else 2**63 - 1)
+                if not found:
+                    return
+                first = found[0]
+
+    def _rows_of_a_part(self) -> int:
+        """Return how many rows make lines of some MB."""
+        size = self._pragma("page_count") * self._pragma("page_size")
+        return min(max(_PART_BYTES * self._span() // max(size, 1), 16), 4000)
+
+    def _span(self) -> int:
+        """Return about how many rows there are; 0 where rows have no numbers."""
+        ends = (f"(SELECT {one}(rowid) FROM {self._named('xcom')})" for one in ("max", "min"))
+        try:
+            found = self._driver().execute(f"SELECT {' - '.join(ends)}").fetchone()[0]
+        except sqlite3.OperationalError:
+            # A table WITHOUT ROWID.
+            return 0
+        return int(found or 0)
+
+    def _pragma(self, name: str) -> int:
+        return int(self._driver().execute(f"PRAGMA {name}").fetchone()[0])
+
+    @contextlib.contextmanager
+    def _twin(self, work: Callable[[Sender], object]) -> Iterator[Receiver | None]:
+        """Work on the same state of the file in a second process; None where that cannot be."""
+        if self._span() < _ROWS_FOR_TWO or not worth_it():
+            yield None
+            return
+        # No open database may be taken into another process:
+        # https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_
+        self.connection.rollback()
+        self.connection.invalidate()
+
+        def work_there(sender: Sender, wait: Callable[[], bool]) -> None:
+            self.use(self.connection)
+            version = self._pragma("data_version")
+            sender.end()
+            if wait():
+                same = self._begins_at(version)
+                sender.end(same)
+                if same:
+                    work(sender)
+
+        with twin(work_there) as receiver:
+            self.use(self.connection)
+            if receiver is None:
+                yield None
+                return
+            receiver.part(lambda _: None)
+            with self.driver_errors():
+                self._begin_reading()
+            receiver.go_on()
+            # Between its two looks at the file lies the one that began here; so if nobody has
+            # written between them, all are of the same state.
+            same = receiver.part(lambda _: None)
+            try:
+                yield receiver if same else None
+            finally:
+                self._driver().rollback()
+
+    def _begin_reading(self) -> None:
+        driver = self._driver()
+        driver.execute("BEGIN")
+        driver.execute("SELECT 1 FROM sqlite_master").fetchone()
+
+    def _begins_at(self, version: int) -> bool:
+        """Begin to read, and return whether the file is still in the state of a data_version."""
+        # No waiting for a writer, who in turn may wait for this very reader.
+        self._driver().execute("PRAGMA busy_timeout = 0")
+        try:
+            self._begin_reading()
+        except sqlite3.OperationalError:
+            return False
+        return self._pragma("data_version") == version
+
+    def _pouring(self, storage: Storage, taker: Taker) -> Callable[[str, Any], None]:
+        """Return what hands over the rows of a statement, and keeps what it knows of names."""
         dags, tasks, runs, keys = spellings(taker, self.text_of)
         dates = Known(lambda date: taker.spell("logical_date", iso(self.text_of(date))))
         kinds = ("text", None) if storage == "bytes" else (None, "blob")
         time, take = _Times().read, taker.take
-        for rows in self._batches(statement, _VALUES_AT_ONCE):
-            for index, run, orphan, stamp, date, run_id, dag, task, key, raw, is_blob in rows:
-                size: int | None
-                if type(raw) is bytes:
-                    size, kind = len(raw), kinds[is_blob]
-                else:
-                    size, kind = self._number(raw)
-                take((
-                    dags[dag], tasks[task], runs[run_id], index, keys[key], time(stamp), dates[date],
-                    size, run, orphan != 0, kind, raw,
-                ))  # fmt: skip
+
+        def pour(sql: str, parameters: Any) -> None:
+            for rows in self._batches(sql, parameters, _VALUES_AT_ONCE):
+                for index, run, orphan, stamp, date, run_id, dag, task, key, raw, is_blob in rows:
+                    size: int | None
+                    if type(raw) is bytes:
+                        size, kind = len(raw), kinds[is_blob]
+                    else:
+                        size, kind = self._number(raw)
+                    take((
+                        dags[dag], tasks[task], runs[run_id], index, keys[key], time(stamp), dates[date],
+                        size, run, orphan != 0, kind, raw,
+                    ))  # fmt: skip
+
+        return pour
 
     def _number(self, raw: float | None) -> tuple[int | None, str | None]:
         """Return the size of a number, or NULL, and its storage class."""
@@ -326,16 +454,15 @@ class SQLite(Backend):
         return size, "real" if isinstance(raw, float) else "integer"
 
     def batches(self, statement: sa.Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
-        return self._batches(statement, self.paged.rows)
+        return self._batches(*self.driver_sql(statement), self.paged.rows)
 
-    def _batches(self, statement: sa.Select[Any], at_once: int) -> Iterator[list[tuple[Any, ...]]]:
+    def _batches(self, sql: str, parameters: Any, at_once: int) -> Iterator[list[tuple[Any, ...]]]:
         """Yield rows as the driver has them, with texts as bytes.
 
         Anything else makes a call or a copy for each text, and values are text in Airflow 3.
         `timeout_s` bounds the wait for the next rows.
         """
         connection = self._driver()
-        sql, parameters = self.driver_sql(statement)
         texts = connection.text_factory
         connection.text_factory = bytes
         cursor = connection.cursor()
@@ -411,6 +538,10 @@ def _is_broken(value: object) -> bool:
 def _text(data: bytes) -> str:
     """Return a text; what is not UTF-8 must neither fail nor be lost."""
     return data.decode("utf-8", "surrogateescape")
+
+
+def _is_among(first: int, last: int) -> Element:
+    return sa.literal_column("x.rowid", sa.Integer).between(first, last)
 
 
 class _Times:

@@ -118,7 +118,8 @@ class Store(Listing, Sums, Near):
                 statement = backend.along_key(statement.order_by(*key), self._x)
                 if after is not None:
                     statement = statement.where(backend.beyond(key, after))
-            backend.pour(statement, storage, taker)
+            pour = backend.pour if ordered or selection.narrows else backend.pour_all
+            pour(statement, storage, taker)
 
     def duplicates(self, selection: Selection) -> Iterator[list[XComEntry]]:
         """Yield the entries that share a name and a run, the one that Airflow reads first.

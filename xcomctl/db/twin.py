@@ -1,0 +1,161 @@
+"""A second process of this program that does half of the work, and a pipe from it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import struct
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+from xcomctl.errors import DatabaseError, XcomctlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_HEAD = struct.Struct("<cQ")
+_PIECE, _END, _FAILURE = b"p", b"e", b"f"
+_PIECE_BYTES = 1024 * 1024
+
+
+def worth_it() -> bool:
+    """Return whether a second process can be made here, and would run beside this one."""
+    # Elsewhere a fork is not safe, or there is none; nor is it beside other threads.
+    if not sys.platform.startswith("linux") or threading.active_count() > 1:
+        return False
+    return len(os.sched_getaffinity(0)) > 1
+
+
+class Sender:
+    """The twin's end of the pipe."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send some bytes of a part, which waits until all but a few of those before are read."""
+        view = memoryview(data)
+        for at in range(0, len(view), _PIECE_BYTES):
+            self._frame(_PIECE, view[at : at + _PIECE_BYTES])
+
+    def end(self, facts: object = None) -> None:
+        """Say that a part is all sent, with what JSON holds of facts about it."""
+        self._frame(_END, json.dumps(facts).encode())
+
+    def fail(self, error: XcomctlError) -> None:
+        """Say that there will be no more, and why."""
+        self._frame(_FAILURE, json.dumps([error.message, error.detail, error.hint]).encode())
+
+    def _frame(self, kind: bytes, data: bytes | memoryview) -> None:
+        self._pipe.write(_HEAD.pack(kind, len(data)))
+        self._pipe.write(data)
+        if kind != _PIECE:
+            self._pipe.flush()
+
+
+class Receiver:
+    """This process's end of the pipe, and of one the other way."""
+
+    def __init__(self, pipe: BinaryIO, orders: BinaryIO) -> None:
+        self._pipe = pipe
+        self._orders = orders
+
+    def go_on(self) -> None:
+        """Let the twin go on where it waits for this."""
+        with contextlib.suppress(BrokenPipeError):
+            self._orders.write(b".")
+
+    def part(self, take: Callable[[bytes], object]) -> Any:
+        """Hand over the pieces of the next part as they come, and return the facts about it.
+
+        Raises:
+            DatabaseError: the twin failed, or has gone.
+        """
+        while True:
+            head = self._pipe.read(_HEAD.size)
+            if len(head) < _HEAD.size:
+                break
+            kind, length = _HEAD.unpack(head)
+            data = self._pipe.read(length)
+            if len(data) < length:
+                break
+            if kind == _END:
+                return json.loads(data)
+            if kind == _FAILURE:
+                message, detail, hint = json.loads(data)
+                raise DatabaseError(message, detail=detail, hint=hint)
+            take(data)
+        raise DatabaseError(
+            "the process that read half of the table has gone",
+            hint="Was it killed, for want of memory? Try again.",
+        )
+
+
+@contextlib.contextmanager
+def twin(work: Callable[[Sender, Callable[[], bool]], object]) -> Iterator[Receiver | None]:
+    """Do some work in a second process, which ends with it or with this one.
+
+    It is a copy of this process as it is now, with nothing open that may not be shared. Its work
+    is handed what waits for `go_on`, and returns whether this process still wants it. None where
+    the system allows no second process.
+    """
+    import fcntl
+
+    replies, reply = os.pipe()
+    order, orders = os.pipe()
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(reply, fcntl.F_SETPIPE_SZ, _PIECE_BYTES)
+    # What a signal raises must not take the twin out of here.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+    except OSError:
+        pid = None
+    if pid == 0:
+        os.close(replies)
+        os.close(orders)
+        _be_twin(work, reply, order, blocked)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    if pid is None:
+        for one in (replies, reply, order, orders):
+            os.close(one)
+        yield None
+        return
+    os.close(reply)
+    os.close(order)
+    try:
+        with os.fdopen(replies, "rb") as pipe, os.fdopen(orders, "wb", 0) as back:
+            yield Receiver(pipe, back)
+    finally:
+        # It only reads; so it may end anywhere.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _be_twin(
+    work: Callable[[Sender, Callable[[], bool]], object],
+    reply: int,
+    order: int,
+    blocked: set[int | signal.Signals],
+) -> NoReturn:
+    code = 1
+    try:
+        # Ctrl-C is for the process that the user started; when that goes, the pipe breaks.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for one in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(one, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        with os.fdopen(reply, "wb", _PIECE_BYTES) as pipe:
+            sender = Sender(pipe)
+            try:
+                work(sender, lambda: os.read(order, 1) == b".")
+            except XcomctlError as error:
+                sender.fail(error)
+        code = 0
+    finally:
+        # Nothing of what the other process has in its buffers is to be written twice.
+        os._exit(code)
