@@ -104,23 +104,40 @@ def gather_counts(rows: Iterable[Name], width: int) -> Iterator[tuple[Name, Summ
         yield name, Summary(count, measured, total, largest, marked=marked, sample=sample)
 
 
-def gather_sizes(rows: Iterable[Name], width: int) -> Iterator[tuple[Name, Summary]]:
+def gather_sizes(batches: Iterable[Sequence[Sequence[Any]]], width: int) -> dict[Name, array[int]]:
+    """Return the sizes of each group of rows, eight bytes a row; -1 stands for NULL.
+
+    A row is as many names as `width` says, and its size. Rows come many at a time.
+    """
+    sizes: dict[Name, array[int]] = {}
+    if width == 3:
+        # The usual number, written out: a million slices are a tenth of a second.
+        for rows in batches:
+            for one, two, three, size in rows:
+                try:
+                    sizes[one, two, three].append(size)
+                except (KeyError, TypeError):
+                    some = sizes.setdefault((one, two, three), array("q"))
+                    some.append(-1 if size is None else size)
+        return sizes
+    for rows in batches:
+        for *name, size in rows:
+            some = sizes.setdefault(tuple(name), array("q"))
+            some.append(-1 if size is None else size)
+    return sizes
+
+
+def gather_days(rows: Iterable[Name], width: int) -> Iterator[tuple[Name, Summary]]:
     """Yield what there is of each group of rows, percentiles included: eight bytes a row are held.
 
-    A row is as many names as `width` says and its size; one with a day at its end has the other
-    facts of `gather_counts` between them.
+    A row is as many names as `width` says, then its size and last its day.
     """
     sizes: dict[Name, array[int]] = {}
     by_day: dict[Name, dict[date, int]] = {}
     for row in rows:
-        name = row[:width]
-        size = row[width]
-        try:
-            # -1 stands for NULL, which has no size and is counted.
-            sizes[name].append(-1 if size is None else size)
-        except KeyError:
-            sizes[name] = array("q", (-1 if size is None else size,))
-        if len(row) > width + 3 and (day := row[-1]) is not None and size is not None:
+        name, size, day = row[:width], row[width], row[-1]
+        sizes.setdefault(name, array("q")).append(-1 if size is None else size)
+        if day is not None and size is not None:
             largest = by_day.setdefault(name, {})
             if size >= largest.get(day, 0):
                 largest[day] = size
@@ -132,11 +149,12 @@ def summarized(sizes: Iterable[int], largest_by_day: Mapping[date, int] | None =
     """Return what there is to say of these sizes, of which -1 stands for NULL."""
     ordered = sorted(sizes)
     rows = len(ordered)
-    del ordered[: bisect_left(ordered, 0)]
-    percentiles = tuple(percentile(ordered, share) for share in SHARES)
+    if rows and ordered[0] < 0:
+        del ordered[: bisect_left(ordered, 0)]
+    percentiles = tuple([percentile(ordered, share) for share in SHARES])
     largest = ordered[-1] if ordered else None
-    facts = (rows, len(ordered), sum(ordered), largest, percentiles)
-    return Summary(*facts, largest_by_day or {})
+    by_day = largest_by_day or {}
+    return Summary(rows, len(ordered), sum(ordered), largest, percentiles, by_day)
 
 
 def unpacked(sizes: bytes | memoryview | None, rows: int, by_day: Mapping[date, int]) -> Summary:

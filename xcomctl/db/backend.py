@@ -21,8 +21,10 @@ from xcomctl import urls
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError, LockedError, RefusedError, UsageError
 from xcomctl.model import format_time
+from xcomctl.stats import gather_sizes
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from xcomctl.db.schema import Schema
@@ -410,6 +412,25 @@ class Backend(ABC):
         with result:
             while rows := result.fetchmany(self.paged.rows):
                 yield rows
+
+    def sizes(
+        self, statement: sa.Select[Any], width: int, *, whole: bool
+    ) -> dict[tuple[Any, ...], array[int]]:
+        """Return the sizes of each group of the rows, which are so many names and a size.
+
+        As `gather_sizes` does, names as `text_of` takes them. `whole` says that no rows are left
+        out along an index.
+        """
+        return gather_sizes(self.batches(statement), width)
+
+    def first_by_size(
+        self, statement: sa.Select[Any], limit: int, descending: bool, *, whole: bool
+    ) -> Sequence[Sequence[Any]]:
+        """Return the rows of a statement that are sorted by their last column, a size.
+
+        `whole` says that none are left out along an index.
+        """
+        return self.connection.execute(statement).all()
 
     def text_of(self, value: Any) -> str | None:
         """Return a text that came in one of the `batches`."""

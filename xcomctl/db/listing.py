@@ -126,16 +126,21 @@ class Listing(Table):
         if after is not None:
             place = [x[name] for name in self._run_order]
             keys = keys.where(self._backend.beyond(place, after, descending=descending))
-        sized = selection.min_size is not None or selection.max_size is not None
-        separate = self._backend.needs_separate_sort(self.schema.storage) and sized
+        bounded = selection.min_size is not None or selection.max_size is not None
+        separate = self._backend.needs_separate_sort(self.schema.storage) and bounded
         if separate or (sort == "size" and self._backend.measures_first):
             measured = keys.limit(_EVERYTHING).subquery("m")
             keys, order = sa.select(*measured.c), self._order(sort, descending, measured.c)
             if sort == "size":
                 order = self._backend.nulls_last(measured.c.size, descending)
         # Not streamed: PostgreSQL lets no other processes help a cursor.
-        rows = self._connection.execute(keys.order_by(*order).limit(limit))
-        return {tuple(row[: len(identity)]): row.size if sort == "size" else None for row in rows}
+        statement = keys.order_by(*order).limit(limit)
+        if sort != "size":
+            rows = self._connection.execute(statement)
+            return {tuple(row[: len(identity)]): None for row in rows}
+        whole = not selection.narrows
+        sized = self._backend.first_by_size(statement, limit, descending, whole=whole)
+        return {tuple(row[: len(identity)]): row[-1] for row in sized}
 
     def _entries(
         self,

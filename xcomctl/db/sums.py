@@ -10,7 +10,15 @@ import sqlalchemy as sa
 from xcomctl.db.backend import to_moment
 from xcomctl.db.table import HEAD_BYTES, Table
 from xcomctl.model import Selection, XComEntry, format_time
-from xcomctl.stats import SHARES, Summary, Survey, gather_counts, gather_sizes, unpacked
+from xcomctl.stats import (
+    SHARES,
+    Summary,
+    Survey,
+    gather_counts,
+    gather_days,
+    summarized,
+    unpacked,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -159,19 +167,24 @@ class Sums(Table):
             facts += [x.timestamp if dated else sa.null()]
             facts += [sa.null() if mapped else x.execution_date]
         labelled = (one.label(f"c{at}") for at, one in enumerate((*names, *facts)))
-        batches = backend.batches(self._over(selection, *labelled, of_runs="run_id" in by))
-        rows: Iterator[Any] = itertools.chain.from_iterable(batches)
-        if len(facts) > 3:
-            rows = self._with_days(rows, by, days)
-        gather = gather_sizes if percentiles or days else gather_counts
-        for name, summary in gather(rows, width):
+        statement = self._over(selection, *labelled, of_runs="run_id" in by)
+        sums: Iterable[tuple[Any, Summary]]
+        if len(facts) == 1 and percentiles:
+            sizes = backend.sizes(statement, width, whole=not selection.narrows)
+            sums = ((name, summarized(some)) for name, some in sizes.items())
+        else:
+            rows: Iterator[Any] = itertools.chain.from_iterable(backend.batches(statement))
+            if len(facts) > 3:
+                rows = self._with_days(rows, by, days)
+            sums = gather_days(rows, width) if days or percentiles else gather_counts(rows, width)
+        for name, summary in sums:
             yield tuple(backend.text_of(part) for part in name), summary
 
     def _with_days(
         self, rows: Iterable[Any], by: Sequence[str], days: bool
     ) -> Iterator[tuple[Any, ...]]:
         """Yield the rows with days and with dates for runs that are gone among their names, and
-        where `days` is asked for, the day behind their facts."""
+        behind their facts the day, where `days` is asked for."""
         text_of = self._backend.text_of
         at_day = by.index("day") if "day" in by else None
         at_run = by.index("run_id") if "run_id" in by and not self.schema.mapped else None
@@ -184,4 +197,4 @@ class Sums(Table):
             if at_run is not None and facts[at_run] is None:
                 date = text_of(run_date) if isinstance(run_date, bytes) else run_date
                 facts[at_run] = format_time(to_moment(date))
-            yield (*facts, day) if days else tuple(facts)
+            yield (*facts, day if days else None)

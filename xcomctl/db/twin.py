@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from xcomctl.errors import DatabaseError, XcomctlError
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Iterator
 
 _HEAD = struct.Struct("<cQ")
@@ -29,15 +30,25 @@ def worth_it() -> bool:
     return len(os.sched_getaffinity(0)) > 1
 
 
+def to_json(value: object) -> object:
+    """Return what SQLite holds as JSON does."""
+    return [value.decode("latin-1")] if isinstance(value, bytes) else value
+
+
+def from_json(told: Any) -> Any:
+    """Return what `to_json` was given."""
+    return told[0].encode("latin-1") if isinstance(told, list) else told
+
+
 class Sender:
     """The twin's end of the pipe."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
 
-    def send(self, data: bytes | memoryview) -> None:
+    def send(self, data: bytes | array[int]) -> None:
         """Send some bytes of a part, which waits until all but a few of those before are read."""
-        view = memoryview(data)
+        view = memoryview(data).cast("B")
         for at in range(0, len(view), _PIECE_BYTES):
             self._frame(_PIECE, view[at : at + _PIECE_BYTES])
 

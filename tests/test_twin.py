@@ -1,0 +1,354 @@
+"""Two processes that read one SQLite file: the same as from one, of one state, and neither is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import clean_environment
+from tests.metadata import Metadata
+from tests.test_store import opened
+from xcomctl.db import sqlite, twin
+from xcomctl.errors import DatabaseError
+from xcomctl.model import Selection, Size
+from xcomctl.transfer import CsvLines, JsonLines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="there is a second process on Linux only"
+)
+
+ROWS = 24_000
+EVERYTHING = Selection()
+
+
+@pytest.fixture(autouse=True)
+def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever threads and processors there are here."""
+    monkeypatch.setattr(sqlite, "worth_it", lambda: True)
+
+
+@pytest.fixture
+def twins(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Note of each second process whether it worked on the same state."""
+    found: list[bool] = []
+    begins = sqlite.SQLite._twin
+
+    def noted(self: sqlite.SQLite, work: Any) -> Any:
+        manager = begins(self, work)
+        enter = manager.__enter__
+
+        class Noted:
+            def __enter__(self) -> Any:
+                receiver = enter()
+                found.append(receiver is not None)
+                return receiver
+
+            def __exit__(self, *failure: Any) -> Any:
+                return manager.__exit__(*failure)
+
+        return Noted()
+
+    monkeypatch.setattr(sqlite.SQLite, "_twin", noted)
+    return found
+
+
+def fill(path: Path, generation: str = "2.3", rows: int = ROWS, value: Any = None) -> Metadata:
+    """Make rows of all kinds in the order of chance, with holes between their numbers."""
+    metadata = Metadata(str(path), generation)
+    metadata.run("dag", "run")
+    chance = random.Random(1)
+    odd = [
+        None, 7, 0.5, b"", "", b'"\xe9"', "[1,\n2]", b"\x80\x04K\x01.", b"[NaN]", '"x"', b"\xff" * 3000,
+        b'"' + b"y" * 700_000 + b'"',
+    ]  # fmt: skip
+    dag_ids: list[Any] = [f"dag_{number}" for number in range(20)] + ["d\n,\"'", "\N{SNOWMAN}"]
+    with sqlite3.connect(path) as connection:
+        for number in range(rows):
+            one = value
+            if one is None:
+                one = odd[number % 12] if number % 50 == 0 else b'"%s"' % (b"x" * chance.randrange(300))  # fmt: skip
+            rowid = number * 3 - 9000 + (2**40 if number > rows * 0.9 else 0)
+            facts = (f"task {number}", f"key_{number % 3}", chance.choice(dag_ids), one)
+            connection.execute(
+                "INSERT INTO xcom (rowid, dag_run_id, run_id, timestamp, task_id, key, dag_id, value)"
+                f" VALUES ({rowid}, 1, 'run', '2026-01-31 07:08:09.{number:06}', ?, ?, ?, ?)",
+                facts,
+            )
+        if value is None:
+            # A name that is no UTF-8.
+            connection.execute(
+                "UPDATE xcom SET dag_id = CAST(x'c3' AS TEXT) WHERE rowid % 1000 = 0"
+            )
+    return metadata
+
+
+def exported(path: Path, form: type[JsonLines | CsvLines], selection: Selection = EVERYTHING) -> tuple[bytes, int, int]:  # fmt: skip
+    """Return what an export writes, and what it counted."""
+    pieces: list[bytes] = []
+    with opened(str(path)) as store, form(pieces.append, store.schema.storage) as lines:
+        store.pour(selection, lines)
+    return b"".join(pieces), lines.rows, lines.bytes
+
+
+def alone(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> Any:
+    """Return what a call gives without a second process."""
+    with monkeypatch.context() as changed:
+        changed.setattr(sqlite, "worth_it", lambda: False)
+        return call()
+
+
+@pytest.mark.parametrize("generation", ["2.3", "3.0"])
+def test_all_is_as_from_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twins: list[bool], generation: str
+) -> None:
+    """Exports byte for byte, groups and the largest entries, in the same order."""
+    path = tmp_path / "airflow.db"
+    fill(path, generation)
+    some = Selection(min_size=Size(100))
+
+    def groups() -> Any:
+        names = ("dag_id", "task_id", "key"), ("dag_id",), ("key", "run_id")
+        with opened(str(path)) as store:
+            return [dict(store.summaries(EVERYTHING, by, percentiles=True)) for by in names]
+
+    def first(descending: bool, limit: int) -> Any:
+        with opened(str(path)) as store:
+            found = store.scan(EVERYTHING, sort="size", descending=descending, limit=limit)
+            return [(entry.ref, entry.size, entry.encoding) for entry in found]
+
+    calls: list[Callable[[], Any]] = [
+        lambda: exported(path, JsonLines),
+        lambda: exported(path, CsvLines),
+        lambda: exported(path, JsonLines, some),
+        groups,
+        lambda: first(True, 50),
+        lambda: first(False, 5_000),
+        lambda: first(True, 9_999),
+    ]
+    for call in calls:
+        assert call() == alone(monkeypatch, call)
+    # Each once with a twin, in one call three times, and as often without.
+    assert twins == [*([True, False] * 3), *[True] * 3, *[False] * 3, *([True, False] * 3)]
+
+
+def test_filters_along_an_index_and_other_tables_take_one(
+    tmp_path: Path, twins: list[bool]
+) -> None:
+    """Of few rows nothing is to be gained; rows WITHOUT ROWID have no numbers."""
+    path = tmp_path / "airflow.db"
+    fill(path)
+    text, rows, _ = exported(path, JsonLines, Selection(dag_ids=("dag_1*",)))
+    assert text.count(b"\n") == rows > 1000
+    assert twins == []
+    small = tmp_path / "small.db"
+    fill(small, rows=100)
+    assert exported(small, JsonLines)[1] == 100
+    without = tmp_path / "without.db"
+    with sqlite3.connect(without) as connection:
+        metadata = Metadata(str(without))
+        (made,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'xcom'").fetchone()
+        metadata.execute("DROP TABLE xcom")
+        metadata.execute(f"{made} WITHOUT ROWID")
+    metadata.add(b"1")
+    assert exported(without, JsonLines)[1] == 1
+    assert twins == [False, False]
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+@pytest.mark.parametrize("moment", ["before this process begins", "before the twin begins"])
+def test_who_writes_at_the_worst_moment_is_seen_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twins: list[bool], mode: str, moment: str
+) -> None:
+    """Two states are never mixed: then one process reads alone."""
+    path = tmp_path / "airflow.db"
+    fill(path, value=b'"old"')
+    writer = sqlite3.connect(path, timeout=0, isolation_level=None)
+    writer.execute(f"PRAGMA journal_mode = {mode}")
+    refused: list[str] = []
+
+    def write() -> None:
+        try:
+            writer.execute("UPDATE xcom SET value = CAST('\"new\"' AS BLOB)")
+        except sqlite3.OperationalError as error:
+            refused.append(str(error))
+
+    def go_on(self: twin.Receiver, really: Any = twin.Receiver.go_on) -> None:
+        write()
+        really(self)
+
+    def begin(self: sqlite.SQLite, really: Any = sqlite.SQLite._begin_reading) -> None:
+        if os.getpid() == ours:
+            write()
+        really(self)
+
+    ours = os.getpid()
+    if moment == "before the twin begins":
+        monkeypatch.setattr(twin.Receiver, "go_on", go_on)
+    else:
+        monkeypatch.setattr(sqlite.SQLite, "_begin_reading", begin)
+    text, rows, _ = exported(path, JsonLines)
+    writer.close()
+    assert rows == ROWS
+    if mode == "delete" and moment == "before the twin begins":
+        # Who reads holds off who writes.
+        assert (refused, twins) == (["database is locked"], [True])
+    else:
+        assert (refused, twins) == ([], [False])
+    wanted = b"new" if moment == "before this process begins" else b"old"
+    assert text.count(b'"value": "%s"}' % wanted) == ROWS
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_beside_a_busy_writer_all_rows_are_of_one_state(
+    tmp_path: Path, twins: list[bool], mode: str
+) -> None:
+    """Every row is changed again and again, in one transaction each time."""
+    path = tmp_path / "airflow.db"
+    fill(path, value=b"0")
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+    writes = (
+        "import itertools, sqlite3, sys, time\n"
+        "connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)\n"
+        "for number in itertools.count(1):\n"
+        "    connection.execute('UPDATE xcom SET value = CAST(? AS BLOB)', (str(number),))\n"
+        "    print(number, flush=True)\n"
+        "    time.sleep(0.03)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", writes, str(path)], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    states = set()
+    try:
+        writer.stdout.readline()
+        for _ in range(15):
+            text, rows, _ = exported(path, JsonLines)
+            values = {json.loads(line)["value"] for line in text.splitlines()}
+            assert (rows, len(values)) == (ROWS, 1)
+            states |= values
+    finally:
+        writer.kill()
+        writer.communicate()
+    assert len(states) > 3, "nobody wrote"
+    assert True in twins
+
+
+def test_what_fails_in_the_twin_is_told_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own words; or, where it has gone, that it has."""
+    path = tmp_path / "airflow.db"
+    fill(path)
+    ours, batches = os.getpid(), sqlite.SQLite._batches
+
+    def broken(self: sqlite.SQLite, *given: Any) -> Iterator[Any]:
+        if os.getpid() != ours:
+            raise DatabaseError("could not read", detail="disk I/O error", hint="Look at it.")
+        return batches(self, *given)
+
+    def killed(self: sqlite.SQLite, *given: Any) -> Iterator[Any]:
+        if os.getpid() != ours:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return batches(self, *given)
+
+    monkeypatch.setattr(sqlite.SQLite, "_batches", broken)
+    with pytest.raises(DatabaseError, match="could not read") as caught:
+        exported(path, JsonLines)
+    assert (caught.value.detail, caught.value.hint) == ("disk I/O error", "Look at it.")
+    monkeypatch.setattr(sqlite.SQLite, "_batches", killed)
+    with pytest.raises(DatabaseError, match="has gone"):
+        exported(path, JsonLines)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_damaged_half_is_told_as_a_whole_one_is(tmp_path: Path) -> None:
+    """Whichever process meets it."""
+    path = tmp_path / "airflow.db"
+    fill(path, value=b'"%s"' % (b"x" * 300))
+    with sqlite3.connect(path) as connection:
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        (count,) = connection.execute("PRAGMA page_count").fetchone()
+    whole = path.read_bytes()
+    for at in (0.3, 0.5, 0.7):
+        damaged = bytearray(whole)
+        start = int(count * at) * size
+        for page in range(40):
+            # No b-tree page has such a type.
+            damaged[start + page * size] = 0x77
+        path.write_bytes(damaged)
+        with pytest.raises(DatabaseError, match="not a sound SQLite database"):
+            exported(path, JsonLines)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_when_this_process_ends_so_does_the_twin(tmp_path: Path, how: signal.Signals) -> None:
+    """No process is left behind; of the file neither."""
+    path = tmp_path / "airflow.db"
+    fill(path)
+    slowed = (
+        "import os, sys, time\n"
+        "from xcomctl import transfer\n"
+        "from xcomctl.cli import main\n"
+        "from xcomctl.db import sqlite\n"
+        "sqlite.worth_it = lambda: True\n"
+        "def slowly(self, row, take=transfer.JsonLines.take):\n"
+        "    take(self, row)\n"
+        "    time.sleep(0.001)\n"
+        "transfer.JsonLines.take = slowly\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", slowed, "export", "--url", str(path), "-o", "jsonl=out", "-q"],
+        cwd=tmp_path, env=clean_environment(tmp_path), stderr=subprocess.PIPE,
+    )  # fmt: skip
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    end = time.monotonic() + 60
+    while not (found := children.read_text().split()) and time.monotonic() < end:
+        time.sleep(0.01)
+    (child,) = found
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    assert process.returncode == (-how if how == signal.SIGKILL else 128 + how)
+    while Path(f"/proc/{child}").exists() and _is_running(child) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not _is_running(child)
+    if how != signal.SIGKILL:
+        assert [one.name for one in tmp_path.iterdir() if "out" in one.name] == []
+
+
+def _is_running(pid: str) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    # A zombie waits only to be told of, where nobody reaps orphans.
+    return state != "Z"
+
+
+def test_where_a_second_process_is_not_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one processor, beside threads, and elsewhere than on Linux."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    assert twin.worth_it()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    assert not twin.worth_it()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(threading, "active_count", lambda: 2)
+    assert not twin.worth_it()
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not twin.worth_it()
