@@ -320,7 +320,10 @@ class Backend(ABC):
         return False
 
     def packs(self) -> bool:
-        """Return whether the server may hold every size at once, so that `packed` is to be used."""
+        """Return whether the server may hold every size at once, so that `packed` is to be used.
+
+        Where it may, it is made ready to.
+        """
         return False
 
     def packed(self, size: Element) -> Element:
