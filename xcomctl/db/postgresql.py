@@ -287,13 +287,18 @@ class PostgreSQL(Backend):
         return self.connection.scalar(found.where(named, _is_pickle(table.c.value)).limit(1)) == 1
 
     def may_be_pickle(self, value: Element, *, in_row: bool = False) -> Element:
-        # get_byte reads a small value where it lies, and would fetch the whole of a large one.
+        # get_byte reads a small value where it lies, and would fetch the whole of a large one. The
+        # lengths are asked for one after the other, so that most values answer after two.
         size = sa.func.octet_length(value)
-        first = sa.and_(size.between(1, _IN_ROW), sa.func.get_byte(value, 0) == 0x80)
-        last = sa.and_(size.between(2, MAX_SNIFFED), sa.func.get_byte(value, size - 1) == ord("."))
-        if in_row:
-            return sa.or_(first, last)
-        return sa.or_(first, last, sa.and_(size > _IN_ROW, _is_pickle(value)))
+        first = sa.func.get_byte(value, 0) == 0x80
+        last = sa.func.get_byte(value, size - 1) == ord(".")
+        small = sa.and_(size > 1, last)
+        return sa.case(
+            (size > _IN_ROW, sa.false() if in_row else _is_pickle(value)),
+            (size > MAX_SNIFFED, first),
+            (size > 0, sa.or_(first, small)),
+            else_=sa.false(),
+        )
 
     def same(self, column: Element, text: str) -> Element:
         # No text of PostgreSQL's holds a NUL, and the driver refuses to send one.

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from xcomctl.db.backend import Element
 
 
+_SAMPLES_AT_ONCE = 5_000
+
+
 class Sums(Table):
     """Sizes summed up by dag, task, key, run or day."""
 
@@ -78,8 +81,9 @@ class Sums(Table):
                 samples.append(summary.sample)
         found = any(one.marked for one in groups.values())
         with self._explained():
-            for at in range(0, len(samples), 1000):
-                found = found or self._backend.sampled_pickles(self._x, samples[at : at + 1000])
+            for at in range(0, len(samples), _SAMPLES_AT_ONCE):
+                some = samples[at : at + _SAMPLES_AT_ONCE]
+                found = found or self._backend.sampled_pickles(self._x, some)
         return Survey(groups, found, sampled=bool(samples) and not found)
 
     def scan_doubtful(
