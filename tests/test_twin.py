@@ -19,7 +19,8 @@ import pytest
 from tests.conftest import clean_environment
 from tests.metadata import Metadata
 from tests.test_store import opened
-from xcomctl.db import sqlite, twin
+from xcomctl.db import halves, twin
+from xcomctl.db.halves import HalvedSQLite
 from xcomctl.errors import DatabaseError
 from xcomctl.model import Selection, Size
 from xcomctl.transfer import CsvLines, JsonLines
@@ -38,16 +39,16 @@ EVERYTHING = Selection()
 @pytest.fixture(autouse=True)
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever threads and processors there are here."""
-    monkeypatch.setattr(sqlite, "worth_it", lambda: True)
+    monkeypatch.setattr(halves, "worth_it", lambda: True)
 
 
 @pytest.fixture
 def twins(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Note of each second process whether it worked on the same state."""
     found: list[bool] = []
-    begins = sqlite.SQLite._twin
+    begins = HalvedSQLite._twin
 
-    def noted(self: sqlite.SQLite, work: Any) -> Any:
+    def noted(self: HalvedSQLite, work: Any) -> Any:
         manager = begins(self, work)
         enter = manager.__enter__
 
@@ -62,7 +63,7 @@ def twins(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
         return Noted()
 
-    monkeypatch.setattr(sqlite.SQLite, "_twin", noted)
+    monkeypatch.setattr(HalvedSQLite, "_twin", noted)
     return found
 
 
@@ -107,7 +108,7 @@ def exported(path: Path, form: type[JsonLines | CsvLines], selection: Selection 
 def alone(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> Any:
     """Return what a call gives without a second process."""
     with monkeypatch.context() as changed:
-        changed.setattr(sqlite, "worth_it", lambda: False)
+        changed.setattr(halves, "worth_it", lambda: False)
         return call()
 
 
@@ -190,7 +191,7 @@ def test_who_writes_at_the_worst_moment_is_seen_as_a_whole(
         write()
         really(self)
 
-    def begin(self: sqlite.SQLite, really: Any = sqlite.SQLite._begin_reading) -> None:
+    def begin(self: HalvedSQLite, really: Any = HalvedSQLite._begin_reading) -> None:
         if os.getpid() == ours:
             write()
         really(self)
@@ -199,7 +200,7 @@ def test_who_writes_at_the_worst_moment_is_seen_as_a_whole(
     if moment == "before the twin begins":
         monkeypatch.setattr(twin.Receiver, "go_on", go_on)
     else:
-        monkeypatch.setattr(sqlite.SQLite, "_begin_reading", begin)
+        monkeypatch.setattr(HalvedSQLite, "_begin_reading", begin)
     text, rows, _ = exported(path, JsonLines)
     writer.close()
     assert rows == ROWS
@@ -252,23 +253,23 @@ def test_what_fails_in_the_twin_is_told_here(
     """Its own words; or, where it has gone, that it has."""
     path = tmp_path / "airflow.db"
     fill(path)
-    ours, batches = os.getpid(), sqlite.SQLite._batches
+    ours, batches = os.getpid(), HalvedSQLite._batches
 
-    def broken(self: sqlite.SQLite, *given: Any) -> Iterator[Any]:
+    def broken(self: HalvedSQLite, *given: Any) -> Iterator[Any]:
         if os.getpid() != ours:
             raise DatabaseError("could not read", detail="disk I/O error", hint="Look at it.")
         return batches(self, *given)
 
-    def killed(self: sqlite.SQLite, *given: Any) -> Iterator[Any]:
+    def killed(self: HalvedSQLite, *given: Any) -> Iterator[Any]:
         if os.getpid() != ours:
             os.kill(os.getpid(), signal.SIGKILL)
         return batches(self, *given)
 
-    monkeypatch.setattr(sqlite.SQLite, "_batches", broken)
+    monkeypatch.setattr(HalvedSQLite, "_batches", broken)
     with pytest.raises(DatabaseError, match="could not read") as caught:
         exported(path, JsonLines)
     assert (caught.value.detail, caught.value.hint) == ("disk I/O error", "Look at it.")
-    monkeypatch.setattr(sqlite.SQLite, "_batches", killed)
+    monkeypatch.setattr(HalvedSQLite, "_batches", killed)
     with pytest.raises(DatabaseError, match="has gone"):
         exported(path, JsonLines)
     with pytest.raises(ChildProcessError):
@@ -303,8 +304,8 @@ def test_when_this_process_ends_so_does_the_twin(tmp_path: Path, how: signal.Sig
         "import os, sys, time\n"
         "from xcomctl import transfer\n"
         "from xcomctl.cli import main\n"
-        "from xcomctl.db import sqlite\n"
-        "sqlite.worth_it = lambda: True\n"
+        "from xcomctl.db import halves\n"
+        "halves.worth_it = lambda: True\n"
         "def slowly(self, row, take=transfer.JsonLines.take):\n"
         "    take(self, row)\n"
         "    time.sleep(0.001)\n"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SETTLED_AT_ONCE = 32 * 1024 * 1024
+_SETTLED_AT_ONCE = 128 * 1024 * 1024
 
 
 @contextlib.contextmanager

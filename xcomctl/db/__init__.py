@@ -20,9 +20,11 @@ def _backend(target: Target, lock_timeout_s: float | None = None) -> Backend:
     name = urls.backend_of(target.url)
     # Each driver costs its import, so only the one that is needed is loaded.
     if name == "sqlite":
+        from xcomctl.db.halves import HalvedSQLite
         from xcomctl.db.sqlite import SQLite
 
-        backend: Backend = SQLite(target, lock_timeout_s)
+        kind = HalvedSQLite if lock_timeout_s is None else SQLite
+        backend: Backend = kind(target, lock_timeout_s)
     elif name == "postgresql":
         from xcomctl.db.postgresql import PostgreSQL
 

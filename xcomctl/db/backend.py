@@ -11,7 +11,6 @@ import functools
 import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import sqlalchemy as sa
@@ -19,8 +18,8 @@ from sqlalchemy.pool import NullPool
 
 from xcomctl import urls
 from xcomctl.db.schema import Column
+from xcomctl.db.times import iso
 from xcomctl.errors import DatabaseError, LockedError, RefusedError, UsageError
-from xcomctl.model import format_time
 from xcomctl.stats import gather_sizes
 
 if TYPE_CHECKING:
@@ -606,31 +605,6 @@ class Backend(ABC):
     def _first_line(error: object) -> str:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return lines[0] if lines else type(error).__name__
-
-
-def iso(value: object) -> str | None:
-    """Return a stored time as RFC 3339 text in UTC, None where it is none that Python can hold."""
-    if isinstance(value, str) and len(value) == 26 and value[20:].isdigit():
-        try:
-            datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        # The usual form is only put together anew.
-        end = "Z" if value.endswith(".000000") else f"{value[19:]}Z"
-        return f"{value[:10]}T{value[11:19]}{end}"
-    return format_time(to_moment(value))
-
-
-def to_moment(value: object) -> datetime | None:
-    """Return a stored time as UTC, None where it is none that Python can hold."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-    if not isinstance(value, datetime):
-        return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _text(value: object) -> str:

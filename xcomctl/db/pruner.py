@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from xcomctl.db.backend import to_moment
 from xcomctl.db.table import HEAD_BYTES
+from xcomctl.db.times import to_moment
 from xcomctl.db.writer import Current, Writer
 from xcomctl.errors import DatabaseError
 from xcomctl.model import Selection, Size, is_glob

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import sqlite3
 import time
-from array import array
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
 
 from xcomctl import urls
-from xcomctl.db.backend import Backend, Element, Known, MovedError, Objection, iso, spellings
+from xcomctl.db.backend import Backend, Element, Known, MovedError, Objection, spellings
 from xcomctl.db.schema import Column
-from xcomctl.db.twin import from_json, to_json, twin, worth_it
+from xcomctl.db.times import Times, iso
 from xcomctl.errors import DatabaseError
-from xcomctl.model import Limit, LineTaker, Size
-from xcomctl.stats import gather_sizes
+from xcomctl.model import Limit, Size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xcomctl.db.schema import Schema
-    from xcomctl.db.twin import Receiver, Sender
     from xcomctl.model import Raw, Storage, Taker
 
 _OPCODES_BETWEEN_CHECKS = 20_000
@@ -36,16 +31,6 @@ _VALUES_AT_ONCE = 64
 _IN_ROW = 2000
 """Blobs up to this size lie in the row's page (of 4096 bytes, the usual one), or near it."""
 _SLICE_BYTES = 8 * 1024 * 1024
-_ROWS_FOR_TWO = 20_000
-"""Below this it takes longer to make a second process than it saves."""
-_FEWEST_BYTES = 64
-"""Of a row with its names, its times and its key."""
-_FIRST, _LAST = -(2**63), 2**63 - 1
-"""Of all possible rowids."""
-_PART_BYTES = 1024 * 1024
-"""What a pipe holds, so that the twin need not wait at the end of each part."""
-_TWINS_PARTS = (False, True, False, True, True)
-"""The twin's are more, for it has nothing to write to a disk."""
 
 
 class SQLite(Backend):
@@ -321,190 +306,12 @@ class SQLite(Backend):
         sql, parameters = self.driver_sql(statement)
         self._pouring(storage, taker)(sql, parameters)
 
-    def pour_all(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
-        # The driver asks for the interpreter's lock at each row, so it takes two processes.
-        if not isinstance(taker, LineTaker):
-            self.pour(statement, storage, taker)
-            return
-        sql, (*given, _, _) = self.driver_sql(statement.where(_is_among(0, 0)))
-        pour, rows = self._pouring(storage, taker), self._rows_of_a_part()
-
-        def pour_there(sender: Sender) -> None:
-            taker.divert(sender.send)
-            for is_twins, part in self._parts(rows):
-                if is_twins:
-                    pour(sql, (*given, *part))
-                    taker.flush()
-                    sender.end(taker.counted())
-
-        with self._twin(pour_there) as receiver:
-            if receiver is None:
-                self.pour(statement, storage, taker)
-                return
-            for is_twins, part in self._parts(rows):
-                if is_twins:
-                    taker.flush()
-                    taker.count(*receiver.part(taker.write))
-                else:
-                    pour(sql, (*given, *part))
-
-    def _parts(self, rows: int) -> Iterator[tuple[bool, tuple[int, int]]]:
-        """Yield the first and last rowid of so many rows after the other, and whose they are."""
-        find = f"SELECT rowid FROM {self._named('xcom')} WHERE rowid >= ? ORDER BY rowid LIMIT 1 OFFSET ?"
-        first = _FIRST
-        with self.driver_errors():
-            for is_twins in itertools.cycle(_TWINS_PARTS):
-                found = self._driver().execute(find, (first, rows)).fetchone()
-                yield is_twins, (first, found[0] - 1 if found else _LAST)
-                if not found:
-                    return
-                first = found[0]
-
-    def _rows_of_a_part(self) -> int:
-        """Return how many rows make lines of some MB."""
-        return min(max(_PART_BYTES * self._span() // max(self._bytes(), 1), 16), 4000)
-
-    def _span(self) -> int:
-        """Return about how many rows there are, or more; 0 where rows have no numbers."""
-        first, last = self._ends()
-        return min(last - first, self._bytes() // _FEWEST_BYTES)
-
-    def _bytes(self) -> int:
-        with self.driver_errors():
-            return self._pragma("page_count") * self._pragma("page_size")
-
-    def _middle(self) -> int:
-        """Return the rowid in the middle."""
-        return sum(self._ends()) // 2
-
-    def _ends(self) -> tuple[int, int]:
-        ends = (f"(SELECT {one}(rowid) FROM {self._named('xcom')})" for one in ("min", "max"))
-        try:
-            first, last = self._driver().execute(f"SELECT {', '.join(ends)}").fetchone()
-        except sqlite3.OperationalError:
-            # A table WITHOUT ROWID.
-            return 0, 0
-        return first or 0, last or 0
-
-    def _pragma(self, name: str) -> int:
-        return int(self._driver().execute(f"PRAGMA {name}").fetchone()[0])
-
-    @contextlib.contextmanager
-    def _twin(self, work: Callable[[Sender], object]) -> Iterator[Receiver | None]:
-        """Work on the same state of the file in a second process; None where that cannot be."""
-        if self.writes or self._span() < _ROWS_FOR_TWO or not worth_it():
-            yield None
-            return
-        # No open database may be taken into another process:
-        # https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_
-        self.connection.rollback()
-        self.connection.invalidate()
-
-        def work_there(sender: Sender, wait: Callable[[], bool]) -> None:
-            self.use(self.connection)
-            try:
-                with self.driver_errors():
-                    version = self._pragma("data_version")
-                    sender.end()
-                    if wait():
-                        same = self._begins_at(version)
-                        sender.end(same)
-                        if same:
-                            work(sender)
-            except sa.exc.DBAPIError as error:
-                raise self.explain(error) from None
-
-        with twin(work_there) as receiver:
-            self.use(self.connection)
-            if receiver is None:
-                yield None
-                return
-            receiver.part(lambda _: None)
-            with self.driver_errors():
-                self._begin_reading()
-            receiver.go_on()
-            # Between its two looks at the file lies the one that began here; so if nobody has
-            # written between them, all are of the same state.
-            same = receiver.part(lambda _: None)
-            try:
-                yield receiver if same else None
-            finally:
-                self._driver().rollback()
-
-    def _begin_reading(self) -> None:
-        driver = self._driver()
-        driver.execute("BEGIN")
-        driver.execute("SELECT 1 FROM sqlite_master").fetchone()
-
-    def _begins_at(self, version: int) -> bool:
-        """Begin to read, and return whether the file is still in the state of a data_version."""
-        # No waiting for a writer, who in turn may wait for this very reader.
-        self._driver().execute("PRAGMA busy_timeout = 0")
-        try:
-            self._begin_reading()
-        except sqlite3.OperationalError:
-            return False
-        return self._pragma("data_version") == version
-
-    def sizes(
-        self, statement: sa.Select[Any], width: int, *, whole: bool
-    ) -> dict[tuple[Any, ...], array[int]]:
-        if not whole:
-            return super().sizes(statement, width, whole=whole)
-        sql, (*given, _, _) = self.driver_sql(statement.where(_is_among(0, 0)))
-        middle = self._middle()
-
-        def gather(first: int, last: int) -> dict[tuple[Any, ...], array[int]]:
-            rows = self._batches(sql, (*given, first, last), self.paged.rows)
-            return gather_sizes(rows, width)
-
-        def gather_there(sender: Sender) -> None:
-            found = gather(middle + 1, _LAST)
-            sender.send(b"".join(found.values()))
-            names = [[to_json(part) for part in name] for name in found]
-            sender.end([names, [len(some) for some in found.values()]])
-
-        with self._twin(gather_there) as receiver:
-            if receiver is None:
-                return super().sizes(statement, width, whole=whole)
-            found, others = gather(_FIRST, middle), bytearray()
-            names, counts = receiver.part(others.extend)
-        at = 0
-        for name, count in zip(names, counts, strict=True):
-            some = found.setdefault(tuple(map(from_json, name)), array("q"))
-            some.frombytes(memoryview(others)[at : at + 8 * count])
-            at += 8 * count
-        return found
-
-    def first_by_size(
-        self, statement: sa.Select[Any], limit: int, descending: bool, *, whole: bool
-    ) -> Sequence[Sequence[Any]]:
-        if not whole:
-            return super().first_by_size(statement, limit, descending, whole=whole)
-        middle = self._middle()
-
-        def find(first: int, last: int) -> Sequence[Sequence[Any]]:
-            return self.connection.execute(statement.where(_is_among(first, last))).all()
-
-        def find_there(sender: Sender) -> None:
-            sender.end([list(map(to_json, row)) for row in find(middle + 1, _LAST)])
-
-        with self._twin(find_there) as receiver:
-            if receiver is None:
-                return super().first_by_size(statement, limit, descending, whole=whole)
-            rows = [*find(_FIRST, middle)]
-            rows += [tuple(map(from_json, row)) for row in receiver.part(lambda _: None)]
-        sized = [row for row in rows if row[-1] is not None]
-        # Equal ones stay in the order of the scan.
-        sized.sort(key=itemgetter(-1), reverse=descending)
-        return [*sized, *(row for row in rows if row[-1] is None)][:limit]
-
     def _pouring(self, storage: Storage, taker: Taker) -> Callable[[str, Any], None]:
         """Return what hands over the rows of a statement, and keeps what it knows of names."""
         dags, tasks, runs, keys = spellings(taker, self.text_of)
         dates = Known(lambda date: taker.spell("logical_date", iso(self.text_of(date))))
         kinds = ("text", None) if storage == "bytes" else (None, "blob")
-        time, take = _Times().read, taker.take
+        time, take = Times().read, taker.take
 
         def pour(sql: str, parameters: Any) -> None:
             for rows in self._batches(sql, parameters, _VALUES_AT_ONCE):
@@ -613,34 +420,6 @@ def _is_broken(value: object) -> bool:
 def _text(data: bytes) -> str:
     """Return a text; what is not UTF-8 must neither fail nor be lost."""
     return data.decode("utf-8", "surrogateescape")
-
-
-def _is_among(first: int, last: int) -> Element:
-    return sa.literal_column("x.rowid", sa.Integer).between(first, last)
-
-
-class _Times:
-    """Reads times that came as bytes, most of them in the same minute as the one before."""
-
-    def __init__(self) -> None:
-        self._minute = b""
-        self._until_minute = ""
-
-    def read(self, stamp: bytes) -> str | None:
-        """Return a time in the form that SQLAlchemy writes as RFC 3339 text, or any other."""
-        rest = stamp[17:]
-        if (
-            stamp[:17] == self._minute
-            and len(rest) == 9
-            and rest.translate(None, b"0123456789") == b"."
-        ):
-            if rest[2:] == b".000000":
-                return f"{self._until_minute}{rest[:2].decode()}Z"
-            return f"{self._until_minute}{rest.decode()}Z"
-        told = iso(stamp.decode("utf-8", "replace"))
-        if told is not None and len(stamp) == 26:
-            self._minute, self._until_minute = stamp[:17], told[:17]
-        return told
 
 
 def skip_scan(table: sa.FromClause, column: str) -> sa.Select[Any]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from xcomctl.db.backend import to_moment
 from xcomctl.db.table import HEAD_BYTES, Table
+from xcomctl.db.times import to_moment
 from xcomctl.model import Selection, XComEntry, format_time
 from xcomctl.stats import (
     SHARES,

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from xcomctl import codec
 from xcomctl.db import schema as schemas
-from xcomctl.db.backend import MAX_SNIFFED, to_moment
+from xcomctl.db.backend import MAX_SNIFFED
+from xcomctl.db.times import to_moment
 from xcomctl.errors import DatabaseError
 from xcomctl.model import (
     UNMAPPED,

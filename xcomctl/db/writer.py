@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from xcomctl import encode
-from xcomctl.db.backend import to_moment
 from xcomctl.db.store import Store, pushed
 from xcomctl.db.table import HEAD_BYTES
+from xcomctl.db.times import to_moment
 from xcomctl.errors import DatabaseError, NotFoundError, RefusedError
 from xcomctl.model import UNMAPPED, Selection, Size, XComRef
 from xcomctl.text import nearest

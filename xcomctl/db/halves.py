@@ -1,0 +1,223 @@
+"""SQLite on Linux: a large file is read by two processes at once.
+
+The driver asks for the interpreter's lock at each row, so threads would wait for each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sqlite3
+from array import array
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from xcomctl.db.sqlite import SQLite
+from xcomctl.db.twin import from_json, to_json, twin, worth_it
+from xcomctl.model import LineTaker
+from xcomctl.stats import gather_sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from xcomctl.db.backend import Element
+    from xcomctl.db.twin import Receiver, Sender
+    from xcomctl.model import Storage, Taker
+
+_ROWS_FOR_TWO = 20_000
+"""Below this it takes longer to make a second process than it saves."""
+_FEWEST_BYTES = 64
+"""Of a row with its names, its times and its key."""
+_FIRST, _LAST = -(2**63), 2**63 - 1
+"""Of all possible rowids."""
+_PART_BYTES = 1024 * 1024
+"""What a pipe holds, so that the twin need not wait at the end of each part."""
+_TWINS_PARTS = (False, True, False, True, True)
+"""The twin's are more, for it has nothing to write to a disk."""
+
+
+class HalvedSQLite(SQLite):
+    """A SQLite file that is only read."""
+
+    def pour_all(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
+        if not isinstance(taker, LineTaker):
+            self.pour(statement, storage, taker)
+            return
+        sql, (*given, _, _) = self.driver_sql(statement.where(_is_among(0, 0)))
+        pour, rows = self._pouring(storage, taker), self._rows_of_a_part()
+
+        def pour_there(sender: Sender) -> None:
+            taker.divert(sender.send)
+            for is_twins, part in self._parts(rows):
+                if is_twins:
+                    pour(sql, (*given, *part))
+                    taker.flush()
+                    sender.end(taker.counted())
+
+        with self._twin(pour_there) as receiver:
+            if receiver is None:
+                self.pour(statement, storage, taker)
+                return
+            for is_twins, part in self._parts(rows):
+                if is_twins:
+                    taker.flush()
+                    taker.count(*receiver.part(taker.write))
+                else:
+                    pour(sql, (*given, *part))
+
+    def sizes(
+        self, statement: sa.Select[Any], width: int, *, whole: bool
+    ) -> dict[tuple[Any, ...], array[int]]:
+        if not whole:
+            return super().sizes(statement, width, whole=whole)
+        sql, (*given, _, _) = self.driver_sql(statement.where(_is_among(0, 0)))
+        middle = self._middle()
+
+        def gather(first: int, last: int) -> dict[tuple[Any, ...], array[int]]:
+            rows = self._batches(sql, (*given, first, last), self.paged.rows)
+            return gather_sizes(rows, width)
+
+        def gather_there(sender: Sender) -> None:
+            found = gather(middle + 1, _LAST)
+            sender.send(b"".join(found.values()))
+            names = [[to_json(part) for part in name] for name in found]
+            sender.end([names, [len(some) for some in found.values()]])
+
+        with self._twin(gather_there) as receiver:
+            if receiver is None:
+                return super().sizes(statement, width, whole=whole)
+            found, others = gather(_FIRST, middle), bytearray()
+            names, counts = receiver.part(others.extend)
+        at = 0
+        for name, count in zip(names, counts, strict=True):
+            some = found.setdefault(tuple(map(from_json, name)), array("q"))
+            some.frombytes(memoryview(others)[at : at + 8 * count])
+            at += 8 * count
+        return found
+
+    def first_by_size(
+        self, statement: sa.Select[Any], limit: int, descending: bool, *, whole: bool
+    ) -> Sequence[Sequence[Any]]:
+        if not whole:
+            return super().first_by_size(statement, limit, descending, whole=whole)
+        middle = self._middle()
+
+        def find(first: int, last: int) -> Sequence[Sequence[Any]]:
+            return self.connection.execute(statement.where(_is_among(first, last))).all()
+
+        def find_there(sender: Sender) -> None:
+            sender.end([list(map(to_json, row)) for row in find(middle + 1, _LAST)])
+
+        with self._twin(find_there) as receiver:
+            if receiver is None:
+                return super().first_by_size(statement, limit, descending, whole=whole)
+            rows = [*find(_FIRST, middle)]
+            rows += [tuple(map(from_json, row)) for row in receiver.part(lambda _: None)]
+        sized = [row for row in rows if row[-1] is not None]
+        # Equal ones stay in the order of the scan.
+        sized.sort(key=itemgetter(-1), reverse=descending)
+        return [*sized, *(row for row in rows if row[-1] is None)][:limit]
+
+    def _parts(self, rows: int) -> Iterator[tuple[bool, tuple[int, int]]]:
+        """Yield the first and last rowid of so many rows after the other, and whose they are."""
+        find = f"SELECT rowid FROM {self._named('xcom')} WHERE rowid >= ? ORDER BY rowid LIMIT 1 OFFSET ?"
+        first = _FIRST
+        with self.driver_errors():
+            for is_twins in itertools.cycle(_TWINS_PARTS):
+                found = self._driver().execute(find, (first, rows)).fetchone()
+                yield is_twins, (first, found[0] - 1 if found else _LAST)
+                if not found:
+                    return
+                first = found[0]
+
+    def _rows_of_a_part(self) -> int:
+        """Return how many rows make lines of some MB."""
+        return min(max(_PART_BYTES * self._span() // max(self._bytes(), 1), 16), 4000)
+
+    def _span(self) -> int:
+        """Return about how many rows there are, or more; 0 where rows have no numbers."""
+        first, last = self._ends()
+        return min(last - first, self._bytes() // _FEWEST_BYTES)
+
+    def _bytes(self) -> int:
+        with self.driver_errors():
+            return self._pragma("page_count") * self._pragma("page_size")
+
+    def _middle(self) -> int:
+        """Return the rowid in the middle."""
+        return sum(self._ends()) // 2
+
+    def _ends(self) -> tuple[int, int]:
+        ends = (f"(SELECT {one}(rowid) FROM {self._named('xcom')})" for one in ("min", "max"))
+        try:
+            first, last = self._driver().execute(f"SELECT {', '.join(ends)}").fetchone()
+        except sqlite3.OperationalError:
+            # A table WITHOUT ROWID.
+            return 0, 0
+        return first or 0, last or 0
+
+    def _pragma(self, name: str) -> int:
+        return int(self._driver().execute(f"PRAGMA {name}").fetchone()[0])
+
+    @contextlib.contextmanager
+    def _twin(self, work: Callable[[Sender], object]) -> Iterator[Receiver | None]:
+        """Work on the same state of the file in a second process; None where that cannot be."""
+        if self._span() < _ROWS_FOR_TWO or not worth_it():
+            yield None
+            return
+        # No open database may be taken into another process:
+        # https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_
+        self.connection.rollback()
+        self.connection.invalidate()
+
+        def work_there(sender: Sender, wait: Callable[[], bool]) -> None:
+            self.use(self.connection)
+            try:
+                with self.driver_errors():
+                    version = self._pragma("data_version")
+                    sender.end()
+                    if wait():
+                        same = self._begins_at(version)
+                        sender.end(same)
+                        if same:
+                            work(sender)
+            except sa.exc.DBAPIError as error:
+                raise self.explain(error) from None
+
+        with twin(work_there) as receiver:
+            self.use(self.connection)
+            if receiver is None:
+                yield None
+                return
+            receiver.part(lambda _: None)
+            with self.driver_errors():
+                self._begin_reading()
+            receiver.go_on()
+            # Between its two looks at the file lies the one that began here; so if nobody has
+            # written between them, all are of the same state.
+            same = receiver.part(lambda _: None)
+            try:
+                yield receiver if same else None
+            finally:
+                self._driver().rollback()
+
+    def _begin_reading(self) -> None:
+        driver = self._driver()
+        driver.execute("BEGIN")
+        driver.execute("SELECT 1 FROM sqlite_master").fetchone()
+
+    def _begins_at(self, version: int) -> bool:
+        """Begin to read, and return whether the file is still in the state of a data_version."""
+        # No waiting for a writer, who in turn may wait for this very reader.
+        self._driver().execute("PRAGMA busy_timeout = 0")
+        try:
+            self._begin_reading()
+        except sqlite3.OperationalError:
+            return False
+        return self._pragma("data_version") == version
+
+
+def _is_among(first: int, last: int) -> Element:
+    return sa.literal_column("x.rowid", sa.Integer).between(first, last)
