@@ -85,6 +85,10 @@ def test_rows_are_as_from_the_drivers_own_reading(
     assert {one["task_id"] for one in found} > {f"{long}{number}" for number in range(5)}
     assert {one["timestamp"] for one in found} == {"2026-01-31T07:08:09.123456Z"}
     with monkeypatch.context() as changed:
+        # More runs than are looked up here.
+        changed.setattr(mysql, "_MOST_RUNS", 0)
+        assert lines(metadata.url) == found
+    with monkeypatch.context() as changed:
         changed.setattr(mysql, "_TAKES_APART", "not there any more")
         reached: list[bool] = []
         really = Backend.pour

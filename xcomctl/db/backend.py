@@ -475,6 +475,13 @@ class Backend(ABC):
                     None if data is None else len(data), run, orphan != 0, None, data,
                 ))  # fmt: skip
 
+    def knows_runs(self, runs: sa.FromClause, date: Element) -> bool:
+        """Return whether `pour` looks runs up by itself, so that its statement need not join them.
+
+        `date` is the run's. What it knows of them is as of now.
+        """
+        return False
+
     def pour_all(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
         """Hand over every row as `pour` does, where none is left out along an index."""
         self.pour(statement, storage, taker)

@@ -88,16 +88,18 @@ class Store(Listing, Sums, Near):
         x, run, backend = self._x.c, self._run.c, self._backend
         storage = self.schema.storage
         mapped = self.schema.mapped
-        date: Element = sa.null()
+        date: Element = sa.null() if mapped else x.execution_date
+        orphan, rows = self._orphan().element, self._from()
         if mapped and self._joined:
             date = run[self.schema.run_date or ""]
-        elif not mapped:
-            date = x.execution_date
+            with self._explained():
+                if backend.knows_runs(self._run, date):
+                    date, orphan, rows = sa.null(), sa.literal(0), self._x
         number = sa.Integer
         columns: dict[str, Element] = {
             "map_index": sa.cast(x.map_index if mapped else UNMAPPED, number),
             "dag_run_id": sa.cast(x.dag_run_id if mapped else 0, number),
-            "orphan": sa.cast(self._orphan().element, number),
+            "orphan": sa.cast(orphan, number),
             "timestamp": backend.poured_time(x.timestamp),
             "logical_date": backend.poured_time(date),
             "run_id": x.run_id if mapped else run.run_id if self._joined else sa.null(),
@@ -111,7 +113,7 @@ class Store(Listing, Sums, Near):
         statement: sa.Select[Any] = sa.select(
             *(column.label(name) for name, column in wanted.items())
         )
-        statement = statement.select_from(self._from()).where(*self._where(selection))
+        statement = statement.select_from(rows).where(*self._where(selection))
         with self._explained():
             if ordered:
                 key = [x[name] for name in self.schema.generation.identity]
