@@ -165,6 +165,19 @@ def test_numbers_that_sqlite_made_say_so(tmp_path: Path, run: Run) -> None:
     }  # fmt: skip
 
 
+def test_times_that_are_none_are_told_so(tmp_path: Path, run: Run) -> None:
+    """SQLite takes anything for a timestamp."""
+    metadata = Metadata(str(tmp_path / "airflow.db"))
+    for name in ("number", "text", "blob"):
+        metadata.add(b"1", task_id=name)
+    for name, stamp in (("number", "12"), ("text", "'once'"), ("blob", "x'ff00'")):
+        metadata.execute(f"UPDATE xcom SET timestamp = {stamp} WHERE task_id = '{name}'")
+    lines = run("export", "--url", metadata.url).out.splitlines()
+    assert {(row["task_id"], row["timestamp"]) for row in map(json.loads, lines)} == {
+        ("number", None), ("text", None), ("blob", None),
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("fixture", all_fixtures(), ids=str)
 def test_every_fixture_is_exported_whole(
     run: Run, tmp_path: Path, fixture: Any, any_server: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
@@ -23,7 +24,7 @@ from xcomctl.limits import CAPACITY_BY_TYPE
 from xcomctl.model import Limit, Size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from datetime import datetime
 
     from xcomctl.db.schema import Schema
@@ -201,10 +202,8 @@ class MySQL(Backend):
         dags, tasks, runs, keys = spellings(taker, _text)
         dates = Known(lambda date: taker.spell("logical_date", iso(_text(date))))
         numbers, time, take = Known(int), Times().read, taker.take
-        with self.driver_errors():
-            for index, run, orphan, stamp, date, run_id, dag, task, key, raw in self._fields(
-                sql, parameters
-            ):
+        with self.driver_errors(), contextlib.closing(self._fields(sql, parameters)) as rows:
+            for index, run, orphan, stamp, date, run_id, dag, task, key, raw in rows:
                 if known is not None:
                     run_dag, run_name, date = known.get(run, _NO_RUN)
                     # Trailing spaces count in a dag_id, and in Airflow's collation not in run_ids.
@@ -232,7 +231,7 @@ class MySQL(Backend):
             }
         return True
 
-    def _fields(self, sql: str, parameters: Any) -> Iterator[list[Any]]:
+    def _fields(self, sql: str, parameters: Any) -> Generator[list[Any]]:
         """Yield rows as they come, each field the bytes that the server sent or None."""
         driver: Any = self.connection.connection.driver_connection
         cursor = driver.cursor(SSCursor)

@@ -93,7 +93,7 @@ class Store(Listing, Sums, Near):
         if mapped and self._joined:
             date = run[self.schema.run_date or ""]
             with self._explained():
-                if backend.knows_runs(self._run, date):
+                if not selection.narrows and backend.knows_runs(self._run, date):
                     date, orphan, rows = sa.null(), sa.literal(0), self._x
         number = sa.Integer
         columns: dict[str, Element] = {

@@ -39,8 +39,13 @@ class Times:
         self._minute = b""
         self._until_minute = ""
 
-    def read(self, stamp: bytes) -> str | None:
-        """Return a time in the form that SQLAlchemy writes as RFC 3339 text, or any other."""
+    def read(self, stamp: object) -> str | None:
+        """Return a time in the form that SQLAlchemy writes as RFC 3339 text, or any other.
+
+        None of what is no time, which SQLite takes, too.
+        """
+        if not isinstance(stamp, bytes):
+            return iso(stamp)
         rest = stamp[17:]
         if (
             stamp[:17] == self._minute
