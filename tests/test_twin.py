@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -19,10 +20,11 @@ import pytest
 from tests.conftest import clean_environment
 from tests.metadata import Metadata
 from tests.test_store import opened
-from xcomctl.db import halves, twin
+from xcomctl.db import halves, open_store, twin
 from xcomctl.db.halves import HalvedSQLite
 from xcomctl.errors import DatabaseError
 from xcomctl.model import Selection, Size
+from xcomctl.settings import resolve_target
 from xcomctl.transfer import CsvLines, JsonLines
 
 if TYPE_CHECKING:
@@ -276,6 +278,108 @@ def test_what_fails_in_the_twin_is_told_here(
         os.waitpid(-1, os.WNOHANG)
 
 
+def test_a_bug_in_the_twin_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With where it was."""
+    path = tmp_path / "airflow.db"
+    fill(path)
+    ours, take = os.getpid(), JsonLines.take
+
+    def wrong(self: JsonLines, row: Any) -> None:
+        if os.getpid() != ours:
+            raise KeyError("a bug")
+        take(self, row)
+
+    monkeypatch.setattr(JsonLines, "take", wrong)
+    with pytest.raises(RuntimeError, match=r"in wrong(.|\n)*KeyError: 'a bug'"):
+        exported(path, JsonLines)
+
+
+def test_without_pipes_or_processes_one_reads_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twins: list[bool]
+) -> None:
+    """Nothing stays open, and no signal blocked."""
+    path = tmp_path / "airflow.db"
+    fill(path)
+    whole, pipe = exported(path, JsonLines), os.pipe
+    made: list[int] = []
+
+    def refused() -> Any:
+        raise OSError(24, "no more")
+
+    def second_refused() -> Any:
+        if made:
+            refused()
+        made.extend(pipe())
+        return tuple(made)
+
+    for name, fails in (("fork", refused), ("pipe", refused), ("pipe", second_refused)):
+        with monkeypatch.context() as changed:
+            changed.setattr(os, name, fails)
+            assert exported(path, JsonLines) == whole
+    assert twins == [True, False, False, False]
+    for one in made:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(one)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
+def test_another_file_under_the_name_is_not_mixed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twins: list[bool]
+) -> None:
+    """A backup may be moved there at any moment."""
+    path, other = tmp_path / "airflow.db", tmp_path / "other.db"
+    fill(path, value=b'"old"')
+    fill(other, value=b'"new"')
+
+    def begin(self: HalvedSQLite, really: Any = HalvedSQLite.use) -> Any:
+        if os.getpid() == ours and other.exists() and path.exists() and began:
+            time.sleep(0.3)
+            other.replace(path)
+        began.append(True)
+        return lambda connection: really(self, connection)
+
+    ours = os.getpid()
+    began: list[bool] = []
+    monkeypatch.setattr(HalvedSQLite, "use", property(begin))
+    text, rows, _ = exported(path, JsonLines)
+    assert (rows, twins) == (ROWS, [False])
+    assert text.count(b'"value": "new"}') == ROWS
+
+
+def test_a_slow_reader_is_no_slow_statement(tmp_path: Path) -> None:
+    """--timeout bounds what the database takes, in both processes."""
+    path = tmp_path / "airflow.db"
+    fill(path)
+    with sqlite3.connect(path) as connection:
+        # Their text is asked of SQLite.
+        connection.execute("UPDATE xcom SET value = rowid WHERE rowid % 5 < 2")
+    target = dataclasses.replace(resolve_target(url=str(path)), timeout_s=0.05)
+
+    def write(data: bytes) -> None:
+        if len(data) > 100_000:
+            time.sleep(0.06)
+
+    with open_store(target) as store, JsonLines(write, store.schema.storage) as lines:
+        store.pour(EVERYTHING, lines)
+    assert lines.rows == ROWS
+
+
+def test_under_nohup_the_twin_goes_on(tmp_path: Path) -> None:
+    """A terminal that is closed ends neither process."""
+    path = tmp_path / "airflow.db"
+    fill(path)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOWED, "0.0002", "export", "--url", str(path), "-o", "jsonl=out", "-q"],
+        cwd=tmp_path, env=clean_environment(tmp_path), stderr=subprocess.PIPE,
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )  # fmt: skip
+    child_of(process)
+    os.killpg(process.pid, signal.SIGHUP)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, b"")
+    assert (tmp_path / "out").read_bytes().count(b"\n") == ROWS
+
+
 def test_a_damaged_half_is_told_as_a_whole_one_is(tmp_path: Path) -> None:
     """Whichever process meets it."""
     path = tmp_path / "airflow.db"
@@ -295,38 +399,58 @@ def test_a_damaged_half_is_told_as_a_whole_one_is(tmp_path: Path) -> None:
             exported(path, JsonLines)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_when_this_process_ends_so_does_the_twin(tmp_path: Path, how: signal.Signals) -> None:
-    """No process is left behind; of the file neither."""
-    path = tmp_path / "airflow.db"
-    fill(path)
-    slowed = (
-        "import os, sys, time\n"
-        "from xcomctl import transfer\n"
-        "from xcomctl.cli import main\n"
-        "from xcomctl.db import halves\n"
-        "halves.worth_it = lambda: True\n"
-        "def slowly(self, row, take=transfer.JsonLines.take):\n"
-        "    take(self, row)\n"
-        "    time.sleep(0.001)\n"
-        "transfer.JsonLines.take = slowly\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", slowed, "export", "--url", str(path), "-o", "jsonl=out", "-q"],
-        cwd=tmp_path, env=clean_environment(tmp_path), stderr=subprocess.PIPE,
-    )  # fmt: skip
+SLOWED = (
+    "import sys, time\n"
+    "from xcomctl import transfer\n"
+    "from xcomctl.cli import main\n"
+    "from xcomctl.db import halves\n"
+    "halves.worth_it = lambda: True\n"
+    "pause = float(sys.argv[1])\n"
+    "def slowly(self, row, take=transfer.JsonLines.take):\n"
+    "    take(self, row)\n"
+    "    time.sleep(pause)\n"
+    "transfer.JsonLines.take = slowly\n"
+    "def gather(batches, width, really=halves.gather_sizes):\n"
+    "    return really((time.sleep(pause * 1000) or rows for rows in batches), width)\n"
+    "halves.gather_sizes = gather\n"
+    "sys.exit(main(sys.argv[2:]))\n"
+)
+"""The program, but that it takes its time."""
+
+
+def child_of(process: subprocess.Popen[bytes]) -> str:
+    """Return the pid of the twin, as soon as there is one."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     end = time.monotonic() + 60
     while not (found := children.read_text().split()) and time.monotonic() < end:
         time.sleep(0.01)
     (child,) = found
+    return child
+
+
+@pytest.mark.parametrize("command", ["export", "top"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_when_this_process_ends_so_does_the_twin(
+    tmp_path: Path, how: signal.Signals, command: str
+) -> None:
+    """No process is left behind, nor a part of the file, whether there is anything to say or not."""
+    path = tmp_path / "airflow.db"
+    fill(path)
+    output = ["-o", "jsonl=out"] if command == "export" else ["--by", "key"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOWED, "0.001", command, "--url", str(path), "-q", *output],
+        cwd=tmp_path, env=clean_environment(tmp_path), stderr=subprocess.PIPE,
+    )  # fmt: skip
+    child = child_of(process)
+    time.sleep(0.2)
     process.send_signal(how)
-    process.communicate(timeout=60)
+    process.wait(timeout=60)
     assert process.returncode == (-how if how == signal.SIGKILL else 128 + how)
-    while Path(f"/proc/{child}").exists() and _is_running(child) and time.monotonic() < end:
+    end = time.monotonic() + 10
+    while _is_running(child) and time.monotonic() < end:
         time.sleep(0.01)
     assert not _is_running(child)
+    process.communicate()
     if how != signal.SIGKILL:
         assert [one.name for one in tmp_path.iterdir() if "out" in one.name] == []
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import sqlite3
+import os
 from array import array
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from xcomctl import urls
 from xcomctl.db.sqlite import SQLite
 from xcomctl.db.twin import from_json, to_json, twin, worth_it
+from xcomctl.errors import DatabaseError
 from xcomctl.model import LineTaker
 from xcomctl.stats import gather_sizes
 
@@ -40,6 +42,9 @@ _TWINS_PARTS = (False, True, False, True, True)
 
 class HalvedSQLite(SQLite):
     """A SQLite file that is only read."""
+
+    _parent: int | None = None
+    """In the twin: the process that it works for."""
 
     def pour_all(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
         if not isinstance(taker, LineTaker):
@@ -124,17 +129,17 @@ class HalvedSQLite(SQLite):
         """Yield the first and last rowid of so many rows after the other, and whose they are."""
         find = f"SELECT rowid FROM {self._named('xcom')} WHERE rowid >= ? ORDER BY rowid LIMIT 1 OFFSET ?"
         first = _FIRST
-        with self.driver_errors():
-            for is_twins in itertools.cycle(_TWINS_PARTS):
-                found = self._driver().execute(find, (first, rows)).fetchone()
-                yield is_twins, (first, found[0] - 1 if found else _LAST)
-                if not found:
-                    return
-                first = found[0]
+        for is_twins in itertools.cycle(_TWINS_PARTS):
+            found = self._ask(find, first, rows)
+            yield is_twins, (first, found[0] - 1 if found else _LAST)
+            if not found:
+                return
+            first = found[0]
 
     def _rows_of_a_part(self) -> int:
         """Return how many rows make lines of some MB."""
-        return min(max(_PART_BYTES * self._span() // max(self._bytes(), 1), 16), 4000)
+        # Other tables of the file make it fewer than there could be.
+        return min(max(_PART_BYTES * self._span() // max(self._bytes(), 1), 64), 4000)
 
     def _span(self) -> int:
         """Return about how many rows there are, or more; 0 where rows have no numbers."""
@@ -142,8 +147,7 @@ class HalvedSQLite(SQLite):
         return min(last - first, self._bytes() // _FEWEST_BYTES)
 
     def _bytes(self) -> int:
-        with self.driver_errors():
-            return self._pragma("page_count") * self._pragma("page_size")
+        return int(self._ask("PRAGMA page_count")[0] * self._ask("PRAGMA page_size")[0])
 
     def _middle(self) -> int:
         """Return the rowid in the middle."""
@@ -152,14 +156,11 @@ class HalvedSQLite(SQLite):
     def _ends(self) -> tuple[int, int]:
         ends = (f"(SELECT {one}(rowid) FROM {self._named('xcom')})" for one in ("min", "max"))
         try:
-            first, last = self._driver().execute(f"SELECT {', '.join(ends)}").fetchone()
-        except sqlite3.OperationalError:
+            first, last = self._ask(f"SELECT {', '.join(ends)}")
+        except DatabaseError:
             # A table WITHOUT ROWID.
             return 0, 0
         return first or 0, last or 0
-
-    def _pragma(self, name: str) -> int:
-        return int(self._driver().execute(f"PRAGMA {name}").fetchone()[0])
 
     @contextlib.contextmanager
     def _twin(self, work: Callable[[Sender], object]) -> Iterator[Receiver | None]:
@@ -167,21 +168,23 @@ class HalvedSQLite(SQLite):
         if self._span() < _ROWS_FOR_TWO or not worth_it():
             yield None
             return
+        file, ours = self._file(), os.getpid()
         # No open database may be taken into another process:
         # https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_
         self.connection.rollback()
         self.connection.invalidate()
 
         def work_there(sender: Sender, wait: Callable[[], bool]) -> None:
+            self._parent = ours
             self.use(self.connection)
             try:
-                with self.driver_errors():
-                    version = self._pragma("data_version")
-                    sender.end()
-                    if wait():
-                        same = self._begins_at(version)
-                        sender.end(same)
-                        if same:
+                version = self._version()
+                sender.end()
+                if wait():
+                    same = self._begins_at(version) and self._file() == file
+                    sender.end(same)
+                    if same:
+                        with self.driver_errors():
                             work(sender)
             except sa.exc.DBAPIError as error:
                 raise self.explain(error) from None
@@ -192,31 +195,46 @@ class HalvedSQLite(SQLite):
                 yield None
                 return
             receiver.part(lambda _: None)
-            with self.driver_errors():
-                self._begin_reading()
+            self._begin_reading()
+            same = self._file() == file
             receiver.go_on()
             # Between its two looks at the file lies the one that began here; so if nobody has
-            # written between them, all are of the same state.
-            same = receiver.part(lambda _: None)
+            # written between them, and no other file has come under the name, all are of the
+            # same state.
+            same = receiver.part(lambda _: None) and same
             try:
                 yield receiver if same else None
             finally:
                 self._driver().rollback()
 
+    def _is_over(self) -> bool:
+        # A twin whose process was killed would hold off writers until its next message.
+        return super()._is_over() or (self._parent is not None and os.getppid() != self._parent)
+
+    def _file(self) -> tuple[int, int] | None:
+        """Return which file has the name now."""
+        try:
+            found = urls.sqlite_path(self.target.url).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     def _begin_reading(self) -> None:
-        driver = self._driver()
-        driver.execute("BEGIN")
-        driver.execute("SELECT 1 FROM sqlite_master").fetchone()
+        self._ask("BEGIN")
+        self._ask("SELECT 1 FROM sqlite_master")
+
+    def _version(self) -> int:
+        return int(self._ask("PRAGMA data_version")[0])
 
     def _begins_at(self, version: int) -> bool:
         """Begin to read, and return whether the file is still in the state of a data_version."""
         # No waiting for a writer, who in turn may wait for this very reader.
-        self._driver().execute("PRAGMA busy_timeout = 0")
+        self._ask("PRAGMA busy_timeout = 0")
         try:
             self._begin_reading()
-        except sqlite3.OperationalError:
+        except DatabaseError:
             return False
-        return self._pragma("data_version") == version
+        return self._version() == version
 
 
 def _is_among(first: int, last: int) -> Element:

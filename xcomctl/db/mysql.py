@@ -223,6 +223,8 @@ class MySQL(Backend):
         number = self.connection.scalar(sa.select(sa.func.count()).select_from(count)) or 0
         if number > _MOST_RUNS or not hasattr(MySQLResult, _TAKES_APART):
             return False
+        if not self._has_airflows_collation():
+            return False
         statement = sa.select(c.id, c.dag_id, c.run_id, self.poured_time(date)).select_from(runs)
         with self.driver_errors():
             rows = self._fields(*self.driver_sql(statement))
@@ -230,6 +232,21 @@ class MySQL(Backend):
                 number: (dag, run.rstrip(b" "), when) for number, dag, run, when in rows
             }
         return True
+
+    def _has_airflows_collation(self) -> bool:
+        """Return whether run_ids are equal where nothing but trailing spaces differs."""
+        c = sa.table(
+            "columns",
+            *map(sa.column, ("table_schema", "table_name", "column_name", "collation_name")),
+            schema="information_schema",
+        ).c
+        statement = sa.select(c.collation_name).where(
+            c.table_schema == (self.schema_name() or self.here()),
+            c.table_name.in_(("xcom", "dag_run")),
+            c.column_name == "run_id",
+        )
+        found = {str(name) for name in self.connection.execute(statement).scalars()}
+        return bool(found) and found <= {"utf8mb3_bin", "utf8_bin", "utf8mb4_bin"}
 
     def _fields(self, sql: str, parameters: Any) -> Generator[list[Any]]:
         """Yield rows as they come, each field the bytes that the server sent or None."""

@@ -64,15 +64,23 @@ class SQLite(Backend):
             )
             connection.text_factory = _text
             # Also what lets Ctrl-C end a long statement, so it is there without a timeout, too.
-            connection.set_progress_handler(
-                lambda: time.monotonic() > self._deadline, _OPCODES_BETWEEN_CHECKS
-            )
+            connection.set_progress_handler(self._is_over, _OPCODES_BETWEEN_CHECKS)
             return connection
 
         engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
         if self.target.timeout_s:
             sa.event.listen(engine, "before_cursor_execute", self._start_clock)
         return engine
+
+    def _is_over(self) -> bool:
+        """Return whether the statement is to end here."""
+        return time.monotonic() > self._deadline
+
+    def _ask(self, sql: str, *parameters: object) -> Any:
+        """Return the first row of a statement that is the driver's alone, in its own time."""
+        with self.driver_errors():
+            self._start_clock()
+            return self._driver().execute(sql, parameters).fetchone()
 
     def _start_clock(self, *_: object) -> None:
         self._deadline = time.monotonic() + (self.target.timeout_s or float("inf"))
@@ -332,7 +340,7 @@ class SQLite(Backend):
         """Return the size of a number, or NULL, and its storage class."""
         if raw is None:
             return None, None
-        size = self._driver().execute("SELECT length(CAST(? AS BLOB))", (raw,)).fetchone()[0]
+        size = self._ask("SELECT length(CAST(? AS BLOB))", raw)[0]
         return size, "real" if isinstance(raw, float) else "integer"
 
     def batches(self, statement: sa.Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:

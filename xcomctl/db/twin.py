@@ -9,6 +9,7 @@ import signal
 import struct
 import sys
 import threading
+import traceback
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from xcomctl.errors import DatabaseError, XcomctlError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _HEAD = struct.Struct("<cQ")
-_PIECE, _END, _FAILURE = b"p", b"e", b"f"
+_PIECE, _END, _FAILURE, _CRASH = b"p", b"e", b"f", b"c"
 _PIECE_BYTES = 1024 * 1024
 
 
@@ -60,6 +61,10 @@ class Sender:
         """Say that there will be no more, and why."""
         self._frame(_FAILURE, json.dumps([error.message, error.detail, error.hint]).encode())
 
+    def crash(self, told: str) -> None:
+        """Say that there will be no more, because of a bug."""
+        self._frame(_CRASH, told.encode("utf-8", "backslashreplace"))
+
     def _frame(self, kind: bytes, data: bytes | memoryview) -> None:
         self._pipe.write(_HEAD.pack(kind, len(data)))
         self._pipe.write(data)
@@ -84,6 +89,7 @@ class Receiver:
 
         Raises:
             DatabaseError: the twin failed, or has gone.
+            RuntimeError: it has a bug.
         """
         while True:
             head = self._pipe.read(_HEAD.size)
@@ -98,6 +104,8 @@ class Receiver:
             if kind == _FAILURE:
                 message, detail, hint = json.loads(data)
                 raise DatabaseError(message, detail=detail, hint=hint)
+            if kind == _CRASH:
+                raise RuntimeError(data.decode())
             take(data)
         raise DatabaseError(
             "the process that read half of the table has gone",
@@ -115,30 +123,30 @@ def twin(work: Callable[[Sender, Callable[[], bool]], object]) -> Iterator[Recei
     """
     import fcntl
 
-    replies, reply = os.pipe()
-    order, orders = os.pipe()
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(reply, fcntl.F_SETPIPE_SZ, _PIECE_BYTES)
-    # What a signal raises must not take the twin out of here.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        pid = os.fork()
-    except OSError:
-        pid = None
-    if pid == 0:
-        os.close(replies)
-        os.close(orders)
-        _be_twin(work, reply, order, blocked)
-    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    with contextlib.ExitStack() as left:
+        try:
+            replies, reply = _pipe(left)
+            order, orders = _pipe(left)
+            # What a signal raises must not take the twin out of here.
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            left.callback(signal.pthread_sigmask, signal.SIG_SETMASK, blocked)
+            pid = os.fork()
+        except OSError:
+            pid = None
+        if pid == 0:
+            _be_twin(work, reply, order, blocked, (replies, orders))
+        if pid is not None:
+            left.pop_all()
     if pid is None:
-        for one in (replies, reply, order, orders):
-            os.close(one)
         yield None
         return
-    os.close(reply)
-    os.close(order)
     try:
+        os.close(reply)
+        os.close(order)
         with os.fdopen(replies, "rb") as pipe, os.fdopen(orders, "wb", 0) as back:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(replies, fcntl.F_SETPIPE_SZ, _PIECE_BYTES)
             yield Receiver(pipe, back)
     finally:
         # It only reads; so it may end anywhere.
@@ -147,25 +155,39 @@ def twin(work: Callable[[Sender, Callable[[], bool]], object]) -> Iterator[Recei
         os.waitpid(pid, 0)
 
 
+def _pipe(left: contextlib.ExitStack) -> tuple[int, int]:
+    ends = os.pipe()
+    for end in ends:
+        left.callback(os.close, end)
+    return ends
+
+
 def _be_twin(
     work: Callable[[Sender, Callable[[], bool]], object],
     reply: int,
     order: int,
     blocked: set[int | signal.Signals],
+    others: tuple[int, ...],
 ) -> NoReturn:
     code = 1
     try:
         # Ctrl-C is for the process that the user started; when that goes, the pipe breaks.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for one in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(one, signal.SIG_DFL)
+            # Under nohup it stays ignored.
+            if signal.getsignal(one) is not signal.SIG_IGN:
+                signal.signal(one, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for end in others:
+            os.close(end)
         with os.fdopen(reply, "wb", _PIECE_BYTES) as pipe:
             sender = Sender(pipe)
             try:
                 work(sender, lambda: os.read(order, 1) == b".")
             except XcomctlError as error:
                 sender.fail(error)
+            except Exception:  # noqa: BLE001 - whatever it is, the other process reports it
+                sender.crash(traceback.format_exc())
         code = 0
     finally:
         # Nothing of what the other process has in its buffers is to be written twice.
