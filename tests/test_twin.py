@@ -255,7 +255,14 @@ def test_what_fails_in_the_twin_is_told_here(
     """Its own words; or, where it has gone, that it has."""
     path = tmp_path / "airflow.db"
     fill(path)
-    ours, batches = os.getpid(), HalvedSQLite._batches
+    ours, batches, fork = os.getpid(), HalvedSQLite._batches, os.fork
+    made: list[int] = []
+
+    def noted() -> int:
+        made.append(fork())
+        return made[-1]
+
+    monkeypatch.setattr(os, "fork", noted)
 
     def broken(self: HalvedSQLite, *given: Any) -> Iterator[Any]:
         if os.getpid() != ours:
@@ -274,8 +281,10 @@ def test_what_fails_in_the_twin_is_told_here(
     monkeypatch.setattr(HalvedSQLite, "_batches", killed)
     with pytest.raises(DatabaseError, match="has gone"):
         exported(path, JsonLines)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(made) == 2
+    for pid in made:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 def test_a_bug_in_the_twin_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
