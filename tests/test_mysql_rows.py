@@ -102,6 +102,23 @@ def test_rows_are_as_from_the_drivers_own_reading(
         assert reached == [True]
 
 
+def test_runs_that_a_collation_takes_for_equal_are_there(mysql_like: Server) -> None:
+    """Where it is not Airflow's, the database says which run is a row's."""
+    metadata = Metadata(mysql_like.create_database())
+    metadata.add(b"1")
+    metadata.execute("UPDATE xcom SET run_id = 'RUN_1'")
+    (strict,) = lines(metadata.url)
+    assert (strict["orphan"], strict["logical_date"]) == (True, None)
+    for table in ("xcom", "dag_run"):
+        metadata.execute(
+            f"ALTER TABLE {table} MODIFY run_id VARCHAR(250)"
+            " CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL"
+        )
+    (folded,) = lines(metadata.url)
+    assert "orphan" not in folded
+    assert folded["logical_date"] == "2026-01-31T07:08:09.123456Z"
+
+
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_who_ends_it_waits_for_nothing(mysql_like: Server) -> None:
     """Rows that are still to come are not read to their end: there may be a hundred million."""

@@ -218,12 +218,12 @@ class MySQL(Backend):
     def knows_runs(self, runs: sa.FromClause, date: Element) -> bool:
         # A join costs the server a fifteenth of an export. The transaction sees one state.
         self._known_runs = None
+        if not hasattr(MySQLResult, _TAKES_APART):
+            return False
         c = runs.c
         count = sa.select(c.id).select_from(runs).limit(_MOST_RUNS + 1).subquery()
         number = self.connection.scalar(sa.select(sa.func.count()).select_from(count)) or 0
-        if number > _MOST_RUNS or not hasattr(MySQLResult, _TAKES_APART):
-            return False
-        if not self._has_airflows_collation():
+        if number > _MOST_RUNS or not self._has_airflows_collation():
             return False
         statement = sa.select(c.id, c.dag_id, c.run_id, self.poured_time(date)).select_from(runs)
         with self.driver_errors():

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 _SAMPLES_AT_ONCE = 5_000
+"""Rows whose first bytes one statement looks at."""
 
 
 class Sums(Table):

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from xcomctl.errors import DatabaseError, XcomctlError
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable, Iterator
 
 _HEAD = struct.Struct("<cQ")
@@ -32,7 +31,7 @@ def worth_it() -> bool:
 
 
 def to_json(value: object) -> object:
-    """Return what SQLite holds as JSON does."""
+    """Return what SQLite holds in a form that JSON has: bytes as a list of one text."""
     return [value.decode("latin-1")] if isinstance(value, bytes) else value
 
 
@@ -47,9 +46,9 @@ class Sender:
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
 
-    def send(self, data: bytes | array[int]) -> None:
+    def send(self, data: bytes) -> None:
         """Send some bytes of a part, which waits until all but a few of those before are read."""
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
         for at in range(0, len(view), _PIECE_BYTES):
             self._frame(_PIECE, view[at : at + _PIECE_BYTES])
 
