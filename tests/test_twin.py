@@ -189,9 +189,9 @@ def test_who_writes_at_the_worst_moment_is_seen_as_a_whole(
         except sqlite3.OperationalError as error:
             refused.append(str(error))
 
-    def go_on(self: twin.Receiver, really: Any = twin.Receiver.go_on) -> None:
+    def go_on(self: twin.Link, facts: object = None, really: Any = twin._LinkToTwin.end) -> None:
         write()
-        really(self)
+        really(self, facts)
 
     def begin(self: HalvedSQLite, really: Any = HalvedSQLite._begin_reading) -> None:
         if os.getpid() == ours:
@@ -200,7 +200,7 @@ def test_who_writes_at_the_worst_moment_is_seen_as_a_whole(
 
     ours = os.getpid()
     if moment == "before the twin begins":
-        monkeypatch.setattr(twin.Receiver, "go_on", go_on)
+        monkeypatch.setattr(twin._LinkToTwin, "end", go_on)
     else:
         monkeypatch.setattr(HalvedSQLite, "_begin_reading", begin)
     text, rows, _ = exported(path, JsonLines)

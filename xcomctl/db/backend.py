@@ -20,16 +20,16 @@ from xcomctl import urls
 from xcomctl.db.schema import Column
 from xcomctl.db.times import iso
 from xcomctl.errors import DatabaseError, LockedError, RefusedError, UsageError
-from xcomctl.stats import gather_sizes
+from xcomctl.stats import gather_sizes, summarized
 
 if TYPE_CHECKING:
-    from array import array
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
     from xcomctl.model import Limit, Raw, Size, Storage, Taker
     from xcomctl.settings import Target
+    from xcomctl.stats import Name, Summary
 
 Element = sa.ColumnElement[Any]
 
@@ -415,15 +415,16 @@ class Backend(ABC):
             while rows := result.fetchmany(self.paged.rows):
                 yield rows
 
-    def sizes(
+    def summaries(
         self, statement: sa.Select[Any], width: int, *, whole: bool
-    ) -> dict[tuple[Any, ...], array[int]]:
-        """Return the sizes of each group of the rows, which are so many names and a size.
+    ) -> Iterable[tuple[Name, Summary]]:
+        """Return what there is of each group of the rows, which are so many names and a size.
 
-        As `gather_sizes` does, names as `text_of` takes them. `whole` says that no rows are left
+        Percentiles included, and names as `text_of` takes them. `whole` says that no rows are left
         out along an index.
         """
-        return gather_sizes(self.batches(statement), width)
+        sizes = gather_sizes(self.batches(statement), width)
+        return ((name, summarized(some)) for name, some in sizes.items())
 
     def first_by_size(
         self, statement: sa.Select[Any], limit: int, descending: bool, *, whole: bool

@@ -19,14 +19,17 @@ from xcomctl.db.sqlite import SQLite
 from xcomctl.db.twin import from_json, to_json, twin, worth_it
 from xcomctl.errors import DatabaseError
 from xcomctl.model import LineTaker
-from xcomctl.stats import gather_sizes
+from xcomctl.stats import Summary, gather_sizes, summarized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from xcomctl.db.backend import Element
-    from xcomctl.db.twin import Receiver, Sender
+    from xcomctl.db.twin import Link
     from xcomctl.model import Storage, Taker
+    from xcomctl.stats import Name
+
+    Sizes = dict[Name, array[int]]
 
 _ROWS_FOR_TWO = 20_000
 """Below this it takes longer to make a second process than it saves."""
@@ -53,53 +56,59 @@ class HalvedSQLite(SQLite):
         sql, (*given, _, _) = self.driver_sql(statement.where(_is_among(0, 0)))
         pour, rows = self._pouring(storage, taker), self._rows_of_a_part()
 
-        def pour_there(sender: Sender) -> None:
-            taker.divert(sender.send)
+        def pour_there(link: Link) -> None:
+            taker.divert(link.send)
             for is_twins, part in self._parts(rows):
                 if is_twins:
                     pour(sql, (*given, *part))
                     taker.flush()
-                    sender.end(taker.counted())
+                    link.end(taker.counted())
 
-        with self._twin(pour_there) as receiver:
-            if receiver is None:
+        with self._twin(pour_there) as link:
+            if link is None:
                 self.pour(statement, storage, taker)
                 return
             for is_twins, part in self._parts(rows):
                 if is_twins:
                     taker.flush()
-                    taker.count(*receiver.part(taker.write))
+                    taker.count(*link.part(taker.write))
                 else:
                     pour(sql, (*given, *part))
 
-    def sizes(
+    def summaries(
         self, statement: sa.Select[Any], width: int, *, whole: bool
-    ) -> dict[tuple[Any, ...], array[int]]:
+    ) -> Iterable[tuple[Name, Summary]]:
         if not whole:
-            return super().sizes(statement, width, whole=whole)
+            return super().summaries(statement, width, whole=whole)
         sql, (*given, _, _) = self.driver_sql(statement.where(_is_among(0, 0)))
         middle = self._middle()
 
-        def gather(first: int, last: int) -> dict[tuple[Any, ...], array[int]]:
+        def gather(first: int, last: int) -> tuple[Sizes, Sizes]:
             rows = self._batches(sql, (*given, first, last), self.paged.rows)
-            return gather_sizes(rows, width)
+            return _dealt(gather_sizes(rows, width))
 
-        def gather_there(sender: Sender) -> None:
-            found = gather(middle + 1, _LAST)
-            sender.send(b"".join(found.values()))
-            names = [[to_json(part) for part in name] for name in found]
-            sender.end([names, [len(some) for some in found.values()]])
+        def gather_there(link: Link) -> None:
+            others, own = gather(middle + 1, _LAST)
+            _send_sizes(link, others)
+            _add_sizes(link, own)
+            told = []
+            for name, sizes in own.items():
+                some = summarized(sizes)
+                numbers = (some.rows, some.measured, some.total, some.largest, some.percentiles)
+                told.append([list(map(to_json, name)), numbers])
+            link.end(told)
 
-        with self._twin(gather_there) as receiver:
-            if receiver is None:
-                return super().sizes(statement, width, whole=whole)
-            found, others = gather(_FIRST, middle), bytearray()
-            names, counts = receiver.part(others.extend)
-        at = 0
-        for name, count in zip(names, counts, strict=True):
-            some = found.setdefault(tuple(map(from_json, name)), array("q"))
-            some.frombytes(memoryview(others)[at : at + 8 * count])
-            at += 8 * count
+        with self._twin(gather_there) as link:
+            if link is None:
+                return super().summaries(statement, width, whole=whole)
+            own, others = gather(_FIRST, middle)
+            _add_sizes(link, own)
+            # Each finds the percentiles of half of the groups.
+            _send_sizes(link, others)
+            found = [(name, summarized(sizes)) for name, sizes in own.items()]
+            for name, (rows, measured, total, largest, shares) in link.part():
+                some = Summary(rows, measured, total, largest, tuple(shares))
+                found.append((tuple(map(from_json, name)), some))
         return found
 
     def first_by_size(
@@ -112,14 +121,14 @@ class HalvedSQLite(SQLite):
         def find(first: int, last: int) -> Sequence[Sequence[Any]]:
             return self.connection.execute(statement.where(_is_among(first, last))).all()
 
-        def find_there(sender: Sender) -> None:
-            sender.end([list(map(to_json, row)) for row in find(middle + 1, _LAST)])
+        def find_there(link: Link) -> None:
+            link.end([list(map(to_json, row)) for row in find(middle + 1, _LAST)])
 
-        with self._twin(find_there) as receiver:
-            if receiver is None:
+        with self._twin(find_there) as link:
+            if link is None:
                 return super().first_by_size(statement, limit, descending, whole=whole)
             rows = [*find(_FIRST, middle)]
-            rows += [tuple(map(from_json, row)) for row in receiver.part(lambda _: None)]
+            rows += [tuple(map(from_json, row)) for row in link.part()]
         sized = [row for row in rows if row[-1] is not None]
         # Equal ones stay in the order of the scan.
         sized.sort(key=itemgetter(-1), reverse=descending)
@@ -163,7 +172,7 @@ class HalvedSQLite(SQLite):
         return first or 0, last or 0
 
     @contextlib.contextmanager
-    def _twin(self, work: Callable[[Sender], object]) -> Iterator[Receiver | None]:
+    def _twin(self, work: Callable[[Link], object]) -> Iterator[Link | None]:
         """Work on the same state of the file in a second process; None where that cannot be."""
         if self._span() < _ROWS_FOR_TWO or not worth_it():
             yield None
@@ -174,36 +183,36 @@ class HalvedSQLite(SQLite):
         self.connection.rollback()
         self.connection.invalidate()
 
-        def work_there(sender: Sender, wait: Callable[[], bool]) -> None:
+        def work_there(link: Link) -> None:
             self._parent = ours
             self.use(self.connection)
             try:
                 version = self._version()
-                sender.end()
-                if wait():
-                    same = self._begins_at(version) and self._file() == file
-                    sender.end(same)
-                    if same:
-                        with self.driver_errors():
-                            work(sender)
+                link.end()
+                link.part()
+                same = self._begins_at(version) and self._file() == file
+                link.end(same)
+                if same:
+                    with self.driver_errors():
+                        work(link)
             except sa.exc.DBAPIError as error:
                 raise self.explain(error) from None
 
-        with twin(work_there) as receiver:
+        with twin(work_there) as link:
             self.use(self.connection)
-            if receiver is None:
+            if link is None:
                 yield None
                 return
-            receiver.part(lambda _: None)
+            link.part()
             self._begin_reading()
             same = self._file() == file
-            receiver.go_on()
+            link.end()
             # Between its two looks at the file lies the one that began here; so if nobody has
             # written between them, and no other file has come under the name, all are of the
             # same state.
-            same = receiver.part(lambda _: None) and same
+            same = link.part() and same
             try:
-                yield receiver if same else None
+                yield link if same else None
             finally:
                 self._driver().rollback()
 
@@ -235,6 +244,29 @@ class HalvedSQLite(SQLite):
         except DatabaseError:
             return False
         return self._version() == version
+
+
+def _dealt(sizes: Sizes) -> tuple[Sizes, Sizes]:
+    """Return the groups of this process and of the twin: a fork keeps hashes, so both agree."""
+    dealt: tuple[Sizes, Sizes] = ({}, {})
+    for name, some in sizes.items():
+        # The twin's are fewer, for it has to tell what it finds.
+        dealt[hash(name) % 5 < 2][name] = some
+    return dealt
+
+
+def _send_sizes(link: Link, sizes: Sizes) -> None:
+    link.send(b"".join(sizes.values()))
+    link.end([[*map(to_json, name), len(some)] for name, some in sizes.items()])
+
+
+def _add_sizes(link: Link, sizes: Sizes) -> None:
+    """Add those that the other process sends."""
+    data, at = bytearray(), 0
+    for *told, count in link.part(data.extend):
+        some = sizes.setdefault(tuple(map(from_json, told)), array("q"))
+        some.frombytes(memoryview(data)[at : at + 8 * count])
+        at += 8 * count
 
 
 def _is_among(first: int, last: int) -> Element:

@@ -16,7 +16,6 @@ from xcomctl.stats import (
     Survey,
     gather_counts,
     gather_days,
-    summarized,
     unpacked,
 )
 
@@ -175,8 +174,7 @@ class Sums(Table):
         statement = self._over(selection, *labelled, of_runs="run_id" in by)
         sums: Iterable[tuple[Any, Summary]]
         if len(facts) == 1 and percentiles:
-            sizes = backend.sizes(statement, width, whole=not selection.narrows)
-            sums = ((name, summarized(some)) for name, some in sizes.items())
+            sums = backend.summaries(statement, width, whole=not selection.narrows)
         else:
             rows: Iterator[Any] = itertools.chain.from_iterable(backend.batches(statement))
             if len(facts) > 3:

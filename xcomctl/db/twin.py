@@ -1,4 +1,4 @@
-"""A second process of this program that does half of the work, and a pipe from it."""
+"""A second process of this program that does half of the work, and the pipes to and from it."""
 
 from __future__ import annotations
 
@@ -40,14 +40,18 @@ def from_json(told: Any) -> Any:
     return told[0].encode("latin-1") if isinstance(told, list) else told
 
 
-class Sender:
-    """The twin's end of the pipe."""
+class Link:
+    """One end of the pipes between this process and its twin, one each way.
 
-    def __init__(self, pipe: BinaryIO) -> None:
-        self._pipe = pipe
+    Who is to be read waits when the pipe is full, so each sends only what the other waits for.
+    """
+
+    def __init__(self, reads: BinaryIO, writes: int) -> None:
+        self._reads = reads
+        self._writes = writes
 
     def send(self, data: bytes) -> None:
-        """Send some bytes of a part, which waits until all but a few of those before are read."""
+        """Send some bytes of a part."""
         view = memoryview(data)
         for at in range(0, len(view), _PIECE_BYTES):
             self._frame(_PIECE, view[at : at + _PIECE_BYTES])
@@ -64,38 +68,19 @@ class Sender:
         """Say that there will be no more, because of a bug."""
         self._frame(_CRASH, told.encode("utf-8", "backslashreplace"))
 
-    def _frame(self, kind: bytes, data: bytes | memoryview) -> None:
-        self._pipe.write(_HEAD.pack(kind, len(data)))
-        self._pipe.write(data)
-        if kind != _PIECE:
-            self._pipe.flush()
-
-
-class Receiver:
-    """This process's end of the pipe, and of one the other way."""
-
-    def __init__(self, pipe: BinaryIO, orders: BinaryIO) -> None:
-        self._pipe = pipe
-        self._orders = orders
-
-    def go_on(self) -> None:
-        """Let the twin go on where it waits for this."""
-        with contextlib.suppress(BrokenPipeError):
-            self._orders.write(b".")
-
-    def part(self, take: Callable[[bytes], object]) -> Any:
+    def part(self, take: Callable[[bytes], object] = len) -> Any:
         """Hand over the pieces of the next part as they come, and return the facts about it.
 
         Raises:
-            DatabaseError: the twin failed, or has gone.
+            DatabaseError: the other process failed, or has gone.
             RuntimeError: it has a bug.
         """
         while True:
-            head = self._pipe.read(_HEAD.size)
+            head = self._reads.read(_HEAD.size)
             if len(head) < _HEAD.size:
                 break
             kind, length = _HEAD.unpack(head)
-            data = self._pipe.read(length)
+            data = self._reads.read(length)
             if len(data) < length:
                 break
             if kind == _END:
@@ -111,14 +96,26 @@ class Receiver:
             hint="Was it killed, for want of memory? Try again.",
         )
 
+    def _frame(self, kind: bytes, data: bytes | memoryview) -> None:
+        for part in (_HEAD.pack(kind, len(data)), data):
+            view = memoryview(part)
+            while view:
+                view = view[os.write(self._writes, view) :]
+
+
+class _LinkToTwin(Link):
+    def _frame(self, kind: bytes, data: bytes | memoryview) -> None:
+        # Why the twin has gone is what its last part says.
+        with contextlib.suppress(BrokenPipeError):
+            super()._frame(kind, data)
+
 
 @contextlib.contextmanager
-def twin(work: Callable[[Sender, Callable[[], bool]], object]) -> Iterator[Receiver | None]:
+def twin(work: Callable[[Link], object]) -> Iterator[Link | None]:
     """Do some work in a second process, which ends with it or with this one.
 
-    It is a copy of this process as it is now, with nothing open that may not be shared. Its work
-    is handed what waits for `go_on`, and returns whether this process still wants it. None where
-    the system allows no second process.
+    It is a copy of this process as it is now, with nothing open that may not be shared. None
+    where the system allows no second process.
     """
     import fcntl
 
@@ -133,7 +130,7 @@ def twin(work: Callable[[Sender, Callable[[], bool]], object]) -> Iterator[Recei
         except OSError:
             pid = None
         if pid == 0:
-            _be_twin(work, reply, order, blocked, (replies, orders))
+            _be_twin(work, order, reply, blocked, (replies, orders))
         if pid is not None:
             left.pop_all()
     if pid is None:
@@ -142,11 +139,12 @@ def twin(work: Callable[[Sender, Callable[[], bool]], object]) -> Iterator[Recei
     try:
         os.close(reply)
         os.close(order)
-        with os.fdopen(replies, "rb") as pipe, os.fdopen(orders, "wb", 0) as back:
+        with os.fdopen(replies, "rb") as reads, os.fdopen(orders, "wb", 0):
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(replies, fcntl.F_SETPIPE_SZ, _PIECE_BYTES)
-            yield Receiver(pipe, back)
+            for pipe in (replies, orders):
+                with contextlib.suppress(OSError):
+                    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIECE_BYTES)
+            yield _LinkToTwin(reads, orders)
     finally:
         # It only reads; so it may end anywhere.
         with contextlib.suppress(ProcessLookupError):
@@ -162,9 +160,9 @@ def _pipe(left: contextlib.ExitStack) -> tuple[int, int]:
 
 
 def _be_twin(
-    work: Callable[[Sender, Callable[[], bool]], object],
-    reply: int,
+    work: Callable[[Link], object],
     order: int,
+    reply: int,
     blocked: set[int | signal.Signals],
     others: tuple[int, ...],
 ) -> NoReturn:
@@ -179,14 +177,14 @@ def _be_twin(
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for end in others:
             os.close(end)
-        with os.fdopen(reply, "wb", _PIECE_BYTES) as pipe:
-            sender = Sender(pipe)
+        with os.fdopen(order, "rb") as reads:
+            link = Link(reads, reply)
             try:
-                work(sender, lambda: os.read(order, 1) == b".")
+                work(link)
             except XcomctlError as error:
-                sender.fail(error)
+                link.fail(error)
             except Exception:  # noqa: BLE001 - whatever it is, the other process reports it
-                sender.crash(traceback.format_exc())
+                link.crash(traceback.format_exc())
         code = 0
     finally:
         # Nothing of what the other process has in its buffers is to be written twice.
