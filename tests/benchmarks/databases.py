@@ -46,7 +46,11 @@ class Database:
     @property
     def environment(self) -> dict[str, str]:
         """Return what tells xcomctl where it is."""
-        return {"XCOMCTL_URL": self.url.render_as_string(hide_password=False)}
+        url = self.url
+        if self.backend in MYSQL_LIKE and not any(name.startswith("ssl") for name in url.query):
+            # As for the client: PyMySQL encrypts wherever the server can, from 1.2 on.
+            url = url.update_query_dict({"ssl_disabled": "true"})
+        return {"XCOMCTL_URL": url.render_as_string(hide_password=False)}
 
     @property
     def key(self) -> str:
@@ -79,8 +83,8 @@ class Database:
             port = str(self.url.port or 5432)
             bare = ("psql", "-X", "-q", "-A", "-t", "-h", host, "-p", port, "-U", user, "-d", name)
             return Command((*bare, "-c", statement), {"PGPASSWORD": password}, output)
-        # PyMySQL does not encrypt unless told to, so neither does the client beside it. Without
-        # TLS, caching_sha2_password lets it in once somebody has been in: the building has.
+        # Nobody encrypts here. Without TLS, caching_sha2_password lets one in once somebody has
+        # been in: the building has.
         program = ("mariadb", "--no-defaults", "--skip-ssl")
         if not shutil.which("mariadb"):
             program = ("mysql", "--no-defaults", "--ssl-mode=DISABLED")

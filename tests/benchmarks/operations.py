@@ -63,16 +63,18 @@ class Operation:
     """`{file}` becomes the file to write, `{deep}` a cursor behind nine tenths of the rows."""
     floors: tuple[Floor, ...]
     measure: Measure
-    bar: float | Mapping[str, float]
-    """At most; or by `backend/storage`, by backend, or by "" for the others."""
+    bar: float | Mapping[str, float] | None
+    """At most; or by `backend/storage`, by backend, or by "" for the others. None: no bar."""
     scans: bool = False
     """Whether it reads the whole table, so that its bar is one of large tables."""
+    prints: bool = False
+    """Whether its stdout goes into a file, as the floor's does."""
     peer: Floor | None = None
     """What xcomctl has to be `PEER_BAR` times as fast as, up to `PEER_ROWS`."""
 
-    def limit(self, database: Database) -> float:
-        """Return the bar on a backend and storage."""
-        if isinstance(self.bar, float):
+    def limit(self, database: Database) -> float | None:
+        """Return the bar on a backend and storage, None where there is none."""
+        if self.bar is None or isinstance(self.bar, float):
             return self.bar
         named = (f"{database.backend}/{database.storage}", database.backend, "")
         return next(self.bar[name] for name in named if name in self.bar)
@@ -100,15 +102,17 @@ class Result:
     """What is not on this machine, so that nothing could be measured."""
 
 
-def xcomctl(*arguments: str, database: Database | None = None, output: Path | None = None) -> Command:  # fmt: skip
-    """Return xcomctl from this checkout."""
+def xcomctl(
+    *arguments: str, database: Database | None = None, output: Path | None = None, prints: bool = False
+) -> Command:  # fmt: skip
+    """Return xcomctl from this checkout, its output going to `{file}` or, if it `prints`, stdout."""
     environment = database.environment if database else {}
     bound = ("--timeout", "0") if database else ()
     deep = database.cursor() if database and "{deep}" in arguments else ""
     told = tuple(part.replace("{file}", str(output)).replace("{deep}", deep) for part in arguments)
-    writes = any("{file}" in part for part in arguments)
+    writes = prints or any("{file}" in part for part in arguments)
     return Command(
-        (sys.executable, "-m", "xcomctl", *told, *bound), environment, output if writes else None, stdout=False
+        (sys.executable, "-m", "xcomctl", *told, *bound), environment, output if writes else None, stdout=prints
     )  # fmt: skip
 
 
@@ -152,10 +156,12 @@ OPERATIONS = (
     Operation("pull", _PULL, (_same(*_PULL, "--default", "null"),), Measure.EXTRA, 50.0),
     Operation("top", _TOP, (_on(_GROUPS, "sqlite", *MYSQL_LIKE), _PERCENTILES, _SIZES), Measure.QUERY, 1.3, scans=True),
     Operation(
-        "export", ("export", "-o", "jsonl={file}", *_QUIET), (_DUMP,), Measure.WHOLE,
+        "export", ("export", "-o", "jsonl", *_QUIET), (_DUMP,), Measure.WHOLE,
         {"postgresql/bytes": 0.75, "postgresql/json": 1.3, "sqlite": 0.7, "": 1.15},
-        scans=True, peer=Floor("an ORM loop (peer.py)", _peer),
+        scans=True, prints=True, peer=Floor("an ORM loop (peer.py)", _peer),
     ),
+    # What the client writes is not made safe on disk; this is.
+    Operation("export-file", ("export", "-o", "jsonl={file}", *_QUIET), (_DUMP,), Measure.WHOLE, None, scans=True),
 )  # fmt: skip
 """On every table."""
 
@@ -186,7 +192,8 @@ def measure(
     """Return what an operation took on a table, and its peer."""
     output = scratch / "output"
     floors = [floor for floor in operation.floors if database.backend in floor.backends]
-    commands = {"xcomctl": xcomctl(*operation.arguments, database=database, output=output)}
+    ours = xcomctl(*operation.arguments, database=database, output=output, prints=operation.prints)
+    commands = {"xcomctl": ours}
     for floor in floors:
         commands[floor.name] = floor.command(empty if floor.empty else database, output)
     if operation.measure is Measure.QUERY:
@@ -214,7 +221,7 @@ def measure(
 
 
 def _against(
-    operation: Operation, result: Result, took: Mapping[str, Sample], limit: float
+    operation: Operation, result: Result, took: Mapping[str, Sample], limit: float | None
 ) -> Result:
     """Return the result with its ratio or difference to the floor."""
     wall, floor = took["xcomctl"].wall_s, took[result.floor].wall_s
@@ -226,7 +233,7 @@ def _against(
         extra, unit = max(part, 0) / floor, "×"
         told = f"{extra:.2f} ×"
     result = replace(result, floor_s=floor, told=told)
-    if operation.scans and (result.rows or 0) < JUDGED_FROM_ROWS:
+    if limit is None or (operation.scans and (result.rows or 0) < JUDGED_FROM_ROWS):
         return result
     return replace(result, bar=f"≤ {limit:g} {unit}", met=extra <= limit)
 
