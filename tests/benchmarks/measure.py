@@ -72,6 +72,8 @@ def run(command: Command) -> Sample:
     """
     if command.output is not None:
         command.output.unlink(missing_ok=True)
+        # What the one before wrote may still be on its way to the disk.
+        os.sync()
     stdout = command.output if command.output is not None and command.stdout else os.devnull
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), **command.environment}
     # Without them a Python program would compile its modules anew each time.

@@ -268,11 +268,10 @@ class SQLite(Backend):
     def size(self, value: Element, storage: Storage) -> Element:
         if sqlite3.sqlite_version_info >= (3, 43):
             return sa.func.octet_length(value)
-        # length() of a BLOB reads its header only; of text it counts characters.
-        return sa.case(
-            (sa.func.typeof(value) == "blob", sa.func.length(value)),
-            else_=sa.func.length(sa.cast(value, sa.LargeBinary)),
-        )
+        # length() of a BLOB reads its header only; of text it counts characters. A CASE of the type
+        # costs half as much as one of a comparison.
+        whole = sa.func.length(sa.cast(value, sa.LargeBinary))
+        return sa.case({"blob": sa.func.length(value)}, value=sa.func.typeof(value), else_=whole)
 
     def sampled(self, value: Element) -> Element | None:
         made = self.connection.scalar(
