@@ -149,11 +149,14 @@ def _pymysql_options(name: str, value: str) -> list[tuple[str, str]]:
     if name in ("ssl_mode", "ssl-mode"):
         mode = value.upper()
         if mode in ("DISABLED", "PREFERRED"):
-            return []
+            return [("ssl_disabled", "true")] if mode == "DISABLED" else []
         # PyMySQL starts TLS as soon as it is told anything about it.
         return [("ssl_check_hostname", "true" if mode == "VERIFY_IDENTITY" else "false")]
     if name == "ssl" and value.lower() in ("true", "1"):
         return [("ssl_check_hostname", "false")]
+    if name == "ssl_disabled" and value.lower() not in ("true", "1"):
+        # Any text is true to PyMySQL, and encrypting where the server can is what it does anyway.
+        return []
     return [(name, value)]
 
 
