@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -282,6 +284,37 @@ def test_storage_classes_of_sqlite(run: Run, tmp_path: Path, backend: str) -> No
     assert told["encoding"] == "text"
     assert told["value"] == {"a": 1}
     assert run("pull", "dag", "task", "--url", old, "-o", "raw").stdout == b'{"a": 1}'
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_names_and_times_of_other_storage_classes(
+    run: Run, tmp_path: Path, generation: str
+) -> None:
+    """SQLite lets a blob into a column of names, and anything into one of times."""
+    path = tmp_path / "airflow.db"
+    metadata = Metadata(str(path), generation)
+    for number in range(4):
+        metadata.add(b"1", task_id=f"task_{number}")
+    odd: dict[str, tuple[object, ...]] = {
+        "task_id": (b"b\xff", b""),
+        "key": (b"k",),
+        "timestamp": (5, 1.5, b"\xff"),
+    }
+    if generation in ("1.10", "2.0"):
+        odd["execution_date"] = (5, 1.5, b"x")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA foreign_keys = OFF")
+        for column, values in odd.items():
+            for value in values:
+                last = "(SELECT max(rowid) FROM xcom)"
+                database.execute(f"UPDATE xcom SET {column} = ? WHERE rowid = {last}", (value,))
+                for command in (
+                    ("list", "-o", "jsonl"), ("list", "-o", "csv", "--sort", "-size"), ("list", "--sort", "timestamp"),
+                    ("audit", "--deep"), ("top", "--by", "task_id", "--by", "day"), ("top", "--forecast"), ("export",),
+                ):  # fmt: skip
+                    done = run(*command, "--url", path)
+                    assert done.code == 0, (column, value, command, done.err)
+                assert len(run("list", "--url", path, "-o", "jsonl").out.splitlines()) == 4
 
 
 def test_rows_stream(empty_url: str) -> None:

@@ -139,13 +139,15 @@ class SQLite(Backend):
         self, columns: list[Element], rows: list[tuple[object, ...]]
     ) -> sa.ColumnElement[bool]:
         # A list of tuples alone would be looked for in every row of the table. Names that are no
-        # UTF-8 cannot stand in it.
-        plain = [row for row in rows if not any(map(_is_broken, row))]
+        # UTF-8 cannot stand in it, nor can a blob or a number where others are texts.
+        kinds = [None if any(map(_is_broken, row)) else tuple(map(type, row)) for row in rows]
+        kind = next(filter(None, kinds), None)
+        plain = [row for row, its in zip(rows, kinds, strict=True) if its and its == kind]
         found = [super().is_one_of(columns, plain)] if plain else []
         if len(columns) > 1 and plain:
             found = [sa.and_(columns[0].in_(list({row[0]: None for row in plain})), *found)]
-        for row in rows:
-            if any(map(_is_broken, row)):
+        for row, its in zip(rows, kinds, strict=True):
+            if its is None or its != kind:
                 pairs = zip(columns, map(self.bound_key, row), strict=True)
                 found.append(sa.and_(*(column == value for column, value in pairs)))
         return sa.or_(*found)
@@ -418,7 +420,9 @@ class SQLite(Backend):
 
 
 def _is_broken(value: object) -> bool:
-    """Return whether it is a text that came from bytes that were no UTF-8."""
+    """Return whether it is a blob, or a text that came from bytes that were no UTF-8."""
+    if isinstance(value, bytes):
+        return True
     if not isinstance(value, str) or value.isascii():
         return False
     return any("\ud800" <= char <= "\udfff" for char in value)

@@ -193,7 +193,7 @@ class Sums(Table):
         at_run = by.index("run_id") if "run_id" in by and not self.schema.mapped else None
         for row in rows:
             *facts, stamp, run_date = row
-            moment = to_moment(stamp.decode() if isinstance(stamp, bytes) else stamp)
+            moment = to_moment(text_of(stamp) if isinstance(stamp, bytes) else stamp)
             day = moment.date() if moment else None
             if at_day is not None:
                 facts[at_day] = day.isoformat() if day else None

@@ -355,13 +355,13 @@ class Table:
         else:
             encoding = codec.sniff(head, size, self.schema.storage)
         logical_date = to_moment(row.execution_date)
-        named = row._mapping
+        named, text_of = row._mapping, self._backend.text_of
         return XComEntry(
             ref=XComRef(
-                row.dag_id,
-                row.task_id,
-                row.run_id,
-                row.key,
+                text_of(row.dag_id) or "",
+                text_of(row.task_id) or "",
+                text_of(row.run_id),
+                text_of(row.key),
                 row.map_index if self.schema.mapped else UNMAPPED,
                 logical_date,
             ),
