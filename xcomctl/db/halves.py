@@ -103,7 +103,7 @@ class HalvedSQLite(SQLite):
                 return super().summaries(statement, width, whole=whole)
             own, others = gather(_FIRST, middle)
             _add_sizes(link, own)
-            # Each finds the percentiles of half of the groups.
+            # Each finds the percentiles of its own groups.
             _send_sizes(link, others)
             found = [(name, summarized(sizes)) for name, sizes in own.items()]
             for name, (rows, measured, total, largest, shares) in link.part():
