@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 from xcomctl.text import UNSAFE, json_escaped
@@ -59,13 +60,23 @@ def refuse(token: str) -> None:
     raise ValueError(token)
 
 
+@cache
+def _encoder(indent: int | None) -> json.JSONEncoder:
+    return json.JSONEncoder(ensure_ascii=False, allow_nan=False, indent=indent)
+
+
 def dumps(value: object, *, indent: int | None = None) -> str:
     """Return strict JSON text in which no character is one that a terminal would obey.
 
     `value` is what `to_json` returns. Other characters stay as they are, not escaped.
     """
-    with long_numbers(), deep():
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    encode = _encoder(indent).encode
+    try:
+        text = encode(value)
+    except (ValueError, RecursionError):
+        # Few values need Python's limits moved, which takes as long as writing them.
+        with long_numbers(), deep():
+            text = encode(value)
     if text.isascii() and "\x7f" not in text:
         return text
     lines = text.split("\n") if indent is not None else [text]
