@@ -303,6 +303,36 @@ def test_a_bug_in_the_twin_is_told_as_one(tmp_path: Path, monkeypatch: pytest.Mo
         exported(path, JsonLines)
 
 
+def test_the_twin_goes_on_until_much_is_unread(tmp_path: Path) -> None:
+    """A part that takes this process long does not stop the other; memory stays bounded."""
+    made, piece, count = tmp_path / "made", b"x" * 1_000_000, 40
+
+    def work(link: twin.Link) -> None:
+        for number in range(count):
+            link.send(piece)
+            link.end(number)
+            made.write_text(str(number + 1))
+
+    def so_far() -> int:
+        return int(made.read_text() or 0) if made.exists() else 0
+
+    with twin.twin(work) as link:
+        assert link is not None
+        # A pipe holds one.
+        end = time.monotonic() + 60
+        while so_far() < 12 and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        assert so_far() >= 12
+        assert so_far() < 24
+        for number in range(count):
+            taken: list[bytes] = []
+            assert link.part(taken.append) == number
+            assert b"".join(taken) == piece
+        with pytest.raises(DatabaseError, match="has gone"):
+            link.part()
+
+
 def test_without_pipes_or_processes_one_reads_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twins: list[bool]
 ) -> None:

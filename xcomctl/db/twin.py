@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import struct
 import sys
 import threading
 import traceback
+from collections import deque
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from xcomctl.errors import DatabaseError, XcomctlError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 _HEAD = struct.Struct("<cQ")
 _PIECE, _END, _FAILURE, _CRASH = b"p", b"e", b"f", b"c"
 _PIECE_BYTES = 1024 * 1024
+_AHEAD_BYTES = 16 * 1024 * 1024
+"""What the twin may have made that nobody has read yet."""
 
 
 def worth_it() -> bool:
@@ -43,7 +47,7 @@ def from_json(told: Any) -> Any:
 class Link:
     """One end of the pipes between this process and its twin, one each way.
 
-    Who is to be read waits when the pipe is full, so each sends only what the other waits for.
+    Who sends waits when the pipe is full, so each sends only what the other will read.
     """
 
     def __init__(self, reads: BinaryIO, writes: int) -> None:
@@ -101,6 +105,43 @@ class Link:
             view = memoryview(part)
             while view:
                 view = view[os.write(self._writes, view) :]
+
+
+class _LinkFromTwin(Link):
+    """The twin's end: what the pipe does not hold yet waits here, while the twin goes on."""
+
+    def __init__(self, reads: BinaryIO, writes: int) -> None:
+        super().__init__(reads, writes)
+        os.set_blocking(writes, False)
+        self._pipe = select.poll()
+        self._pipe.register(writes, select.POLLOUT)
+        self._unsent: deque[memoryview] = deque()
+        self._unsent_bytes = 0
+
+    def part(self, take: Callable[[bytes], object] = len) -> Any:
+        self.flush()
+        return super().part(take)
+
+    def flush(self) -> None:
+        """Wait until all is in the pipe."""
+        self._write(0)
+
+    def _frame(self, kind: bytes, data: bytes | memoryview) -> None:
+        for part in (_HEAD.pack(kind, len(data)), data):
+            self._unsent.append(memoryview(part))
+            self._unsent_bytes += len(part)
+        self._write(_AHEAD_BYTES)
+
+    def _write(self, most: int) -> None:
+        """Write what the pipe takes, and wait while more than so many bytes are left."""
+        while self._unsent and self._pipe.poll(None if self._unsent_bytes > most else 0):
+            view = self._unsent[0]
+            written = os.write(self._writes, view)
+            self._unsent_bytes -= written
+            if written < len(view):
+                self._unsent[0] = view[written:]
+            else:
+                self._unsent.popleft()
 
 
 class _LinkToTwin(Link):
@@ -178,13 +219,14 @@ def _be_twin(
         for end in others:
             os.close(end)
         with os.fdopen(order, "rb") as reads:
-            link = Link(reads, reply)
+            link = _LinkFromTwin(reads, reply)
             try:
                 work(link)
             except XcomctlError as error:
                 link.fail(error)
             except Exception:  # noqa: BLE001 - whatever it is, the other process reports it
                 link.crash(traceback.format_exc())
+            link.flush()
         code = 0
     finally:
         # Nothing of what the other process has in its buffers is to be written twice.
