@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HEAD = struct.Struct("<cQ")
 _PIECE, _END, _FAILURE, _CRASH = b"p", b"e", b"f", b"c"
 _PIECE_BYTES = 1024 * 1024
-_AHEAD_BYTES = 16 * 1024 * 1024
+_AHEAD_BYTES = 4 * 1024 * 1024
 """What the twin may have made that nobody has read yet."""
 
 
