@@ -208,6 +208,7 @@ def test_3_where_the_output_cannot_be_written(
     prefix = "" if command[0] == "pull" else "json="
     done = run(*command, "--url", db, option, f"{prefix}{tmp_path}/none/out")
     assert done.code == 3
+    assert f'"{tmp_path}/none/out"' in done.err
     assert not (tmp_path / "none").exists()
     if Path("/dev/full").exists():
         assert run(*command, "--url", db, option, f"{prefix}/dev/full").code == 3
@@ -305,6 +306,33 @@ def test_130_where_it_is_interrupted(tmp_path: Path, number: int, code: int) -> 
     assert out == b""
     assert b"Traceback" not in err
     assert sorted(one.name for one in tmp_path.iterdir()) == ["airflow.db"]
+
+
+@pytest.mark.parametrize(
+    "command", [("top", "--forecast", "-q"), ("list", "-n", "0", "--value", "-o", "jsonl")]
+)
+def test_130_among_many_rows(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Whenever it comes, all that is said is that."""
+    path = tmp_path / "airflow.db"
+    metadata = Metadata(str(path))
+    metadata.add(b'"some value"')
+    metadata.execute(
+        "INSERT INTO xcom SELECT dag_run_id, 'task_' || n.i, map_index, key, dag_id, run_id, value, timestamp FROM xcom,"
+        " (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) SELECT i FROM n) AS n"
+    )
+    said = set()
+    for attempt in range(12):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "xcomctl", *command, "--url", path],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=clean_environment(tmp_path),
+        )  # fmt: skip
+        time.sleep(0.3 + 0.05 * attempt)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        if process.returncode == 130:
+            said.add(err)
+    assert said <= {b"xcomctl: warning: interrupted\n"}
+    assert said
 
 
 def test_130_while_a_server_is_busy(server: Server, tmp_path: Path) -> None:

@@ -83,6 +83,16 @@ def script(tmp_path: Path, url: str) -> str:
     return f"{sys.executable} {path}"
 
 
+def test_an_empty_url_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a script has not set must not become another database."""
+    monkeypatch.setenv("XCOMCTL_URL", "other.db")
+    for empty in ("", " "):
+        with pytest.raises(UsageError, match="--url is empty"):
+            settings.resolve_target(url=empty)
+    monkeypatch.setenv("XCOMCTL_URL", "")
+    assert settings.resolve_target(url="a.db").origin == "--url"
+
+
 def test_airflows_own_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Environment [database] with its _CMD and _SECRET, [core] likewise, then airflow.cfg."""
     home = airflow_home(

@@ -141,7 +141,10 @@ def resolve_target(
             settings, chosen_profile = found, name
         candidates.append(_profile_candidate(found, name, origin, config))
 
-    if url:
+    if url is not None:
+        if not url.strip():
+            # An unset variable of a script; another database would be taken silently.
+            raise UsageError("--url is empty", hint="Name a metadata DB, or leave --url out.")
         candidates.append(Candidate("--url", url))
     if profile:
         add_profile(profile, f"--profile {profile}")

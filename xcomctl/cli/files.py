@@ -26,7 +26,12 @@ def whole_binary_file(path: Path) -> Iterator[BinaryIO]:
             yield device
         return
     target = path.resolve()
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        # Not of the name that nobody gave it.
+        error.filename = str(path)
+        raise
     try:
         with SettlingFile(handle) as file, io.BufferedWriter(file) as out:
             yield out

@@ -284,7 +284,7 @@ class Output:
             "--output",
             "-o",
             metavar="FORMAT[=FILE]",
-            help="table, json, jsonl, csv, tsv, yaml or markdown; of audit also sarif, junit, github, gitlab and openmetrics. Repeatable, with a file for all but one. [default: table]",
+            help="table, json, jsonl, csv, tsv, yaml or markdown; of audit and preflight also sarif, junit, github, gitlab and openmetrics. Repeatable, with a file for all but one. [default: table]",
         ),
     ] = None
     columns: Annotated[

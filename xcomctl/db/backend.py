@@ -134,6 +134,8 @@ class Backend(ABC):
             UsageError: the url is malformed.
             DatabaseError: nothing answers, or it refuses.
         """
+        # A server that dies, or Ctrl-C, is told once; SQLAlchemy would log a traceback besides.
+        logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
         try:
             return self.engine().connect()
         except sa.exc.DBAPIError as error:
@@ -159,8 +161,6 @@ class Backend(ABC):
 
     def engine(self) -> sa.Engine:
         """Return an engine for the target, which opens nothing yet."""
-        # A server that dies is explained once; SQLAlchemy would log a traceback besides.
-        logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
         try:
             url = sa.make_url(urls.with_our_driver(self.target.url))
         except (sa.exc.ArgumentError, ValueError, IndexError):

@@ -365,7 +365,9 @@ class SQLite(Backend):
                     yield rows
                     self._start_clock()
         finally:
-            cursor.close()
+            # Ctrl-C may have closed the file before.
+            with contextlib.suppress(sqlite3.ProgrammingError):
+                cursor.close()
             connection.text_factory = texts
 
     def text_of(self, value: Any) -> str | None:
