@@ -99,7 +99,9 @@ SHAPES = {
     "stopped a fortnight ago": Shape([*_ramp(46, 1000, 500), *[24_000] * 14], "flat"),
     "begun": Shape([*[1000] * 30, *_ramp(30, 1000, 500)], "grows", EXACTLY, (159, 161)),
     "turned": Shape([*_ramp(30, 16_000, -500), *_ramp(30, 1000, 500)], "grows", EXACTLY, (159, 161)),
-    "over already": Shape(_ramp(20, 70_000, 500), "grows", EXACTLY, (19, 19)),
+    "over already": Shape(_ramp(20, 70_000, 500), "grows", EXACTLY, (0, 0)),
+    # 62,000 + 500 a day is at 65,535 on day 7.07.
+    "over since a while": Shape(_ramp(20, 62_000, 500), "grows", EXACTLY, (8, 8)),
     # 100 * 1.1 ** day is at 65,535 on day 68.05: a line through the last days says 82.
     "exponential": Shape([round(100 * 1.1**day) for day in range(55)], "grows", (1600, 1900), (67, 71)),
     "noisy exponential": Shape(

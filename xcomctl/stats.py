@@ -175,7 +175,8 @@ class Forecast:
     trend: Literal["grows", "shrinks", "flat", "cannot tell"]
     bytes_per_day: float | None = None
     meets_limit: date | None = None
-    """The day on which the trend is at the limit; None where it never is, within ten years."""
+    """The day on which the trend is at the limit, or the first that was if the last is; None where
+    it never is, within ten years."""
     why: str = ""
 
 
@@ -224,7 +225,8 @@ def _trend(days: Sequence[date], values: Sequence[int], limit: int, since: str) 
         ahead = (math.log(max(limit, 1)) - share.start) / share.slope
         why = "; ".join(filter(None, (why, f"by {growth:.1%} of itself a day")))
     if values[-1] >= limit:
-        return Forecast("grows", daily, days[-1], why)
+        met_on = next(day for day, value in zip(days, values, strict=True) if value >= limit)
+        return Forecast("grows", daily, met_on, why)
     met = max(math.ceil(ahead - 1e-9), offsets[-1] + 1)
     if met - offsets[-1] > _FARTHEST_DAYS:
         return Forecast("grows", daily, why="the limit is more than ten years away")
