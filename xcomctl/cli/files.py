@@ -29,7 +29,7 @@ def whole_binary_file(path: Path) -> Iterator[BinaryIO]:
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:
-        # Not of the name that nobody gave it.
+        # The name that the user gave, not that of the temporary file.
         error.filename = str(path)
         raise
     try:
