@@ -54,10 +54,10 @@ def test_the_longest_length() -> None:
 
 def lines(url: str) -> list[Any]:
     """Return what an export says."""
-    pieces: list[bytes] = []
-    with opened(url) as store, JsonLines(pieces.append, store.schema.storage) as taker:
+    written = bytearray()
+    with opened(url) as store, JsonLines(written.extend, store.schema.storage) as taker:
         store.pour(Selection(), taker)
-    return [json.loads(line) for line in b"".join(pieces).splitlines()]
+    return [json.loads(line) for line in written.splitlines()]
 
 
 @pytest.mark.parametrize("generation", ["1.10", "2.0", "2.3", "3.0"])

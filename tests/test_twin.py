@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import mmap
 import os
 import random
 import signal
@@ -101,10 +102,10 @@ def fill(path: Path, generation: str = "2.3", rows: int = ROWS, value: Any = Non
 
 def exported(path: Path, form: type[JsonLines | CsvLines], selection: Selection = EVERYTHING) -> tuple[bytes, int, int]:  # fmt: skip
     """Return what an export writes, and what it counted."""
-    pieces: list[bytes] = []
-    with opened(str(path)) as store, form(pieces.append, store.schema.storage) as lines:
+    written = bytearray()
+    with opened(str(path)) as store, form(written.extend, store.schema.storage) as lines:
         store.pour(selection, lines)
-    return b"".join(pieces), lines.rows, lines.bytes
+    return bytes(written), lines.rows, lines.bytes
 
 
 def alone(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> Any:
@@ -326,11 +327,53 @@ def test_the_twin_goes_on_until_much_is_unread(tmp_path: Path) -> None:
         assert so_far() >= 4
         assert so_far() < 10
         for number in range(count):
-            taken: list[bytes] = []
-            assert link.part(taken.append) == number
-            assert b"".join(taken) == piece
+            taken = bytearray()
+            assert link.part(taken.extend) == number
+            assert taken == piece
         with pytest.raises(DatabaseError, match="has gone"):
             link.part()
+
+
+def test_what_is_sent_arrives_whatever_its_size() -> None:
+    """Both ways: nothing, single bytes by the ten thousand, what fills the memory between, and more."""
+    chance = random.Random(5)
+    ahead = twin._AHEAD_BYTES
+    sizes = [0, 1, ahead - 1, ahead, ahead + 1, 3 * ahead + 7, *(chance.randrange(300_000) for _ in range(60))]  # fmt: skip
+    parts = [[chance.randbytes(size)] for size in sizes]
+    parts.append([b"%d" % (number % 10) for number in range(60_000)])
+    parts += [[b"x" * chance.randrange(5) for _ in range(chance.randrange(9))] for _ in range(300)]
+    chance.shuffle(parts)
+
+    def echo(link: twin.Link) -> None:
+        for number, _ in enumerate(parts):
+            taken = bytearray()
+            assert link.part(taken.extend) == number
+            view = memoryview(taken)
+            for at in range(0, len(taken), 100_000):
+                link.send(view[at : at + 100_000])
+            link.end(len(taken))
+
+    def send(link: twin.Link) -> None:
+        for number, pieces in enumerate(parts):
+            for piece in pieces:
+                link.send(piece)
+            link.end(number)
+
+    with twin.twin(echo) as link:
+        assert link is not None
+        for number, pieces in enumerate(parts):
+            for piece in pieces:
+                link.send(piece)
+            link.end(number)
+            taken = bytearray()
+            assert link.part(taken.extend) == len(b"".join(pieces))
+            assert taken == b"".join(pieces)
+    with twin.twin(send) as link:
+        assert link is not None
+        for number, pieces in enumerate(parts):
+            taken = bytearray()
+            assert link.part(taken.extend) == number
+            assert taken == b"".join(pieces)
 
 
 def test_without_pipes_or_processes_one_reads_alone(
@@ -342,7 +385,7 @@ def test_without_pipes_or_processes_one_reads_alone(
     whole, pipe = exported(path, JsonLines), os.pipe
     made: list[int] = []
 
-    def refused() -> Any:
+    def refused(*_: int) -> Any:
         raise OSError(24, "no more")
 
     def second_refused() -> Any:
@@ -351,11 +394,12 @@ def test_without_pipes_or_processes_one_reads_alone(
         made.extend(pipe())
         return tuple(made)
 
-    for name, fails in (("fork", refused), ("pipe", refused), ("pipe", second_refused)):
+    cases = ((os, "fork", refused), (os, "pipe", refused), (os, "pipe", second_refused), (mmap, "mmap", refused))  # fmt: skip
+    for module, name, fails in cases:
         with monkeypatch.context() as changed:
-            changed.setattr(os, name, fails)
+            changed.setattr(module, name, fails)
             assert exported(path, JsonLines) == whole
-    assert twins == [True, False, False, False]
+    assert twins == [True, False, False, False, False]
     for one in made:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(one)
@@ -394,7 +438,7 @@ def test_a_slow_reader_is_no_slow_statement(tmp_path: Path) -> None:
         connection.execute("UPDATE xcom SET value = rowid WHERE rowid % 5 < 2")
     target = dataclasses.replace(resolve_target(url=str(path)), timeout_s=0.05)
 
-    def write(data: bytes) -> None:
+    def write(data: bytes | memoryview) -> None:
         if len(data) > 100_000:
             time.sleep(0.06)
 

@@ -12,9 +12,7 @@ from xcomctl.errors import UsageError
 from xcomctl.transfer import Lines, encoding_of, told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from xcomctl.model import Storage, StoredRow
+    from xcomctl.model import Storage, StoredRow, Write
 
 _GROUP_BYTES = 32 * 1024 * 1024
 """Values of so many bytes make a row group, which is held until it is written."""
@@ -45,9 +43,7 @@ class ParquetRows(Lines):
     `value` holds what is strict JSON, as its text; `value_bytes` the stored bytes of the rest.
     """
 
-    def __init__(
-        self, write: Callable[[bytes], object], storage: Storage, *, strict: bool = False
-    ) -> None:
+    def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
         import pyarrow as pa
         from pyarrow import parquet
 
@@ -151,7 +147,7 @@ class _Sink:
 
     closed = False
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
+    def __init__(self, write: Write) -> None:
         self._write = write
         self.deaf = False
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_che
 from xcomctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import date, datetime
 
 RETURN_VALUE = "return_value"
@@ -187,6 +186,13 @@ there may be a hundred million.
 """
 
 
+class Write(Protocol):
+    """What takes output to a file. It may not keep what it is given: that is overwritten next."""
+
+    def __call__(self, data: bytes | memoryview, /) -> object:
+        """Write it all."""
+
+
 class Taker(Protocol):
     """What rows are poured into."""
 
@@ -204,13 +210,13 @@ class LineTaker(Taker, Protocol):
     def flush(self) -> None:
         """Write what is held."""
 
-    def divert(self, write: Callable[[bytes], object]) -> None:
+    def divert(self, write: Write) -> None:
         """Write from now on there what comes behind other lines, and count it anew."""
 
     def counted(self) -> tuple[int, int]:
         """Return how many rows there were since the last time, and their size in bytes."""
 
-    def write(self, data: bytes) -> object:
+    def write(self, data: bytes | memoryview) -> object:
         """Write a piece of lines that are made."""
 
     def count(self, rows: int, size: int) -> None:

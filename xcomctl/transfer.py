@@ -19,7 +19,7 @@ from xcomctl.model import UNMAPPED, XComRef, format_time
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from xcomctl.model import Raw, Storage, StoredRow, XComEntry
+    from xcomctl.model import Raw, Storage, StoredRow, Write, XComEntry
 
 FIELDS = (
     "dag_id",
@@ -40,9 +40,7 @@ class Lines(ABC):
     For `Store.pour`. `strict` says that the database sees to it that values are JSON.
     """
 
-    def __init__(
-        self, write: Callable[[bytes], object], storage: Storage, *, strict: bool = False
-    ) -> None:
+    def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
         self._write = write
         self._storage = storage
         self._strict = strict
@@ -88,7 +86,7 @@ class Lines(ABC):
 class PlainLines(Lines):
     """Writes lines that do not depend on those before them: see `LineTaker`."""
 
-    def divert(self, write: Callable[[bytes], object]) -> None:
+    def divert(self, write: Write) -> None:
         """Write from now on there what comes behind other lines, and count it anew."""
         self._write = write
         self.watch = lambda: None
@@ -100,7 +98,7 @@ class PlainLines(Lines):
         self.resume(0, 0)
         return counts
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write a piece of lines that are made."""
         self._write(data)
 
@@ -114,9 +112,7 @@ class PlainLines(Lines):
 class JsonLines(PlainLines):
     """Writes rows as JSON Lines, each as `json_line` has it, a page of them at a time."""
 
-    def __init__(
-        self, write: Callable[[bytes], object], storage: Storage, *, strict: bool = False
-    ) -> None:
+    def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
         super().__init__(write, storage, strict=strict)
         self._page: list[StoredRow] = []
 
@@ -215,9 +211,7 @@ _ABOUT_HEAD_BYTES = 256
 class CsvLines(PlainLines):
     """Writes rows as CSV."""
 
-    def __init__(
-        self, write: Callable[[bytes], object], storage: Storage, *, strict: bool = False
-    ) -> None:
+    def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
         super().__init__(write, storage, strict=strict)
         self._held = [_csv([*FIELDS, "stored_as", "value", "value_base64"])]
 

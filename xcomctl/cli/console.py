@@ -14,10 +14,11 @@ from xcomctl.errors import ClosedPipeError, DatabaseError, RefusedError, UsageEr
 from xcomctl.text import nearest, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from xcomctl.formats import Layout, Paper, Row
+    from xcomctl.model import Write
 
 HIDDEN = "***"
 
@@ -167,7 +168,7 @@ class Console:
             sys.stdout.buffer.flush()
 
     @contextlib.contextmanager
-    def sink(self, path: Path | None) -> Iterator[Callable[[bytes], object]]:
+    def sink(self, path: Path | None) -> Iterator[Write]:
         """Open a file, or stdout for None, for bytes: a file is whole or not there at all."""
         from xcomctl.cli.files import whole_binary_file
 

@@ -38,8 +38,8 @@ _FEWEST_BYTES = 64
 _FIRST, _LAST = -(2**63), 2**63 - 1
 """Of all possible rowids."""
 _PART_BYTES = 1024 * 1024
-"""What a pipe holds, so that the twin need not wait at the end of each part."""
-_TWINS_PARTS = (False, True, False, True, False, True, True)
+"""Of the rows that a process makes before it is the other's turn."""
+_TWINS_PARTS = (False, True, False, True, False, True, False, True, True)
 """The twin's are more, for it has nothing to write to a disk."""
 
 

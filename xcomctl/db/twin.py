@@ -1,17 +1,16 @@
-"""A second process of this program that does half of the work, and the pipes to and from it."""
+"""A second process of this program that does half of the work, and what connects the two."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
-import select
 import signal
 import struct
 import sys
 import threading
 import traceback
-from collections import deque
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from xcomctl.errors import DatabaseError, XcomctlError
@@ -20,10 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _HEAD = struct.Struct("<cQ")
-_PIECE, _END, _FAILURE, _CRASH = b"p", b"e", b"f", b"c"
-_PIECE_BYTES = 1024 * 1024
+_PIECE, _TAKEN, _END, _FAILURE, _CRASH = b"p", b"t", b"e", b"f", b"c"
 _AHEAD_BYTES = 4 * 1024 * 1024
-"""What the twin may have made that nobody has read yet."""
+"""What a process may have sent that the other has not taken yet."""
 
 
 def worth_it() -> bool:
@@ -45,110 +43,108 @@ def from_json(told: Any) -> Any:
 
 
 class Link:
-    """One end of the pipes between this process and its twin, one each way.
+    """One end of what connects this process with its twin.
 
-    Who sends waits when the pipe is full, so each sends only what the other will read.
+    What is sent lies in memory that both share until the other has taken it; pipes tell of it.
+    Who sends waits when that memory is full, so each sends only what the other will read.
     """
 
-    def __init__(self, reads: BinaryIO, writes: int) -> None:
+    def __init__(self, reads: BinaryIO, writes: int, inbox: mmap.mmap, outbox: mmap.mmap) -> None:
         self._reads = reads
         self._writes = writes
+        self._inbox = memoryview(inbox)
+        self._outbox = outbox
+        self._in_at = self._out_at = 0
+        self._room = len(outbox)
+        self._taken = 0
+        """Bytes of the inbox of which the other does not know yet that they are free again."""
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         """Send some bytes of a part."""
         view = memoryview(data)
-        for at in range(0, len(view), _PIECE_BYTES):
-            self._frame(_PIECE, view[at : at + _PIECE_BYTES])
+        while view:
+            while not self._room:
+                self._next()
+            size = min(len(view), self._room, len(self._outbox) - self._out_at)
+            self._outbox[self._out_at : self._out_at + size] = view[:size]
+            self._out_at = (self._out_at + size) % len(self._outbox)
+            self._room -= size
+            self._tell(_PIECE, size)
+            view = view[size:]
 
     def end(self, facts: object = None) -> None:
         """Say that a part is all sent, with what JSON holds of facts about it."""
-        self._frame(_END, json.dumps(facts).encode())
+        self._say(_END, json.dumps(facts).encode())
 
     def fail(self, error: XcomctlError) -> None:
         """Say that there will be no more, and why."""
-        self._frame(_FAILURE, json.dumps([error.message, error.detail, error.hint]).encode())
+        self._say(_FAILURE, json.dumps([error.message, error.detail, error.hint]).encode())
 
     def crash(self, told: str) -> None:
         """Say that there will be no more, because of a bug."""
-        self._frame(_CRASH, told.encode("utf-8", "backslashreplace"))
+        self._say(_CRASH, told.encode("utf-8", "backslashreplace"))
 
-    def part(self, take: Callable[[bytes], object] = len) -> Any:
+    def part(self, take: Callable[[memoryview], object] = len) -> Any:
         """Hand over the pieces of the next part as they come, and return the facts about it.
+
+        A piece is gone when `take` returns.
 
         Raises:
             DatabaseError: the other process failed, or has gone.
             RuntimeError: it has a bug.
         """
         while True:
-            head = self._reads.read(_HEAD.size)
-            if len(head) < _HEAD.size:
-                break
-            kind, length = _HEAD.unpack(head)
-            data = self._reads.read(length)
-            if len(data) < length:
-                break
+            kind, told = self._next()
             if kind == _END:
-                return json.loads(data)
-            if kind == _FAILURE:
-                message, detail, hint = json.loads(data)
-                raise DatabaseError(message, detail=detail, hint=hint)
-            if kind == _CRASH:
-                raise RuntimeError(data.decode())
-            take(data)
+                return json.loads(told)
+            if kind == _PIECE:
+                take(self._inbox[self._in_at : self._in_at + told])
+                self._in_at = (self._in_at + told) % len(self._inbox)
+                self._taken += told
+                # Seldom enough that neither pipe is ever full of it.
+                if self._taken * 4 >= len(self._inbox):
+                    self._tell(_TAKEN, self._taken)
+                    self._taken = 0
+
+    def _next(self) -> tuple[bytes, Any]:
+        """Wait for what the other process says next, and return it."""
+        head = self._reads.read(_HEAD.size)
+        if len(head) == _HEAD.size:
+            kind, number = _HEAD.unpack(head)
+            if kind == _TAKEN:
+                self._room += number
+            if kind in {_TAKEN, _PIECE}:
+                return kind, number
+            data = self._reads.read(number)
+            if len(data) == number:
+                if kind == _FAILURE:
+                    message, detail, hint = json.loads(data)
+                    raise DatabaseError(message, detail=detail, hint=hint)
+                if kind == _CRASH:
+                    raise RuntimeError(data.decode())
+                return kind, data
         raise DatabaseError(
             "the process that read half of the table has gone",
             hint="Was it killed, for want of memory? Try again.",
         )
 
-    def _frame(self, kind: bytes, data: bytes | memoryview) -> None:
-        for part in (_HEAD.pack(kind, len(data)), data):
-            view = memoryview(part)
-            while view:
-                view = view[os.write(self._writes, view) :]
+    def _tell(self, kind: bytes, number: int) -> None:
+        self._write(_HEAD.pack(kind, number))
 
+    def _say(self, kind: bytes, data: bytes) -> None:
+        self._write(_HEAD.pack(kind, len(data)) + data)
 
-class _LinkFromTwin(Link):
-    """The twin's end: what the pipe does not hold yet waits here, while the twin goes on."""
-
-    def __init__(self, reads: BinaryIO, writes: int) -> None:
-        super().__init__(reads, writes)
-        os.set_blocking(writes, False)
-        self._pipe = select.poll()
-        self._pipe.register(writes, select.POLLOUT)
-        self._unsent: deque[memoryview] = deque()
-        self._unsent_bytes = 0
-
-    def part(self, take: Callable[[bytes], object] = len) -> Any:
-        self.flush()
-        return super().part(take)
-
-    def flush(self) -> None:
-        """Wait until all is in the pipe."""
-        self._write(0)
-
-    def _frame(self, kind: bytes, data: bytes | memoryview) -> None:
-        for part in (_HEAD.pack(kind, len(data)), data):
-            self._unsent.append(memoryview(part))
-            self._unsent_bytes += len(part)
-        self._write(_AHEAD_BYTES)
-
-    def _write(self, most: int) -> None:
-        """Write what the pipe takes, and wait while more than so many bytes are left."""
-        while self._unsent and self._pipe.poll(None if self._unsent_bytes > most else 0):
-            view = self._unsent[0]
-            written = os.write(self._writes, view)
-            self._unsent_bytes -= written
-            if written < len(view):
-                self._unsent[0] = view[written:]
-            else:
-                self._unsent.popleft()
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._writes, view) :]
 
 
 class _LinkToTwin(Link):
-    def _frame(self, kind: bytes, data: bytes | memoryview) -> None:
+    def _write(self, data: bytes) -> None:
         # Why the twin has gone is what its last part says.
         with contextlib.suppress(BrokenPipeError):
-            super()._frame(kind, data)
+            super()._write(data)
 
 
 @contextlib.contextmanager
@@ -158,12 +154,11 @@ def twin(work: Callable[[Link], object]) -> Iterator[Link | None]:
     It is a copy of this process as it is now, with nothing open that may not be shared. None
     where the system allows no second process.
     """
-    import fcntl
-
     with contextlib.ExitStack() as left:
         try:
             replies, reply = _pipe(left)
             order, orders = _pipe(left)
+            here, there = (mmap.mmap(-1, _AHEAD_BYTES) for _ in "ab")
             # What a signal raises must not take the twin out of here.
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             left.callback(signal.pthread_sigmask, signal.SIG_SETMASK, blocked)
@@ -171,7 +166,7 @@ def twin(work: Callable[[Link], object]) -> Iterator[Link | None]:
         except OSError:
             pid = None
         if pid == 0:
-            _be_twin(work, order, reply, blocked, (replies, orders))
+            _be_twin(work, order, reply, there, here, blocked, (replies, orders))
         if pid is not None:
             left.pop_all()
     if pid is None:
@@ -182,10 +177,7 @@ def twin(work: Callable[[Link], object]) -> Iterator[Link | None]:
         os.close(order)
         with os.fdopen(replies, "rb") as reads, os.fdopen(orders, "wb", 0):
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-            for pipe in (replies, orders):
-                with contextlib.suppress(OSError):
-                    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIECE_BYTES)
-            yield _LinkToTwin(reads, orders)
+            yield _LinkToTwin(reads, orders, here, there)
     finally:
         # It only reads; so it may end anywhere.
         with contextlib.suppress(ProcessLookupError):
@@ -204,6 +196,8 @@ def _be_twin(
     work: Callable[[Link], object],
     order: int,
     reply: int,
+    inbox: mmap.mmap,
+    outbox: mmap.mmap,
     blocked: set[int | signal.Signals],
     others: tuple[int, ...],
 ) -> NoReturn:
@@ -219,14 +213,13 @@ def _be_twin(
         for end in others:
             os.close(end)
         with os.fdopen(order, "rb") as reads:
-            link = _LinkFromTwin(reads, reply)
+            link = Link(reads, reply, inbox, outbox)
             try:
                 work(link)
             except XcomctlError as error:
                 link.fail(error)
             except Exception:  # noqa: BLE001 - whatever it is, the other process reports it
                 link.crash(traceback.format_exc())
-            link.flush()
         code = 0
     finally:
         # Nothing of what the other process has in its buffers is to be written twice.
