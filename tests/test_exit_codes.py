@@ -55,6 +55,23 @@ def test_0_where_all_is_well(run: Run, db: Path, command: tuple[str, ...]) -> No
     assert "error" not in done.err
 
 
+@pytest.mark.parametrize(
+    ("bare", "dashed"),
+    [
+        ("list -o json", "list -o json=-"),
+        ("export", "export -o jsonl=-"),
+        ("audit -o sarif", "audit -o sarif=-"),
+        ("pull dag task -o raw", "pull dag task -o raw --file -"),
+    ],
+)
+def test_a_dash_is_stdout(run: Run, db: Path, tmp_path: Path, bare: str, dashed: str) -> None:
+    """As everywhere, and no file of that name."""
+    told = run(*dashed.split(), "--url", db)
+    assert told.stdout == run(*bare.split(), "--url", db).stdout != b""
+    assert not [one for one in (tmp_path, Path()) if (one / "-").exists()]
+    assert run("list", "-o", "table", "-o", "json=-", "--url", db).code == 2
+
+
 def test_1_only_where_the_gate_trips(run: Run, db: Path) -> None:
     """A finding at or above --fail-on, in every format, and --exit-zero turns it into 0."""
     where = ("audit", "--url", db, "--size-limit", "1000")

@@ -292,6 +292,8 @@ def parse_outputs(
 ) -> list[tuple[str, str | None]]:
     """Return format and file of each `-o FORMAT[=FILE]`; of the given formats, else of all tables.
 
+    No file is stdout, as is `-`.
+
     Raises:
         UsageError: an unknown format, an empty file name, or two without a file.
     """
@@ -309,7 +311,7 @@ def parse_outputs(
             )
         if equals and not path:
             raise UsageError(f'"-o {text}" names no file', hint=f"Say -o {name}=FILE or -o {name}.")
-        outputs.append((name, path if equals else None))
+        outputs.append((name, path if equals and path != "-" else None))
     if sum(path is None for _, path in outputs) > 1:
         raise UsageError(
             "two outputs want stdout",

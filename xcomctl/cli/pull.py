@@ -64,7 +64,9 @@ def command(
     ] = None,
     file: Annotated[
         str | None,
-        typer.Option("--file", metavar="PATH", help="Write to a file, whole or not at all."),
+        typer.Option(
+            "--file", metavar="PATH", help="Write to a file, whole or not at all; - is stdout."
+        ),
     ] = None,
     default: Annotated[
         str | None,
@@ -82,6 +84,7 @@ def command(
     from xcomctl.cli import console
 
     manners.apply(console)
+    file = None if file == "-" else file
     steps = parse_path(path) if path is not None else []
     form = output or ("pretty" if console.terminal and file is None else "json")
     _check(form, map_index, all_map_indexes, bool(steps))
