@@ -295,8 +295,7 @@ def format_time(moment: datetime | None) -> str | None:
     """Return a UTC time in RFC 3339 form: `2026-01-31T07:08:09.123456Z`."""
     if moment is None:
         return None
-    text = moment.replace(tzinfo=None).isoformat()
-    return f"{text}Z"
+    return f"{moment.isoformat().removesuffix('+00:00')}Z"
 
 
 @dataclass(frozen=True, slots=True)

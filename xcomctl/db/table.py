@@ -356,6 +356,10 @@ class Table:
             encoding = codec.sniff(head, size, self.schema.storage)
         logical_date = to_moment(row.execution_date)
         named, text_of = row._mapping, self._backend.text_of
+        identity = tuple([named[name] for name in self.schema.generation.identity])
+        position = identity
+        if not self.schema.mapped:
+            position = tuple([named[name] for name in self._run_order])
         return XComEntry(
             ref=XComRef(
                 text_of(row.dag_id) or "",
@@ -368,12 +372,13 @@ class Table:
             size=size,
             timestamp=to_moment(row.timestamp),
             encoding=encoding,
-            row=tuple(named[name] for name in self.schema.generation.identity),
+            row=identity,
             text_size=None if row.text_size is None else Size(row.text_size),
             stored_size=None if row.stored_size is None else Size(row.stored_size),
             head=head,
-            orphan=bool(named.get("orphan")),
-            position=tuple(named[name] for name in self._run_order),
+            # Asked first, because it costs much to be told that there is no such column.
+            orphan="orphan" in named and bool(named["orphan"]),
+            position=position,
         )
 
     def _is_row(self, entry: XComEntry, table: sa.FromClause | None = None) -> list[Element]:
