@@ -135,20 +135,24 @@ class Sums(Table):
             values += [sa.func.max(size)]
             values += [backend.percentiles(size, SHARES)] if percentiles else []
             statement = rows_of.add_columns(*values).group_by(*names)
+        width, has_day = len(by), "day" in by
         # Not streamed: PostgreSQL lets no other processes help a cursor.
-        for row in self._connection.execute(statement):
-            named: tuple[Any, ...] = row[: len(by)]
-            largest_by_day = by_day.get(tuple(named), {})
-            texts = tuple(one.isoformat() if hasattr(one, "isoformat") else one for one in named)
+        for row in self._connection.execute(statement).all():
+            texts = named = row[:width]
+            largest_by_day = by_day.get(named, {}) if days else {}
+            if has_day:
+                texts = tuple(
+                    one.isoformat() if hasattr(one, "isoformat") else one for one in named
+                )
             if packs:
-                rows, sizes = row[len(by) :]
+                rows, sizes = row[width:]
                 yield texts, unpacked(sizes, rows, largest_by_day)
                 continue
-            rows, marks, sampled, count, total, most, *shares = row[len(by) :]
+            rows, marks, sampled, count, total, most, *shares = row[width:]
             # There is no array of percentiles where nothing has a size.
             told = tuple(shares[0] or (None,) * len(SHARES)) if shares else ()
-            facts = (rows, count, int(total), most, told, largest_by_day, marks, sampled)
-            yield texts, Summary(*facts)
+            total = int(total)
+            yield texts, Summary(rows, count, total, most, told, largest_by_day, marks, sampled)
 
     def _gathered(
         self, selection: Selection, by: Sequence[str], days: bool, percentiles: bool, pickles: bool
