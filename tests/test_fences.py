@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.metadata import Metadata
+
 PACKAGE = Path(__file__).parent.parent / "xcomctl"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -96,19 +98,24 @@ def test_imports_run_down() -> None:
     assert users <= {"__main__.py"}
 
 
-def loaded_by(*arguments: str) -> set[str]:
-    """Return the modules that a run of the program has loaded at its end."""
+def at_the_end(told: str, *arguments: str) -> list[str]:
+    """Return what an expression says, in words, when a run of the program ends."""
     code = (
-        "import sys, atexit\n"
+        "import atexit, gc, sys\n"
         f"sys.argv = ['xcomctl', *{list(arguments)!r}]\n"
-        "atexit.register(lambda: print('MODULES', *sys.modules, file=sys.stderr))\n"
+        f"atexit.register(lambda: print('TOLD', *{told}, file=sys.stderr))\n"
         "from xcomctl.__main__ import main\n"
         "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    line = next(line for line in done.stderr.splitlines() if line.startswith("MODULES"))
+    line = next(line for line in done.stderr.splitlines() if line.startswith("TOLD"))
     assert done.returncode == 0, done.stderr
-    return set(line.split()[1:])
+    return line.split()[1:]
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """Return the modules that a run of the program has loaded at its end."""
+    return set(at_the_end("sys.modules", *arguments))
 
 
 HEAVY = {"sqlalchemy", "psycopg2", "pymysql", "sqlite3", "pydantic", "rich.console", "pyarrow"}
@@ -138,3 +145,11 @@ def test_version_loads_not_even_the_command_line(option: str) -> None:
     modules = loaded_by(option)
     assert not modules & {"typer", "xcomctl.cli", "re", "dataclasses"}
     assert len(modules) < 70
+
+
+def test_garbage_is_looked_for_in_what_comes_after_the_imports(tmp_path: Path) -> None:
+    """Not before, which would take a tenth of a short command, nor when all of it ends."""
+    Metadata(str(tmp_path / "airflow.db")).add(b"1")
+    told = "(gc.isenabled(), gc.get_freeze_count() > 10_000, sum(map(len, map(gc.get_objects, range(3)))) < 100)"
+    assert at_the_end(told, "list", "--url", str(tmp_path / "airflow.db")) == ["True"] * 3
+    assert at_the_end(told, "--help") == ["False", "True", "True"]

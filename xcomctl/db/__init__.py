@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 
 
 def _backend(target: Target, lock_timeout_s: float | None = None) -> Backend:
+    backend = _connected(target, lock_timeout_s)
+    if not gc.isenabled():
+        # What was imported stays, so it need not be looked through; rows are no garbage, either.
+        gc.freeze()
+        gc.set_threshold(50_000)
+        gc.enable()
+    return backend
+
+
+def _connected(target: Target, lock_timeout_s: float | None) -> Backend:
     name = urls.backend_of(target.url)
     # Each driver costs its import, so only the one that is needed is loaded.
     if name == "sqlite":
