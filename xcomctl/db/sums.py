@@ -137,7 +137,7 @@ class Sums(Table):
             statement = rows_of.add_columns(*values).group_by(*names)
         width, has_day = len(by), "day" in by
         # Not streamed: PostgreSQL lets no other processes help a cursor.
-        for row in self._connection.execute(statement).all():
+        for row in self._connection.execute(statement):
             texts = named = row[:width]
             largest_by_day = by_day.get(named, {}) if days else {}
             if has_day:

@@ -158,7 +158,7 @@ def twin(work: Callable[[Link], object]) -> Iterator[Link | None]:
         try:
             replies, reply = _pipe(left)
             order, orders = _pipe(left)
-            here, there = (mmap.mmap(-1, _AHEAD_BYTES) for _ in "ab")
+            here, there = mmap.mmap(-1, _AHEAD_BYTES), mmap.mmap(-1, _AHEAD_BYTES)
             # What a signal raises must not take the twin out of here.
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             left.callback(signal.pthread_sigmask, signal.SIG_SETMASK, blocked)
