@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xcomctl import codec, strictjson, telling
-from xcomctl.codec import Context, Health, Reader
 from xcomctl.model import Encoding
-from xcomctl.parquet import shape
-from xcomctl.pickles import describe_pickle
-from xcomctl.telling import Opaque
 from xcomctl.text import UNSAFE
+from xcomctl.values import decode, render, strictjson
+from xcomctl.values.dataframe_footer import shape
+from xcomctl.values.decode import Context, Health, Reader
+from xcomctl.values.pickles import describe_pickle
+from xcomctl.values.render import Opaque
 
 PLAIN = st.recursive(
     st.none()
@@ -36,19 +36,19 @@ ENVELOPES = st.recursive(
     PLAIN,
     lambda inner: st.fixed_dictionaries(
         {
-            "__classname__": st.sampled_from([*codec._KNOWN, "numpy.int64", "pandas.DataFrame", "a.B"]),
+            "__classname__": st.sampled_from([*decode._KNOWN, "numpy.int64", "pandas.DataFrame", "a.B"]),
             "__version__": st.integers(0, 3),
             "__data__": inner,
         }
     )
-    | st.fixed_dictionaries({"__type": st.text(max_size=8) | st.sampled_from([*codec._OLD_KNOWN]), "__var": inner}),
+    | st.fixed_dictionaries({"__type": st.text(max_size=8) | st.sampled_from([*decode._OLD_KNOWN]), "__var": inner}),
     max_leaves=4,
 )  # fmt: skip
 
 
 def value_of(raw: Any, reader: Reader = Reader.SERDE, storage: Any = "bytes") -> Any:
     """Return the decoded value."""
-    return codec.decode(raw, Context(reader, storage)).value
+    return decode.decode(raw, Context(reader, storage)).value
 
 
 def envelope(name: str, data: Any, version: int = 1) -> bytes:
@@ -59,16 +59,16 @@ def envelope(name: str, data: Any, version: int = 1) -> bytes:
 def survives(raw: Any) -> None:
     """Take a value through everything that is done with values."""
     for storage in ("bytes", "json"):
-        codec.check(raw, storage)
-        codec.sniff(raw[:64] if isinstance(raw, bytes | str) else raw, 10, storage)
+        decode.check(raw, storage)
+        decode.sniff(raw[:64] if isinstance(raw, bytes | str) else raw, 10, storage)
         for reader in Reader:
-            decoded = codec.decode(raw, Context(reader, storage, null_fails=True))
-            told, _ = telling.to_json(decoded.value)
+            decoded = decode.decode(raw, Context(reader, storage, null_fails=True))
+            told, _ = render.to_json(decoded.value)
             text = strictjson.dumps(told)
             text.encode("utf-8")
             assert not UNSAFE.search(text)
             json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-            telling.to_repr(decoded.value)
+            render.to_repr(decoded.value)
 
 
 @given(st.binary(max_size=80) | st.binary(max_size=40).map(lambda tail: b"\x80\x04" + tail))
@@ -100,7 +100,7 @@ def test_plain_json_is_read_back(reader: Reader, value: Any) -> None:
 @given(PLAIN)
 def test_written_json_is_read_back(value: Any) -> None:
     """No escaping changes what the JSON says."""
-    told, notes = telling.to_json(value)
+    told, notes = render.to_json(value)
     assert notes == ()
     assert json.loads(strictjson.dumps(told)) == value
     assert json.loads(strictjson.dumps(told, indent=2)) == value
@@ -109,7 +109,7 @@ def test_written_json_is_read_back(value: Any) -> None:
 @given(PLAIN)
 def test_repr_of_plain_values_is_pythons(value: Any) -> None:
     """Nothing of ours shows through."""
-    assert telling.to_repr(value) == repr(value)
+    assert render.to_repr(value) == repr(value)
 
 
 def test_active_characters_are_escaped_and_others_kept() -> None:
@@ -152,12 +152,12 @@ def test_datetime_keeps_its_zone() -> None:
     zone = {"__classname__": "builtins.tuple", "__version__": 1, "__data__": ["Europe/Paris", "pendulum.tz.timezone.Timezone", 1, True]}  # fmt: skip
     moment = value_of(envelope("datetime.datetime", {"timestamp": 1704164645.5, "tz": zone}, 2))
     assert moment == dt.datetime(2024, 1, 2, 4, 4, 5, 500000, tzinfo=ZoneInfo("Europe/Paris"))
-    assert telling.to_json(moment)[0] == "2024-01-02T04:04:05.500000+01:00"
-    assert telling.to_repr(moment).endswith("tzinfo=zoneinfo.ZoneInfo(key='Europe/Paris'))")
+    assert render.to_json(moment)[0] == "2024-01-02T04:04:05.500000+01:00"
+    assert render.to_repr(moment).endswith("tzinfo=zoneinfo.ZoneInfo(key='Europe/Paris'))")
     zone["__data__"] = [19800, "pendulum.tz.timezone.FixedTimezone", 1, True]
     moment = value_of(envelope("datetime.datetime", {"timestamp": 0.0, "tz": zone}, 2))
-    assert telling.to_json(moment)[0] == "1970-01-01T05:30:00+05:30"
-    naive = codec.decode(
+    assert render.to_json(moment)[0] == "1970-01-01T05:30:00+05:30"
+    naive = decode.decode(
         envelope("datetime.datetime", {"timestamp": 0.0, "tz": None}, 2), Context()
     )
     assert naive.value == dt.datetime(1970, 1, 1)
@@ -180,7 +180,7 @@ def test_older_airflow_leaves_envelopes_alone() -> None:
 def test_unknown_class_is_shown_in_its_place() -> None:
     """Its name and its data, nested where it stood; nothing is imported."""
     raw = b'{"n": {"__classname__": "os.system", "__version__": 1, "__data__": {"t": 5}}}'
-    told, _ = telling.to_json(value_of(raw))
+    told, _ = render.to_json(value_of(raw))
     assert told == {
         "n": {"__xcomctl__": {"encoding": "object", "classname": "os.system", "version": 1, "data": {"t": 5}}}
     }  # fmt: skip
@@ -207,14 +207,14 @@ def test_what_json_cannot_say_is_told_with_a_note(
     value: Any, told: object, noted: str | None
 ) -> None:
     """Strict JSON on stdout, the change on stderr."""
-    assert telling.to_json(value) == (told, () if noted is None else (noted,))
+    assert render.to_json(value) == (told, () if noted is None else (noted,))
 
 
 @pytest.mark.parametrize("digits", [100, 4_300, 20_000])
 def test_big_integers_stay_exact(digits: int) -> None:
     """Also those of more digits than Python reads by itself."""
     text = "9" * digits
-    told, _ = telling.to_json(value_of(text.encode()))
+    told, _ = render.to_json(value_of(text.encode()))
     assert strictjson.dumps(told) == text
 
 
@@ -222,7 +222,7 @@ def test_number_beyond_reading_is_told() -> None:
     """A million digits would take minutes."""
     value = value_of(b"1" * 1_000_001)
     assert isinstance(value, Opaque)
-    assert codec.check(b"1" * 1_000_001, "bytes").health is Health.VALID
+    assert decode.check(b"1" * 1_000_001, "bytes").health is Health.VALID
 
 
 @pytest.mark.parametrize("depth", [500, 3_000, 100_000])
@@ -242,15 +242,15 @@ class Evil:
 def test_pickle_is_described_and_not_run(protocol: int) -> None:
     """Its opcodes, and the names that it would import."""
     data = pickle.dumps([Evil(), {"a": (1, 2.5, b"x")}], protocol=protocol)
-    decoded = codec.decode(data, Context(Reader.PLAIN))
+    decoded = decode.decode(data, Context(Reader.PLAIN))
     assert decoded.encoding is Encoding.PICKLE
     assert isinstance(decoded.value, Opaque)
     facts = decoded.value.facts
     assert facts["complete"] is True
     assert any(str(name).endswith(".eval") for name in facts["globals"])  # type: ignore[attr-defined]
     assert facts["protocol"] == (protocol if protocol > 1 else 0)
-    assert codec.check(data, "bytes").health is Health.PICKLED
-    assert telling.to_repr(decoded.value).startswith("<pickle protocol")
+    assert decode.check(data, "bytes").health is Health.PICKLED
+    assert render.to_repr(decoded.value).startswith("<pickle protocol")
 
 
 @given(st.binary(max_size=60), st.integers(0, 5), st.integers(1, 40))
@@ -290,7 +290,7 @@ def test_cut_pickle_is_known_for_one(noise: bytes, protocol: int, cut: int) -> N
 )
 def test_health(raw: Any, storage: Any, health: Health) -> None:
     """Sound, doubled, pickled, NULL or broken."""
-    assert codec.check(raw, storage).health is health
+    assert decode.check(raw, storage).health is health
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_health(raw: Any, storage: Any, health: Health) -> None:
 )
 def test_first_bytes_tell_the_encoding(head: Any, size: int | None, encoding: Encoding) -> None:
     """As far as first bytes can."""
-    assert codec.sniff(head, size, "bytes") is encoding
+    assert decode.sniff(head, size, "bytes") is encoding
 
 
 @pytest.mark.parametrize(
@@ -320,10 +320,10 @@ def test_first_bytes_tell_the_encoding(head: Any, size: int | None, encoding: En
 )
 def test_reference_into_object_storage_is_recognised(text: str) -> None:
     """What object-storage backends leave in the database."""
-    assert codec.reference(text) == text
+    assert decode.reference(text) == text
     assert (
         "reference into object storage"
-        in codec.decode(json.dumps(text).encode(), Context()).notes[0]
+        in decode.decode(json.dumps(text).encode(), Context()).notes[0]
     )
 
 
@@ -332,12 +332,12 @@ def test_reference_into_object_storage_is_recognised(text: str) -> None:
 )
 def test_other_values_are_no_references(value: object) -> None:
     """A whole URL of a storage, and nothing else."""
-    assert codec.reference(value) is None
+    assert decode.reference(value) is None
 
 
 def test_text_in_a_bytes_column_is_told() -> None:
     """SQLite's text class where Airflow wants bytes: it raises on it."""
-    told, _ = telling.to_json(value_of('"textual"'))
+    told, _ = render.to_json(value_of('"textual"'))
     assert told["__xcomctl__"]["value"] == "textual"  # type: ignore[index]
     assert told["__xcomctl__"]["storage_class"] == "text"  # type: ignore[index]
 
@@ -367,7 +367,7 @@ def test_shape_of_a_dataframe_is_read_from_its_footer() -> None:
     """Rows and columns, without the index that pandas adds; a broken file is just named."""
     data = parquet_footer(1234, ["a", "b", "__index_level_0__"])
     assert shape(data) == (1234, ["a", "b"])
-    told, _ = telling.to_json(value_of(envelope("pandas.core.frame.DataFrame", data.hex())))
+    told, _ = render.to_json(value_of(envelope("pandas.core.frame.DataFrame", data.hex())))
     assert told["__xcomctl__"]["rows"] == 1234  # type: ignore[index]
     assert told["__xcomctl__"]["columns"] == ["a", "b"]  # type: ignore[index]
     assert shape(b"PAR1PAR1PAR1") is None

@@ -377,7 +377,7 @@ def test_70_is_a_bug_and_says_so(run: Run, db: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import xcomctl.codec\n"
         "def sniff(*_): raise RuntimeError('planted')\n"
-        "xcomctl.codec.sniff = sniff\n"
+        "xcomctl.values.decode.sniff = sniff\n"
     )
     env = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[1]}"}
     done = run("list", "--url", db, env=env)

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from tests.conftest import clean_environment
 from tests.metadata import WHEN, Metadata
-from xcomctl import codec, jsontext, telling
 from xcomctl.cli import pull
 from xcomctl.db import mysql, open_store, postgresql, sqlite, store
 from xcomctl.errors import DatabaseError
 from xcomctl.settings import resolve_target
+from xcomctl.values import decode, jsontext, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,8 +120,8 @@ def test_what_is_plain_needs_no_decoding(data: bytes) -> None:
     if not jsontext.is_plain([data]):
         return
     for storage in ("bytes", "json"):
-        decoded = codec.decode(data, codec.Context(storage=storage))
-        value, notes = telling.to_json(decoded.value)
+        decoded = decode.decode(data, decode.Context(storage=storage))
+        value, notes = render.to_json(decoded.value)
         assert (decoded.notes, notes) == ((), ())
         shown = b"".join(jsontext.shown([data[:3], data[3:]]))
         assert json.dumps(json.loads(shown)) == json.dumps(value)
@@ -222,7 +222,7 @@ def test_slices_make_the_value(empty_url: str, generation: str) -> None:
             (entry,) = one.find("dag", task, "return_value")
             pieces = list(one.read_pieces(entry))
             plain = one.read(entry)
-            assert b"".join(pieces) == codec.to_bytes(plain)
+            assert b"".join(pieces) == decode.to_bytes(plain)
             assert json.loads(b"".join(pieces)) == json.loads(text)
             assert task == "small" or len(pieces) > 1
             if not metadata.json:
@@ -387,7 +387,7 @@ def test_plain_json_is_passed_on_and_the_rest_decoded(
             file.unlink(missing_ok=True)
             assert pull._pass_on(console, one, entry, str(file)) is plain
             if plain:
-                decoded = codec.decode(one.read(entry), one.context)
+                decoded = decode.decode(one.read(entry), one.context)
                 assert json.loads(file.read_bytes()) == decoded.value
                 assert file.read_bytes().endswith(b"}\n")
                 assert "\u202e" not in file.read_text("utf-8")

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from tests.conftest import clean_environment
 from tests.fixture_databases import all_fixtures, needed
 from tests.metadata import Metadata
-from xcomctl import cli, codec, encode
+from xcomctl import cli
 from xcomctl.errors import RefusedError, UsageError
+from xcomctl.values import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +60,8 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
-def traits(storage: str = "bytes", reader: codec.Reader = codec.Reader.SERDE) -> encode.Traits:
-    context = codec.Context(reader, "json" if storage == "json" else "bytes")
+def traits(storage: str = "bytes", reader: decode.Reader = decode.Reader.SERDE) -> encode.Traits:
+    context = decode.Context(reader, "json" if storage == "json" else "bytes")
     return encode.Traits(context, "postgresql", uuid_read=True)
 
 
@@ -69,7 +70,7 @@ def test_decoding_what_was_encoded_gives_the_value_back(value: object, storage: 
     """For every JSON value, in both storages; and what PostgreSQL is sent says the same."""
     encoded = encode.encode(encode.parse(json.dumps(value)), "json", traits(storage))
     assert encoded.text == json.dumps(value)
-    decoded = codec.decode(encoded.data, traits(storage).context).value
+    decoded = decode.decode(encoded.data, traits(storage).context).value
     assert encode.same(value, decoded)
     assert encode.same(value, json.loads(encode.floats_spelled_out(value)))
 
@@ -93,12 +94,12 @@ def test_types_are_read_back_by_ours_and_wrong_ones_refused(
 ) -> None:
     """Each envelope opens to a value of its type; a value that says none is a usage error."""
     encoded = encode.encode(json.loads(given_), kind, traits())
-    found = codec.decode(encoded.data, traits().context).value
+    found = decode.decode(encoded.data, traits().context).value
     assert type(found).__name__.lower() == kind
     with pytest.raises(UsageError):
         encode.encode(json.loads(wrong), kind, traits())
     with pytest.raises(RefusedError):
-        encode.encode(json.loads(given_), kind, traits(reader=codec.Reader.PLAIN))
+        encode.encode(json.loads(given_), kind, traits(reader=decode.Reader.PLAIN))
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from xcomctl import strictjson
 from xcomctl.model import UNMAPPED, XComRef
+from xcomctl.values import strictjson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,8 +13,8 @@ import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
-from xcomctl import codec, strictjson
 from xcomctl.model import UNMAPPED, XComRef, format_time
+from xcomctl.values import decode, strictjson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -249,8 +249,8 @@ _PAGE_BYTES = 256 * 1024
 def encoding_of(raw: bytes | float | None, storage: Storage) -> str:
     """Return the encoding of a whole value, told by its first bytes."""
     if not isinstance(raw, bytes):
-        return codec.sniff(raw, None, storage).value
-    return codec.sniff(raw[:_HEAD_BYTES], len(raw), storage).value
+        return decode.sniff(raw, None, storage).value
+    return decode.sniff(raw[:_HEAD_BYTES], len(raw), storage).value
 
 
 _HEAD_BYTES = 64
@@ -315,7 +315,7 @@ def told(raw: Raw) -> tuple[bytes | None, str | None]:
         except ValueError:
             # SQLite's infinity, which only its text tells apart.
             return None, base64.b64encode(repr(raw).encode()).decode()
-    data = codec.to_bytes(raw)
+    data = decode.to_bytes(raw)
     if _is_strict(data):
         return data, None
     return None, base64.b64encode(data).decode()

@@ -10,10 +10,10 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from xcomctl import codec
 from xcomctl.audit import rules, secrets
 from xcomctl.audit.budgets import Tally
 from xcomctl.model import Encoding, Limit, Size, XComRef, format_sizes
+from xcomctl.values import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -301,15 +301,15 @@ def _judge(policy: Policy, near: int, entry: XComEntry, raw: Raw) -> Iterator[tu
         yield rules.PICKLED, ""
     if not policy.deep:
         return
-    verdict = codec.check(raw, policy.storage)
-    if verdict.health is codec.Health.PICKLED and entry.encoding is not Encoding.PICKLE:
+    verdict = decode.check(raw, policy.storage)
+    if verdict.health is decode.Health.PICKLED and entry.encoding is not Encoding.PICKLE:
         yield rules.PICKLED, ""
     cut = _cut(policy, entry, raw) if policy.capacity is not None else None
     if cut is not None:
         yield rules.TRUNCATED, cut
-    elif verdict.health is codec.Health.BROKEN:
+    elif verdict.health is decode.Health.BROKEN:
         yield rules.UNDECODABLE, verdict.reason
-    elif verdict.health is codec.Health.DOUBLE:
+    elif verdict.health is decode.Health.DOUBLE:
         yield rules.DOUBLE_ENCODED, ""
     if not isinstance(raw, bytes | str):
         return
@@ -317,8 +317,8 @@ def _judge(policy: Policy, near: int, entry: XComEntry, raw: Raw) -> Iterator[tu
         kind = secrets.find(raw, entry.ref.key)
         if kind is not None:
             yield rules.SECRET, kind
-    if verdict.health is codec.Health.VALID and rules.EXTERNAL.id in policy.enabled:
-        url = codec.stored_reference(raw)
+    if verdict.health is decode.Health.VALID and rules.EXTERNAL.id in policy.enabled:
+        url = decode.stored_reference(raw)
         if url is not None:
             yield rules.EXTERNAL, url.partition("://")[0]
 
@@ -327,12 +327,12 @@ def _cut(policy: Policy, entry: XComEntry, raw: Raw) -> str | None:
     """Return why the value is one that the database cut, None where it is not."""
     if entry.size != policy.capacity or raw is None:
         return None
-    verdict = codec.check(raw, policy.storage)
-    if verdict.health is codec.Health.BROKEN:
+    verdict = decode.check(raw, policy.storage)
+    if verdict.health is decode.Health.BROKEN:
         return verdict.reason
-    if verdict.health is codec.Health.PICKLED and isinstance(raw, bytes):
+    if verdict.health is decode.Health.PICKLED and isinstance(raw, bytes):
         # A pickle says where it ends, and a cut one does not get there.
-        from xcomctl.pickles import describe_pickle
+        from xcomctl.values.pickles import describe_pickle
 
         return None if describe_pickle(raw, most=0)["complete"] else "the pickle has no end"
     return None

@@ -15,11 +15,11 @@ from decimal import Decimal, InvalidOperation
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any
 
-from xcomctl import codec, strictjson
 from xcomctl.audit import rules
 from xcomctl.errors import UsageError
 from xcomctl.limits import MAX_JSONB
 from xcomctl.model import Size
+from xcomctl.values import decode, strictjson
 
 if TYPE_CHECKING:
     from xcomctl.audit.rules import Rule
@@ -141,7 +141,7 @@ def judge(raw: Raw, migration: Migration) -> list[Problem]:
     """Return what the migration does to a stored value; empty where a task reads the same."""
     if raw is None or isinstance(raw, int | float):
         return []
-    data = codec.to_bytes(raw)
+    data = decode.to_bytes(raw)
     if data[:1] == b"\x80":
         return [Problem(rules.AIRFLOW3_PICKLE, Fate.ARCHIVED, "moved to the table _xcom_archive")]
     try:
@@ -158,7 +158,7 @@ def judge(raw: Raw, migration: Migration) -> list[Problem]:
 
 
 def _no_text(data: bytes, error: UnicodeDecodeError, migration: Migration) -> Problem:
-    if codec.check(data, "bytes").health is codec.Health.PICKLED:
+    if decode.check(data, "bytes").health is decode.Health.PICKLED:
         return _old_pickle()
     reason = f"byte 0x{data[error.start]:02x} at {error.start} is no UTF-8"
     if migration.backend == "mysql":
@@ -176,7 +176,7 @@ def _stop(problem: Problem, text: str, changed: str, data: bytes) -> Problem:
     """Return why the migration stops, in terms of what is stored now."""
     if problem.rule is not rules.AIRFLOW3_INVALID:
         return problem
-    if codec.check(data, "bytes").health is codec.Health.PICKLED:
+    if decode.check(data, "bytes").health is decode.Health.PICKLED:
         return _old_pickle()
     if _lenient(text):
         reason = (
@@ -195,9 +195,9 @@ def _stop(problem: Problem, text: str, changed: str, data: bytes) -> Problem:
 
 def _lenient(text: str) -> bool:
     """Return whether Airflow 2 reads the text, which takes NaN and Infinity for JSON."""
-    return codec.check(text.encode("utf-8"), "bytes").health in (
-        codec.Health.VALID,
-        codec.Health.DOUBLE,
+    return decode.check(text.encode("utf-8"), "bytes").health in (
+        decode.Health.VALID,
+        decode.Health.DOUBLE,
     )
 
 
@@ -358,7 +358,7 @@ def _examine(text: str, backend: str) -> _Found:
     except RecursionError:
         return _Found(None, list(reading.altered.values()))
     except ValueError as error:
-        reason = codec.problem(error)
+        reason = decode.problem(error)
         return _Found(Problem(rules.AIRFLOW3_INVALID, Fate.STOPS, reason), [])
     stops = _escapes(text, backend) or reading.stops
     if stops is None and backend == "postgresql":

@@ -78,7 +78,7 @@ def command(
     elif action == "init":
         _init(console)
     elif action == "schema":
-        from xcomctl.strictjson import dumps
+        from xcomctl.values.strictjson import dumps
 
         console.text(dumps(configuration.config_schema(), indent=2) + "\n")
     else:

@@ -240,14 +240,14 @@ def _say_which_run(console: Console, store: Store, entry: XComEntry) -> None:
 
 
 def _rendered(console: Console, store: Store, raw: Raw, form: str, steps: list[str | int]) -> bytes:
-    from xcomctl import codec, telling
+    from xcomctl.values import decode, render
 
-    decoded = codec.decode(raw, store.context)
+    decoded = decode.decode(raw, store.context)
     for note in decoded.notes:
         console.note(note)
     if form == "repr":
-        return telling.to_repr(decoded.value).encode("utf-8", "backslashreplace") + b"\n"
-    value, notes = telling.to_json(decoded.value)
+        return render.to_repr(decoded.value).encode("utf-8", "backslashreplace") + b"\n"
+    value, notes = render.to_json(decoded.value)
     for note in notes:
         console.note(note)
     return _render(value, form, steps)
@@ -266,7 +266,7 @@ def _pass_on(console: Console, store: Store, entry: XComEntry, file: str | None)
         return False
     from hashlib import blake2b
 
-    from xcomctl import jsontext
+    from xcomctl.values import jsontext
 
     digest = blake2b()
     if not jsontext.is_plain(_noted(store.read_pieces(entry), digest.update)):
@@ -293,26 +293,26 @@ def _noted(pieces: Iterable[bytes], note: Callable[[bytes], None]) -> Iterator[b
 def _rendered_list(
     console: Console, store: Store, raws: list[Raw], form: str, steps: list[str | int]
 ) -> bytes:
-    from xcomctl import codec, telling
+    from xcomctl.values import decode, render
 
-    decoded = [codec.decode(raw, store.context) for raw in raws]
+    decoded = [decode.decode(raw, store.context) for raw in raws]
     for note in dict.fromkeys(note for one in decoded for note in one.notes):
         console.note(note)
     values = [one.value for one in decoded]
     if form == "repr":
-        return telling.to_repr(values).encode("utf-8", "backslashreplace") + b"\n"
-    value, notes = telling.to_json(values)
+        return render.to_repr(values).encode("utf-8", "backslashreplace") + b"\n"
+    value, notes = render.to_json(values)
     for note in notes:
         console.note(note)
     return _render(value, form, steps)
 
 
 def _render(value: object, form: str, steps: list[str | int]) -> bytes:
-    from xcomctl import strictjson, telling
+    from xcomctl.values import render, strictjson
 
     part = _walk(value, steps)
     if form == "repr":
-        return telling.to_repr(part).encode("utf-8", "backslashreplace") + b"\n"
+        return render.to_repr(part).encode("utf-8", "backslashreplace") + b"\n"
     return strictjson.dumps(part, indent=2 if form == "pretty" else None).encode() + b"\n"
 
 

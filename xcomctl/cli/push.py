@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from xcomctl.cli.console import Console, Journal
     from xcomctl.configuration import Config
     from xcomctl.db.writer import Current, Place, Writer
-    from xcomctl.encode import Encoded, Traits, Type
     from xcomctl.model import Budget, Limit
+    from xcomctl.values.encode import Encoded, Traits, Type
 
 _SHOWN = 200_000
 """Characters up to which a plan shows a value, and compares it line by line."""
@@ -100,8 +100,8 @@ def command(
         writing.refuse_read_only(target)
     text = _text(given)
 
-    from xcomctl import encode
     from xcomctl.db import open_writer
+    from xcomctl.values import encode
 
     value = text if string else encode.parse(text)
     with open_writer(target, lock_timeout_s=None if dry_run else wait_s) as writer:
@@ -154,7 +154,7 @@ def _words(words: list[str]) -> tuple[str, str]:
 
 
 def _type(text: str | None, string: bool) -> Type:
-    from xcomctl.encode import TYPES
+    from xcomctl.values.encode import TYPES
 
     if text is None:
         return "json"
@@ -194,7 +194,7 @@ def _text(given: str) -> str:
 
 def describe(writer: Writer) -> Traits:
     """Return the traits of this database by which values are encoded."""
-    from xcomctl.encode import Traits
+    from xcomctl.values.encode import Traits
 
     return Traits(
         context=writer.context,
@@ -266,7 +266,7 @@ class _Judge:
 
     def before(self, encoded: Encoded) -> None:
         """Raise where the value is too large, as far as that is certain before it is sent."""
-        from xcomctl.encode import least_size
+        from xcomctl.values.encode import least_size
 
         if len(encoded.data) > self._hard.size or not self._json:
             size = least_size(encoded.value) if self._json else len(encoded.data)
@@ -373,13 +373,13 @@ def _difference(writer: Writer, there: Current, encoded: Encoded) -> list[str]:
     """Return a unified diff of the value that is there and the new one."""
     import difflib
 
-    from xcomctl import codec, strictjson, telling
+    from xcomctl.values import decode, render, strictjson
 
     if (there.entry.size or 0) > _SHOWN or len(encoded.text) > _SHOWN:
         return [f"over {there.entry.size}; too large to compare here"]
 
     def told(raw: bytes | str | int | float | None) -> list[str]:
-        value, _ = telling.to_json(codec.decode(raw, writer.context).value)
+        value, _ = render.to_json(decode.decode(raw, writer.context).value)
         return strictjson.dumps(value, indent=2).splitlines()
 
     new = encoded.data if writer.schema.storage == "bytes" else encoded.text

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
-from xcomctl import codec
 from xcomctl.db.backend import MovedError
 from xcomctl.db.table import HEAD_BYTES, Table
 from xcomctl.model import Selection, Size, XComEntry
+from xcomctl.values import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -174,7 +174,7 @@ class Listing(Table):
         with contextlib.suppress(MovedError):
             number, head = self._backend.peek(self._x, self._is_row(entry), storage, HEAD_BYTES)
             size = None if number is None else Size(number)
-            encoding = codec.sniff(head, size, storage)
+            encoding = decode.sniff(head, size, storage)
             yield dataclasses.replace(entry, size=size, head=head, encoding=encoding)
 
     def _is_quicker_along_the_key(self, selection: Selection) -> bool:

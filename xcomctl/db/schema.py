@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xcomctl.codec import Reader
 from xcomctl.errors import DatabaseError
+from xcomctl.values.decode import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

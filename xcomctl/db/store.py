@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from xcomctl import codec
 from xcomctl.db.backend import POURED, MovedError
 from xcomctl.db.listing import Listing, without
 from xcomctl.db.near import Near
@@ -19,6 +18,7 @@ from xcomctl.db.sums import Sums
 from xcomctl.db.table import HEAD_BYTES
 from xcomctl.errors import DatabaseError
 from xcomctl.model import UNMAPPED, Encoding, Raw, Selection, Size, XComEntry
+from xcomctl.values import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -288,7 +288,7 @@ def _pieces(raw: Raw) -> Iterator[bytes]:
     whole = raw if isinstance(raw, bytes | str) else str(raw)
     step = _PIECE_CHARS if isinstance(whole, str) else _PIECE_BYTES
     for start in range(0, len(whole), step):
-        yield codec.to_bytes(whole[start : start + step])
+        yield decode.to_bytes(whole[start : start + step])
 
 
 def _equals(column: Element, value: object) -> Element:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from xcomctl import codec
 from xcomctl.db import schema as schemas
 from xcomctl.db.backend import MAX_SNIFFED
 from xcomctl.db.times import to_moment
@@ -25,6 +24,7 @@ from xcomctl.model import (
     is_glob,
 )
 from xcomctl.settings import parse_iso
+from xcomctl.values import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -151,9 +151,9 @@ class Table:
         }
 
     @property
-    def context(self) -> codec.Context:
+    def context(self) -> decode.Context:
         """Return how the Airflow that owns this database reads a stored value."""
-        return codec.Context(
+        return decode.Context(
             reader=self.schema.reader,
             storage=self.schema.storage,
             null_fails=self.schema.null_fails,
@@ -353,7 +353,7 @@ class Table:
             encoding = Encoding.NULL if head == 1 else Encoding.JSON
             head = None
         else:
-            encoding = codec.sniff(head, size, self.schema.storage)
+            encoding = decode.sniff(head, size, self.schema.storage)
         logical_date = to_moment(row.execution_date)
         named, text_of = row._mapping, self._backend.text_of
         identity = tuple([named[name] for name in self.schema.generation.identity])

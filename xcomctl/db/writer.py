@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from xcomctl import encode
 from xcomctl.db.store import Store, pushed
 from xcomctl.db.table import HEAD_BYTES
 from xcomctl.db.times import to_moment
 from xcomctl.errors import DatabaseError, NotFoundError, RefusedError
 from xcomctl.model import UNMAPPED, Selection, Size, XComRef
 from xcomctl.text import nearest
+from xcomctl.values import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING
 
-from xcomctl.strictjson import dumps
 from xcomctl.text import visible
+from xcomctl.values.strictjson import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

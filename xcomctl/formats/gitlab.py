@@ -9,7 +9,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from xcomctl.formats.findings import located, message_of
-from xcomctl.strictjson import dumps
+from xcomctl.values.strictjson import dumps
 
 if TYPE_CHECKING:
     from xcomctl.formats import Layout, Paper, Row, Writer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xcomctl.strictjson import dumps
+from xcomctl.values.strictjson import dumps
 
 if TYPE_CHECKING:
     from xcomctl.formats import Layout, Paper, Row, Writer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xcomctl.model import Size
-from xcomctl.strictjson import dumps
 from xcomctl.text import visible
+from xcomctl.values.strictjson import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from xcomctl.formats import SUPPRESSED
 from xcomctl.formats.findings import located, message_of, name_of, rules_of
-from xcomctl.strictjson import dumps
 from xcomctl.text import visible
+from xcomctl.values.strictjson import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

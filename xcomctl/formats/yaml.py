@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
-from xcomctl.strictjson import dumps
+from xcomctl.values.strictjson import dumps
 
 if TYPE_CHECKING:
     from xcomctl.formats import Layout, Paper, Row, Writer

@@ -16,9 +16,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.model import Encoding
-from xcomctl.strictjson import MAX_DIGITS, deep, is_strict, long_numbers
-from xcomctl.telling import NumpyScalar, Opaque, to_json
 from xcomctl.text import visible
+from xcomctl.values.render import NumpyScalar, Opaque, to_json
+from xcomctl.values.strictjson import MAX_DIGITS, deep, is_strict, long_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +99,7 @@ def _is_old_pickle(data: bytes) -> bool:
     """Return whether these bytes, which are no JSON, are a pickle of protocol 0 or 1."""
     if len(data) < 2 or not data.endswith(b"."):
         return False
-    from xcomctl.pickles import describe_pickle
+    from xcomctl.values.pickles import describe_pickle
 
     return bool(describe_pickle(data, most=0)["complete"])
 
@@ -231,7 +231,7 @@ def _wrong_class(raw: str | int | float, context: Context) -> Decoded:
 
 
 def _pickle(raw: bytes) -> Opaque:
-    from xcomctl.pickles import describe_pickle
+    from xcomctl.values.pickles import describe_pickle
 
     return Opaque("pickle", describe_pickle(raw))
 
@@ -355,7 +355,7 @@ class _Envelopes:
         return None
 
     def _frame(self, name: str, version: object, data: str) -> Opaque:
-        from xcomctl.parquet import shape
+        from xcomctl.values.dataframe_footer import shape
 
         facts: dict[str, object] = {"classname": name, "version": version}
         try:

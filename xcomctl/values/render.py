@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
-from xcomctl.strictjson import deep, long_numbers
+from xcomctl.values.strictjson import deep, long_numbers
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import UUID
 
-from xcomctl import codec, strictjson
-from xcomctl.codec import Reader
 from xcomctl.errors import RefusedError, UsageError
+from xcomctl.values import decode, strictjson
+from xcomctl.values.decode import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ _SMALLEST_INT, _LARGEST_INT = -(2**63), 2**64 - 1
 class Traits:
     """How the Airflow that owns a database writes a value there."""
 
-    context: codec.Context
+    context: decode.Context
     backend: str
     uuid_read: bool = False
     """Whether its reader knows UUIDs (3.3)."""
@@ -81,7 +81,7 @@ def parse(text: str) -> object:
     except ValueError as error:
         raise UsageError(
             "cannot read the value: it is not JSON",
-            detail=f"{codec.problem(error)}.",
+            detail=f"{decode.problem(error)}.",
             hint="--string takes it as text; a JSON text needs quotes of its own: '\"rows\"'.",
         ) from None
 
