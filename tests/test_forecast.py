@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.metadata import Metadata
-from xcomctl.stats import forecast
+from xcomctl.sizes.statistics import forecast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

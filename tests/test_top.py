@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.metadata import WHEN, Metadata
-from xcomctl.stats import Forecast, forecast, percentile
+from xcomctl.sizes.statistics import Forecast, forecast, percentile
 
 if TYPE_CHECKING:
     from pathlib import Path

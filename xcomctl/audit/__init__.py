@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xcomctl.audit.budgets import Total
     from xcomctl.audit.rules import Rule, Severity
     from xcomctl.model import Budget, Raw, Storage, XComEntry
-    from xcomctl.stats import Summary, Survey
+    from xcomctl.sizes.statistics import Summary, Survey
 
 
 State = Literal["open", "ignored", "known"]

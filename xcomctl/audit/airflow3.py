@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from xcomctl.audit import rules
 from xcomctl.errors import UsageError
-from xcomctl.limits import MAX_JSONB
 from xcomctl.model import Size
+from xcomctl.sizes.limits import MAX_JSONB
 from xcomctl.values import decode, strictjson
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from xcomctl.model import Budget, XComEntry
-    from xcomctl.stats import Summary
+    from xcomctl.sizes.statistics import Summary
 
 
 @dataclass(slots=True)

@@ -299,7 +299,7 @@ def _run(store: Store, selection: Selection, policy: Policy) -> Report:
 
 def _capacity(store: Store) -> Size | None:
     """Return what the value column holds where a server may have cut to it, else None."""
-    from xcomctl.limits import CAPACITY_BY_TYPE
+    from xcomctl.sizes.limits import CAPACITY_BY_TYPE
 
     if store.schema.storage == "json":
         return None

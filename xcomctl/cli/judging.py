@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from xcomctl import limits
 from xcomctl.errors import UsageError
 from xcomctl.formats import Column
 from xcomctl.model import Limit, parse_size
+from xcomctl.sizes import limits
 from xcomctl.text import nearest
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ def command(
 
     from xcomctl.cli.judging import airflow_version
     from xcomctl.db import open_store
-    from xcomctl.limits import parse_as
+    from xcomctl.sizes.limits import parse_as
 
     with open_store(target) as store:
         rows = _rows(store, airflow_version(store))
@@ -81,7 +81,7 @@ def command(
 
 
 def _rows(store: Store, version: tuple[int, int]) -> list[Row]:
-    from xcomctl.limits import BACKENDS, nominal
+    from xcomctl.sizes.limits import BACKENDS, nominal
 
     here = store.facts().backend
     airflow = store.schema.airflow
@@ -101,7 +101,7 @@ def _rows(store: Store, version: tuple[int, int]) -> list[Row]:
 
 
 def _elsewhere(backend: str, version: tuple[int, int], where: str = "elsewhere") -> Row:
-    from xcomctl.limits import typical
+    from xcomctl.sizes.limits import typical
 
     release = f"{version[0]}.{version[1]}"
     return _row(where, backend, release, typical(backend, version), in_force=False)

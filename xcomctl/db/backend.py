@@ -20,7 +20,7 @@ from xcomctl import urls
 from xcomctl.db.schema import Column
 from xcomctl.db.times import iso
 from xcomctl.errors import DatabaseError, LockedError, RefusedError, UsageError
-from xcomctl.stats import gather_sizes, summarized
+from xcomctl.sizes.statistics import gather_sizes, summarized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from xcomctl.errors import XcomctlError
     from xcomctl.model import Limit, Raw, Size, Storage, Taker
     from xcomctl.settings import Target
-    from xcomctl.stats import Name, Summary
+    from xcomctl.sizes.statistics import Name, Summary
 
 Element = sa.ColumnElement[Any]
 

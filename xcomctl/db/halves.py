@@ -19,7 +19,7 @@ from xcomctl.db.sqlite import SQLite
 from xcomctl.db.twin import from_json, to_json, twin, worth_it
 from xcomctl.errors import DatabaseError
 from xcomctl.model import LineTaker
-from xcomctl.stats import Summary, gather_sizes, summarized
+from xcomctl.sizes.statistics import Summary, gather_sizes, summarized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from xcomctl.db.backend import Element
     from xcomctl.db.twin import Link
     from xcomctl.model import Storage, Taker
-    from xcomctl.stats import Name
+    from xcomctl.sizes.statistics import Name
 
     Sizes = dict[Name, array[int]]
 

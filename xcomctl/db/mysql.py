@@ -20,8 +20,8 @@ from xcomctl.db.backend import (
 )
 from xcomctl.db.globs import glob_to_like, glob_to_regex
 from xcomctl.db.times import Times, iso
-from xcomctl.limits import CAPACITY_BY_TYPE
 from xcomctl.model import Limit, Size
+from xcomctl.sizes.limits import CAPACITY_BY_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence

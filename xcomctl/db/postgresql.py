@@ -21,8 +21,8 @@ from xcomctl.db.copying import CopiedRows, watching
 from xcomctl.db.globs import glob_to_like, glob_to_regex
 from xcomctl.db.schema import Column
 from xcomctl.db.sqlite import skip_scan
-from xcomctl.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
 from xcomctl.model import Limit
+from xcomctl.sizes.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

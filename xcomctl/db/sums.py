@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from xcomctl.db.table import HEAD_BYTES, Table
 from xcomctl.db.times import to_moment
 from xcomctl.model import Selection, XComEntry, format_time
-from xcomctl.stats import (
+from xcomctl.sizes.statistics import (
     SHARES,
     Summary,
     Survey,

@@ -1,0 +1,1 @@
+"""Numbers about sizes: limits, statistics and forecasts. No database, no commands."""
