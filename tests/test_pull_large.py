@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from tests.conftest import clean_environment
 from tests.metadata import WHEN, Metadata
 from xcomctl.cli import pull
+from xcomctl.config.target import resolve_target
 from xcomctl.db import mysql, open_store, postgresql, sqlite, store
 from xcomctl.errors import DatabaseError
-from xcomctl.settings import resolve_target
 from xcomctl.values import decode, jsontext, render
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from tests.metadata import Metadata
+from xcomctl.config.target import resolve_target
 from xcomctl.db import open_store
 from xcomctl.errors import DatabaseError
 from xcomctl.model import Selection
-from xcomctl.settings import resolve_target
 
 if TYPE_CHECKING:
     from pathlib import Path

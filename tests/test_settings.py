@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from xcomctl import configuration, settings
+from xcomctl.config.file import Config, load_config, parse_share
+from xcomctl.config.target import parse_moment, resolve_target
 from xcomctl.errors import DatabaseError, UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def test_chain_takes_the_first_that_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """--url, --profile, XCOMCTL_URL, XCOMCTL_PROFILE, the default profile, then Airflow."""
-    config = configuration.Config(
+    config = Config(
         path=tmp_path / "xcomctl.toml",
         default_profile="d",
         profiles={"p": {"url": "p.db"}, "e": {"url": "e.db"}, "d": {"url": "d.db"}},
@@ -56,7 +57,7 @@ def test_chain_takes_the_first_that_is_given(
     monkeypatch.setenv("XCOMCTL_PROFILE", "e")
 
     def winner(**typed: str) -> list[str]:
-        target = settings.resolve_target(config=config, **typed)
+        target = resolve_target(config=config, **typed)
         return [target.url, *(one.url for one in target.beaten)]
 
     everything = [
@@ -70,7 +71,7 @@ def test_chain_takes_the_first_that_is_given(
     assert winner() == everything[3:]
     monkeypatch.delenv("XCOMCTL_PROFILE")
     assert winner() == everything[4:]
-    target = settings.resolve_target()
+    target = resolve_target()
     assert target.url == "sqlite:///env.db"
     assert target.origin == "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 
@@ -88,9 +89,9 @@ def test_an_empty_url_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XCOMCTL_URL", "other.db")
     for empty in ("", " "):
         with pytest.raises(UsageError, match="--url is empty"):
-            settings.resolve_target(url=empty)
+            resolve_target(url=empty)
     monkeypatch.setenv("XCOMCTL_URL", "")
-    assert settings.resolve_target(url="a.db").origin == "--url"
+    assert resolve_target(url="a.db").origin == "--url"
 
 
 def test_airflows_own_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +105,7 @@ def test_airflows_own_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("AIRFLOW_HOME", str(home))
 
     def url() -> str:
-        return settings.resolve_target().url
+        return resolve_target().url
 
     assert url() == "sqlite:///database.db"
     monkeypatch.setenv("AIRFLOW__CORE__SQL_ALCHEMY_CONN", "sqlite:///env_core.db")
@@ -123,13 +124,13 @@ def test_core_is_read_where_database_has_no_url(
     """Before 2.3 the URL was in [core]; then the command, then the default file."""
     home = airflow_home(tmp_path, "[core]\nsql_alchemy_conn = sqlite:///core.db\n[database]\n")
     monkeypatch.setenv("AIRFLOW_HOME", str(home))
-    assert settings.resolve_target().url == "sqlite:///core.db"
+    assert resolve_target().url == "sqlite:///core.db"
     (home / "airflow.cfg").write_text(
         f"[core]\nsql_alchemy_conn_cmd = {script(tmp_path, 'sqlite:///cmd.db')}\n"
     )
-    assert settings.resolve_target().url == "sqlite:///cmd.db"
+    assert resolve_target().url == "sqlite:///cmd.db"
     (home / "airflow.cfg").write_text("[core]\ndags_folder = x\n")
-    assert settings.resolve_target().url == f"sqlite:///{home}/airflow.db"
+    assert resolve_target().url == f"sqlite:///{home}/airflow.db"
 
 
 def test_percent_is_doubled_in_the_file_and_variables_are_expanded(
@@ -141,9 +142,9 @@ def test_percent_is_doubled_in_the_file_and_variables_are_expanded(
     )
     monkeypatch.setenv("AIRFLOW_HOME", str(home))
     monkeypatch.setenv("DBHOST", "db.example")
-    assert settings.resolve_target().url == "postgresql://u:a%40b@db.example/db"
+    assert resolve_target().url == "postgresql://u:a%40b@db.example/db"
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://u:a%%40b@$DBHOST/db")
-    assert settings.resolve_target().url == "postgresql://u:a%%40b@db.example/db"
+    assert resolve_target().url == "postgresql://u:a%%40b@db.example/db"
 
 
 def test_airflow_config_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,8 +154,8 @@ def test_airflow_config_names_the_file(tmp_path: Path, monkeypatch: pytest.Monke
     other.write_text("[database]\nsql_alchemy_conn = sqlite:///other.db\n")
     monkeypatch.setenv("AIRFLOW_HOME", str(home))
     monkeypatch.setenv("AIRFLOW_CONFIG", str(other))
-    assert settings.resolve_target().url == "sqlite:///other.db"
-    assert settings.resolve_target(airflow_home=str(home)).url == "sqlite:///home.db"
+    assert resolve_target().url == "sqlite:///other.db"
+    assert resolve_target(airflow_home=str(home)).url == "sqlite:///home.db"
 
 
 def test_secrets_backend_is_refused_only_where_it_would_win(
@@ -163,8 +164,8 @@ def test_secrets_backend_is_refused_only_where_it_would_win(
     """A secrets backend needs Airflow; a URL in front of it makes it irrelevant."""
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_SECRET", "path/to/secret")
     with pytest.raises(UsageError, match="secrets backend"):
-        settings.resolve_target()
-    assert settings.resolve_target(url="x.db").url == "x.db"
+        resolve_target()
+    assert resolve_target(url="x.db").url == "x.db"
 
 
 def test_failing_command_repeats_nothing_it_printed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +173,7 @@ def test_failing_command_repeats_nothing_it_printed(monkeypatch: pytest.MonkeyPa
     command = f"{sys.executable} -c 'print(\"c4n4ry\"); raise SystemExit(3)'"
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD", command)
     with pytest.raises(UsageError) as caught:
-        settings.resolve_target()
+        resolve_target()
     assert "c4n4ry" not in f"{caught.value.message}{caught.value.detail}{caught.value.hint}"
     assert "exit code 3" in (caught.value.detail or "")
 
@@ -183,14 +184,14 @@ def test_broken_airflow_cfg_does_not_quote_its_lines(
     """The parser's own message would show the line with the password."""
     monkeypatch.setenv("AIRFLOW_HOME", str(airflow_home(tmp_path, "postgres://u:c4n4ry@h/db\n")))
     with pytest.raises(UsageError) as caught:
-        settings.resolve_target()
+        resolve_target()
     assert "c4n4ry" not in f"{caught.value.message}{caught.value.detail}{caught.value.hint}"
 
 
 def test_nothing_given_says_what_to_give() -> None:
     """No URL, no airflow.cfg, no airflow.db."""
     with pytest.raises(DatabaseError, match="could not find a metadata DB") as caught:
-        settings.resolve_target()
+        resolve_target()
     assert "xcomctl demo" in (caught.value.hint or "")
 
 
@@ -201,15 +202,15 @@ def test_profile_takes_its_url_from_a_variable(
     (tmp_path / "xcomctl.toml").write_text(
         '[profiles.prod]\nurl_env = "PROD_URL"\nread_only = true\nschema = "af"\ntimeout = "5m"\n'
     )
-    config = configuration.load_config()
+    config = load_config()
     with pytest.raises(UsageError, match="not set"):
-        settings.resolve_target(profile="prod", config=config)
+        resolve_target(profile="prod", config=config)
     monkeypatch.setenv("PROD_URL", "postgresql://u:s3cret@h/db")
-    target = settings.resolve_target(profile="prod", config=config)
+    target = resolve_target(profile="prod", config=config)
     assert (target.schema, target.timeout_s, target.read_only) == ("af", 300.0, True)
     assert target.shown == "postgresql://u:***@h/db"
     with pytest.raises(UsageError, match="no profile") as caught:
-        settings.resolve_target(profile="prd", config=config)
+        resolve_target(profile="prd", config=config)
     assert caught.value.hint == 'Did you mean "prod"?'
 
 
@@ -230,7 +231,7 @@ def test_bad_configuration_is_an_error(tmp_path: Path, text: str, message: str) 
     """Nothing in a configuration is silently ignored."""
     (tmp_path / "xcomctl.toml").write_text(text)
     with pytest.raises(UsageError, match=message):
-        configuration.load_config()
+        load_config()
 
 
 def test_configuration_is_found_upward_and_stops_at_the_repository(tmp_path: Path) -> None:
@@ -239,13 +240,13 @@ def test_configuration_is_found_upward_and_stops_at_the_repository(tmp_path: Pat
     repository = tmp_path / "repo"
     inner = repository / "a" / "b"
     inner.mkdir(parents=True)
-    assert configuration.load_config(start=inner).audit.warn_at == "50%"
+    assert load_config(start=inner).audit.warn_at == "50%"
     (repository / ".git").mkdir()
-    assert configuration.load_config(start=inner).path is None
+    assert load_config(start=inner).path is None
     (repository / "pyproject.toml").write_text('[tool.xcomctl.audit]\nwarn_at = "70%"\n')
-    assert configuration.load_config(start=inner).audit.warn_at == "70%"
+    assert load_config(start=inner).audit.warn_at == "70%"
     (repository / "a" / "xcomctl.toml").write_text('[audit]\nwarn_at = "60%"\n')
-    assert configuration.load_config(start=inner).audit.warn_at == "60%"
+    assert load_config(start=inner).audit.warn_at == "60%"
 
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -265,24 +266,24 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 )
 def test_moment_is_read(text: str, moment: datetime) -> None:
     """A duration back from now, or ISO 8601, naive meaning UTC."""
-    assert settings.parse_moment(text, NOW) == moment
+    assert parse_moment(text, NOW) == moment
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "7", "7 days", "2026-13-01", "-3d"])
 def test_broken_moment_is_refused(text: str) -> None:
     """Better no filter at all than one that means something else."""
     with pytest.raises(UsageError, match="cannot read the time"):
-        settings.parse_moment(text, NOW)
+        parse_moment(text, NOW)
 
 
 @pytest.mark.parametrize(("text", "share"), [("80%", 0.8), ("100%", 1.0), ("48 KiB", 49_152)])
 def test_share_is_read(text: str, share: float) -> None:
     """A percentage, or a size."""
-    assert configuration.parse_share(text) == share
+    assert parse_share(text) == share
 
 
 @pytest.mark.parametrize("text", ["0%", "101%", "x%", "80 percent"])
 def test_broken_share_is_refused(text: str) -> None:
     """Above 0 and at most all of the limit."""
     with pytest.raises(UsageError):
-        configuration.parse_share(text)
+        parse_share(text)

@@ -22,9 +22,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.metadata import Metadata
+from xcomctl.config.target import resolve_target
 from xcomctl.db import open_store
 from xcomctl.model import Selection, Size
-from xcomctl.settings import resolve_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.metadata import Metadata
+from xcomctl.config.target import resolve_target
 from xcomctl.db import open_store
 from xcomctl.model import Encoding, Selection, Size
-from xcomctl.settings import resolve_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,11 +21,11 @@ import pytest
 from tests.conftest import clean_environment
 from tests.metadata import Metadata
 from tests.test_store import opened
+from xcomctl.config.target import resolve_target
 from xcomctl.db import halves, open_store, twin
 from xcomctl.db.halves import HalvedSQLite
 from xcomctl.errors import DatabaseError
 from xcomctl.model import Selection, Size
-from xcomctl.settings import resolve_target
 from xcomctl.transfer import CsvLines, JsonLines
 
 if TYPE_CHECKING:

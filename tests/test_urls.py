@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xcomctl import urls
+from xcomctl.config import urls
 from xcomctl.errors import UsageError
 
 CANARY = "c4n4ry-s3cret"

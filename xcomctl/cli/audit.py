@@ -20,7 +20,7 @@ from xcomctl.cli.judging import (
     severity_counts,
 )
 from xcomctl.cli.options import Connection, Filters, Manners, Output
-from xcomctl.configuration import AuditConfig, parse_growth, parse_share
+from xcomctl.config.file import AuditConfig, parse_growth, parse_share
 from xcomctl.errors import NotFoundError, UsageError
 from xcomctl.formats import AUDIT_FORMATS, Column, Layout
 from xcomctl.text import nearest
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xcomctl.audit import Policy, Report
-    from xcomctl.configuration import Config
+    from xcomctl.config.file import Config
     from xcomctl.db.store import Store
     from xcomctl.formats import Row
     from xcomctl.model import Raw, Selection, Size, XComEntry

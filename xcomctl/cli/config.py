@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xcomctl import configuration
 from xcomctl.cli.audit import DEFAULTS
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.judging import check_ignores
 from xcomctl.cli.options import Connection, Manners, Output
+from xcomctl.config.file import CONFIG_NAME, config_schema, load_config
 from xcomctl.errors import RefusedError, UsageError, XcomctlError
 from xcomctl.formats import Column, Layout
 from xcomctl.text import nearest
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.cli.console import Console
-    from xcomctl.configuration import Config
+    from xcomctl.config.file import Config
     from xcomctl.formats import Row
 
 _ACTIONS = ("check", "show", "init", "schema")
@@ -80,7 +80,7 @@ def command(
     elif action == "schema":
         from xcomctl.values.strictjson import dumps
 
-        console.text(dumps(configuration.config_schema(), indent=2) + "\n")
+        console.text(dumps(config_schema(), indent=2) + "\n")
     else:
         near = nearest(action, _ACTIONS)
         raise UsageError(
@@ -90,7 +90,7 @@ def command(
 
 
 def _check(console: Console, connection: Connection) -> None:
-    config = configuration.load_config(connection.config)
+    config = load_config(connection.config)
     if config.path is None:
         raise UsageError(
             "there is no configuration to check", hint='"xcomctl config init" writes one.'
@@ -106,7 +106,7 @@ def _check(console: Console, connection: Connection) -> None:
 
 
 def _init(console: Console) -> None:
-    path = Path(configuration.CONFIG_NAME)
+    path = Path(CONFIG_NAME)
     if path.exists():
         raise RefusedError(
             f'could not write "{path}": it is there already',
@@ -119,7 +119,7 @@ def _init(console: Console) -> None:
 def _show(console: Console, connection: Connection, output: Output) -> None:
     outputs = parse_outputs(output.output)
     chosen = output.chosen(_COLUMNS)
-    config = configuration.load_config(connection.config)
+    config = load_config(connection.config)
     check_ignores(config)
     rows = [*_target_rows(console, connection), *_audit_rows(config)]
     layout = Layout(

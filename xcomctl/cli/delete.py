@@ -69,7 +69,7 @@ def command(
 ) -> None:
     """Show which XComs would be removed, or remove them."""
     from xcomctl.cli import console
-    from xcomctl.settings import parse_duration
+    from xcomctl.config.target import parse_duration
 
     manners.apply(console)
     outputs = parse_outputs(output.output)
@@ -167,7 +167,7 @@ def _selection(filters: Filters, older_than: str | None) -> Selection:
     from dataclasses import replace
     from datetime import UTC, datetime
 
-    from xcomctl.settings import parse_duration
+    from xcomctl.config.target import parse_duration
 
     selection = filters.selection()
     if older_than is None:

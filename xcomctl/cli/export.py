@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xcomctl import urls
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners
 from xcomctl.cli.resuming import Partial, Progress, Saving
+from xcomctl.config import urls
+from xcomctl.config.target import parse_iso
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.model import UNMAPPED, Size, format_time
-from xcomctl.settings import parse_iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.cli.console import Console
+    from xcomctl.config.target import Target
     from xcomctl.model import Selection
-    from xcomctl.settings import Target
     from xcomctl.transfer import Lines
 
 FORMATS = {"jsonl": "transfer", "csv": "transfer", "parquet": "arrow"}

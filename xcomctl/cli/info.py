@@ -11,9 +11,9 @@ from xcomctl.cli.options import Connection, Manners, Output
 from xcomctl.formats import Column, Layout
 
 if TYPE_CHECKING:
-    from xcomctl.configuration import Config
+    from xcomctl.config.file import Config
+    from xcomctl.config.target import Target
     from xcomctl.db.store import Store
-    from xcomctl.settings import Target
 
 SAMPLE = 1000
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from xcomctl import configuration, settings
+from xcomctl.config.file import Config, load_config
+from xcomctl.config.target import Target, parse_duration, parse_moment, resolve_target
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.model import Selection, parse_size
 from xcomctl.text import nearest
@@ -89,14 +90,14 @@ class Connection:
         ),
     ] = None
 
-    def resolve(self, console: Console) -> tuple[settings.Target, configuration.Config]:
+    def resolve(self, console: Console) -> tuple[Target, Config]:
         """Return the metadata DB that is meant, its password hidden from now on."""
-        from xcomctl import urls
+        from xcomctl.config import urls
 
         for text in (self.url, *_environment_urls()):
             console.hide(urls.secrets_of(text or ""))
-        config = configuration.load_config(self.config)
-        target = settings.resolve_target(
+        config = load_config(self.config)
+        target = resolve_target(
             url=self.url,
             profile=self.profile,
             airflow_home=self.airflow_home,
@@ -186,8 +187,8 @@ class Filters:
         Raises:
             UsageError: a time or a size that cannot be read, or that contradicts another.
         """
-        since = settings.parse_moment(self.since) if self.since else None
-        until = settings.parse_moment(self.until) if self.until else None
+        since = parse_moment(self.since) if self.since else None
+        until = parse_moment(self.until) if self.until else None
         smallest = parse_size(self.min_size) if self.min_size else None
         largest = parse_size(self.max_size) if self.max_size else None
         if since and until and since > until:
@@ -259,13 +260,13 @@ class Writing:
 
     def wait_s(self) -> float:
         """Return the seconds that --lock-timeout names."""
-        seconds = settings.parse_duration(self.lock_timeout).total_seconds()
+        seconds = parse_duration(self.lock_timeout).total_seconds()
         if seconds <= 0:
             raise UsageError("--lock-timeout must be above 0")
         return seconds
 
     @staticmethod
-    def refuse_read_only(target: settings.Target) -> None:
+    def refuse_read_only(target: Target) -> None:
         """Raise where the configuration marks the profile as one that is only read."""
         if target.read_only:
             raise RefusedError(

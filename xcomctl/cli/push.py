@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xcomctl.cli.console import Console, Journal
-    from xcomctl.configuration import Config
+    from xcomctl.config.file import Config
     from xcomctl.db.writer import Current, Place, Writer
     from xcomctl.model import Budget, Limit
     from xcomctl.values.encode import Encoded, Traits, Type
@@ -243,7 +243,7 @@ class _Judge:
         self, console: Console, config: Config, writer: Writer, place: Place, allow: bool
     ) -> None:
         from xcomctl.cli.judging import limits_judged_by
-        from xcomctl.configuration import parse_share
+        from xcomctl.config.file import parse_share
 
         self._console = console
         self._allow = allow

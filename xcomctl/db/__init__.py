@@ -6,15 +6,15 @@ import gc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from xcomctl import urls
+from xcomctl.config import urls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from xcomctl.config.target import Target
     from xcomctl.db.backend import Backend
     from xcomctl.db.pruner import Pruner
     from xcomctl.db.store import Store
-    from xcomctl.settings import Target
 
 
 def _backend(target: Target, lock_timeout_s: float | None = None) -> Backend:

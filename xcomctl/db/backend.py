@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from xcomctl import urls
+from xcomctl.config import urls
 from xcomctl.db.schema import Column
 from xcomctl.db.times import iso
 from xcomctl.errors import DatabaseError, LockedError, RefusedError, UsageError
@@ -25,10 +25,10 @@ from xcomctl.sizes.statistics import gather_sizes, summarized
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from xcomctl.config.target import Target
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
     from xcomctl.model import Limit, Raw, Size, Storage, Taker
-    from xcomctl.settings import Target
     from xcomctl.sizes.statistics import Name, Summary
 
 Element = sa.ColumnElement[Any]

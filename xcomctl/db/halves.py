@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from xcomctl import urls
+from xcomctl.config import urls
 from xcomctl.db.sqlite import SQLite
 from xcomctl.db.twin import from_json, to_json, twin, worth_it
 from xcomctl.errors import DatabaseError

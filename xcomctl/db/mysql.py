@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from datetime import datetime
 
+    from xcomctl.config.target import Target
     from xcomctl.db.schema import Schema
     from xcomctl.model import Raw, Storage, Taker
-    from xcomctl.settings import Target
 
 _REFUSALS = (1153, 1264, 1267, 1366, 1406, 3140, 3141, 3144, 3157, 3854, 4025)
 """Errors about a value or a name: too long, no JSON, nested too deeply, not of the character set."""

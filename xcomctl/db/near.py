@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
+from xcomctl.config.target import parse_iso
 from xcomctl.db.table import Table
-from xcomctl.settings import parse_iso
 
 if TYPE_CHECKING:
     from xcomctl.db.backend import Element

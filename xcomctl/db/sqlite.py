@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from xcomctl import urls
+from xcomctl.config import urls
 from xcomctl.db.backend import Backend, Element, Known, MovedError, Objection, spellings
 from xcomctl.db.schema import Column
 from xcomctl.db.times import Times, iso

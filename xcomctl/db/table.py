@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from xcomctl.config.target import parse_iso
 from xcomctl.db import schema as schemas
 from xcomctl.db.backend import MAX_SNIFFED
 from xcomctl.db.times import to_moment
@@ -23,7 +24,6 @@ from xcomctl.model import (
     XComRef,
     is_glob,
 )
-from xcomctl.settings import parse_iso
 from xcomctl.values import decode
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcomctl import urls
-from xcomctl.configuration import CONFIG_NAME, Config
+from xcomctl.config import urls
+from xcomctl.config.file import CONFIG_NAME, Config
 from xcomctl.errors import DatabaseError, UsageError
 from xcomctl.text import nearest
 

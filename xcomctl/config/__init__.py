@@ -1,0 +1,1 @@
+"""Configuration: the file, the metadata database it selects, and its URL."""
