@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.conftest import clean_environment
 from tests.fixture_databases import all_fixtures
 from tests.metadata import Metadata
-from xcomctl import transfer
+from xcomctl.exchange.lines import JsonLines, told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +104,7 @@ def test_filters_and_files_are_those_of_the_other_commands(tmp_path: Path, run: 
 ).map(lambda value: json.dumps(value).encode())))  # fmt: skip
 def test_every_value_comes_back_from_its_line(data: bytes) -> None:
     """Whatever the bytes are, the line is strict JSON and holds them."""
-    text, other = transfer.told(data)
+    text, other = told(data)
     if text is not None:
         assert text == data
         json.loads(text, parse_constant=pytest.fail)
@@ -134,7 +134,7 @@ def test_lines_are_the_same_in_whatever_company(
 
     def written(rows: list[Any]) -> list[bytes]:
         out = io.BytesIO()
-        with transfer.JsonLines(out.write, "bytes") as lines:
+        with JsonLines(out.write, "bytes") as lines:
             for dag, task, run, index, key, time, date, *rest in rows:
                 names = zip(("dag_id", "task_id", "run_id"), (dag, task, run), strict=True)
                 spelled = [lines.spell(name, text) for name, text in names]

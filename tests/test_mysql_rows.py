@@ -15,8 +15,8 @@ from tests.metadata import Metadata
 from tests.test_store import opened
 from xcomctl.db import mysql
 from xcomctl.db.backend import Backend
+from xcomctl.exchange.lines import JsonLines
 from xcomctl.model import Selection
-from xcomctl.transfer import JsonLines
 
 if TYPE_CHECKING:
     from tests.servers import Server

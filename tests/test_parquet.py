@@ -20,7 +20,7 @@ from tests.conftest import clean_environment
 from tests.fixture_databases import all_fixtures, parse_time
 from tests.metadata import Metadata
 from tests.test_export import BYTES
-from xcomctl import arrow
+from xcomctl.exchange.parquet import ParquetRows, __file__
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -125,7 +125,7 @@ def test_row_groups_are_bounded_by_bytes() -> None:
     out = io.BytesIO()
     facts = (None, None, None, 1, False, None)
     sizes = [60_000_000, *[3_000_000] * 30, 5]
-    with arrow.ParquetRows(out.write, "bytes") as rows:
+    with ParquetRows(out.write, "bytes") as rows:
         for number, size in enumerate(sizes):
             value = b'"' + b"x" * (size - 2) + b'"'
             rows.take(("d", f"t{number}", "r", -1, "k", *facts, value))
@@ -143,7 +143,7 @@ def test_without_pyarrow_it_is_said_before_anything_is_done(tmp_path: Path) -> N
     hidden.mkdir(parents=True)
     (hidden / "__init__.py").write_text("raise ImportError")
     environment = clean_environment(tmp_path)
-    package = str(Path(arrow.__file__).parent.parent)
+    package = str(Path(__file__).parent.parent)
     environment["PYTHONPATH"] = f"{hidden.parent}:{package}"
     done = subprocess.run(
         [sys.executable, "-m", "xcomctl", "export", "--url", "none.db", "-o", "parquet=out"],

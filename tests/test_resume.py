@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 SLOW = """
 import sys, time
-from xcomctl import transfer
+from xcomctl.exchange.lines import CsvLines, JsonLines
 from xcomctl.cli import main, resuming
 every, pause = int(sys.argv[1]), float(sys.argv[2])
-for form in (transfer.JsonLines, transfer.CsvLines):
+for form in (JsonLines, CsvLines):
     def slowly(self, row, take=form.take):
         take(self, row)
         if self.rows % every == 0:

@@ -25,8 +25,8 @@ from xcomctl.config.target import resolve_target
 from xcomctl.db import halves, open_store, twin
 from xcomctl.db.halves import HalvedSQLite
 from xcomctl.errors import DatabaseError
+from xcomctl.exchange.lines import CsvLines, JsonLines
 from xcomctl.model import Selection, Size
-from xcomctl.transfer import CsvLines, JsonLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

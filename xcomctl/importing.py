@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from xcomctl.db.writer import KEY_LENGTH, Place
+from xcomctl.exchange.lines import absence_line, undo_line
 from xcomctl.model import UNMAPPED, Encoding, Size, XComEntry
-from xcomctl.transfer import absence_line, undo_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from xcomctl.db.writer import Writer
+    from xcomctl.exchange.records import Record
     from xcomctl.model import Raw
-    from xcomctl.records import Record
 
 Outcome = Literal["added", "replaced", "unchanged", "removed"]
 

@@ -190,14 +190,14 @@ def _summary(totals: Totals, done: bool) -> str:
 
 
 def _keeper(journal: Journal | None, pruner: Pruner) -> Callable[[list[Current]], None] | None:
-    from xcomctl import transfer
+    from xcomctl.exchange.lines import undo_line
 
     if journal is None:
         return None
     storage = pruner.schema.storage
 
     def keep(rows: list[Current]) -> None:
-        journal.write(transfer.undo_line(one.entry, one.raw, storage) for one in rows)
+        journal.write(undo_line(one.entry, one.raw, storage) for one in rows)
 
     return keep
 

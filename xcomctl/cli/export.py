@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from xcomctl.cli.console import Console
     from xcomctl.config.target import Target
+    from xcomctl.exchange.lines import Lines
     from xcomctl.model import Selection
-    from xcomctl.transfer import Lines
 
 FORMATS = {"jsonl": "transfer", "csv": "transfer", "parquet": "arrow"}
 _SAY_EVERY_S = 1.0
@@ -157,17 +157,17 @@ def _form(name: str, *, to_terminal: bool) -> type[Lines]:
         UsageError: it takes pyarrow, which is not there, or is nothing for a terminal.
     """
     if name == "parquet":
-        from xcomctl import arrow
+        from xcomctl.exchange.parquet import ParquetRows, need_pyarrow
 
         if to_terminal:
             raise UsageError(
                 "cannot write Parquet to a terminal", hint="Say -o parquet=FILE, or pipe it."
             )
-        arrow.need_pyarrow()
-        return arrow.ParquetRows
-    from xcomctl import transfer
+        need_pyarrow()
+        return ParquetRows
+    from xcomctl.exchange.lines import CsvLines, JsonLines
 
-    return transfer.CsvLines if name == "csv" else transfer.JsonLines
+    return CsvLines if name == "csv" else JsonLines
 
 
 class _Progress:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from xcomctl.cli.console import Console
     from xcomctl.db.writer import Writer
+    from xcomctl.exchange.records import Record
     from xcomctl.importing import Importer
-    from xcomctl.records import Record
 
 OUTCOMES = ("added", "replaced", "removed", "unchanged", "refused")
 _COLUMNS = (Column("dag_id"), *(Column(name, "number") for name in OUTCOMES))
@@ -209,7 +209,7 @@ class _Job:
 
     def _records(self, *, tell: bool) -> Iterator[Record]:
         """Yield what can be read; `tell` what cannot."""
-        from xcomctl.records import Fault, records
+        from xcomctl.exchange.records import Fault, records
 
         self._source.seek(0)
         for one in records(self._source):

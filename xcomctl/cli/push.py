@@ -338,7 +338,7 @@ def _confirm(console: Console, there: Current, replace: bool, yes: bool, stdin: 
 def _keeper(
     journal: Journal | None, writer: Writer, place: Place, there: list[Current]
 ) -> Callable[[], None]:
-    from xcomctl import transfer
+    from xcomctl.exchange.lines import absence_line, undo_line
 
     def keep() -> None:
         if journal is None:
@@ -346,9 +346,9 @@ def _keeper(
         storage = writer.schema.storage
         if there:
             entry, raw = there[0].entry, there[0].raw
-            journal.write([transfer.undo_line(entry, raw, storage)])
+            journal.write([undo_line(entry, raw, storage)])
         else:
-            journal.write([transfer.absence_line(place.ref)])
+            journal.write([absence_line(place.ref)])
 
     return keep
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
+    from xcomctl.exchange.lines import Lines
     from xcomctl.model import StoredRow
-    from xcomctl.transfer import Lines
 
 SCHEMA = "xcomctl.resume/1"
 _SAVE_EVERY_S = 1.0

@@ -9,7 +9,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.errors import UsageError
-from xcomctl.transfer import Lines, encoding_of, told
+from xcomctl.exchange.lines import Lines, encoding_of, told
 
 if TYPE_CHECKING:
     from xcomctl.model import Storage, StoredRow, Write
