@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from xcomctl import demo
+from xcomctl.demo.build import LAYOUTS, MODELS, START, build
 from xcomctl.errors import DatabaseError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from xcomctl.demo import Layout
+    from xcomctl.demo.build import Layout
 
 TABLES = ("alembic_version", "dag", "dag_run", "task_instance", "xcom")
 
-every_layout = pytest.mark.parametrize("layout", demo.LAYOUTS)
+every_layout = pytest.mark.parametrize("layout", LAYOUTS)
 
 
 def query(path: Path, sql: str) -> list[tuple[object, ...]]:
@@ -46,7 +46,7 @@ def lists(path: Path) -> list[str]:
 @every_layout
 def test_facts_are_those_of_the_file(tmp_path: Path, layout: Layout) -> None:
     """Rows, runs, DAGs and the longest list are as the database counts them."""
-    facts = demo.build(tmp_path / "demo.db", layout=layout, days=7)
+    facts = build(tmp_path / "demo.db", layout=layout, days=7)
     assert query(facts.path, "SELECT count(*) FROM xcom") == [(facts.rows,)]
     assert query(facts.path, "SELECT count(*) FROM dag_run") == [(facts.runs,)]
     assert query(facts.path, "SELECT dag_id FROM dag") == [(dag,) for dag in facts.dags]
@@ -75,7 +75,7 @@ COLUMNS: dict[Layout, tuple[str, ...]] = {
 @every_layout
 def test_xcom_table_has_the_columns_of_its_release(tmp_path: Path, layout: Layout) -> None:
     """Names and order are Airflow's, and every row holds to its foreign keys."""
-    path = demo.build(tmp_path / "demo.db", layout=layout, days=3).path
+    path = build(tmp_path / "demo.db", layout=layout, days=3).path
     names = [row[1] for row in query(path, "PRAGMA table_info(xcom)")]
     assert names == list(COLUMNS[layout])
     assert query(path, "PRAGMA foreign_key_check") == []
@@ -85,7 +85,7 @@ def test_xcom_table_has_the_columns_of_its_release(tmp_path: Path, layout: Layou
 @every_layout
 def test_values_are_stored_as_the_release_stores_them(tmp_path: Path, layout: Layout) -> None:
     """Airflow 1 and 2 leave bytes; in Airflow 3 SQLite makes numbers of numbers."""
-    path = demo.build(tmp_path / "demo.db", layout=layout, days=3).path
+    path = build(tmp_path / "demo.db", layout=layout, days=3).path
     types = {
         (str(task_id).rpartition(".")[2], stored)
         for task_id, stored in query(path, "SELECT task_id, typeof(value) FROM xcom")
@@ -93,13 +93,13 @@ def test_values_are_stored_as_the_release_stores_them(tmp_path: Path, layout: La
     number = "real" if layout == "3.x" else "blob"
     other = "text" if layout == "3.x" else "blob"
     others = ("downloading_data", "task_4", "list_files", "download_files")
-    assert types == {(model, number) for model in demo.MODELS} | {(one, other) for one in others}
+    assert types == {(model, number) for model in MODELS} | {(one, other) for one in others}
 
 
 @every_layout
 def test_task_4_chose_the_best_model(tmp_path: Path, layout: Layout) -> None:
     """What the last task returned is the largest of the three accuracies of its run."""
-    path = demo.build(tmp_path / "demo.db", layout=layout, days=5).path
+    path = build(tmp_path / "demo.db", layout=layout, days=5).path
     pushed = [
         (str(task_id), json.loads(str(value)))
         for task_id, value in query(
@@ -112,7 +112,7 @@ def test_task_4_chose_the_best_model(tmp_path: Path, layout: Layout) -> None:
     for start in range(0, len(pushed), 5):
         by_task = dict(pushed[start : start + 5])
         assert by_task["downloading_data"] == ""
-        reached = {model: by_task[f"processing_tasks.{model}"] for model in demo.MODELS}
+        reached = {model: by_task[f"processing_tasks.{model}"] for model in MODELS}
         assert all(0.1 <= value <= 10.0 for value in reached.values())
         best = by_task["task_4"]
         assert best == {"model": best["model"], "accuracy": max(reached.values())}
@@ -121,7 +121,7 @@ def test_task_4_chose_the_best_model(tmp_path: Path, layout: Layout) -> None:
 
 def test_list_of_files_grows_past_what_a_blob_holds(tmp_path: Path) -> None:
     """The list grows with every run, passes 80% of 65,535 bytes, then all of them about day 60."""
-    facts = demo.build(tmp_path / "demo.db")
+    facts = build(tmp_path / "demo.db")
     sizes = [len(text) for text in lists(facts.path)]
     assert sizes == sorted(set(sizes))
     near = next(day for day, size in enumerate(sizes) if size >= 0.8 * 65_535)
@@ -129,13 +129,13 @@ def test_list_of_files_grows_past_what_a_blob_holds(tmp_path: Path) -> None:
     assert (near, over) == (47, 60)
     assert facts.near_day is not None
     assert facts.over_day is not None
-    assert (facts.near_day - demo.START).days == near
-    assert (facts.over_day - demo.START).days == over
+    assert (facts.near_day - START).days == near
+    assert (facts.over_day - START).days == over
 
 
 def test_short_demo_stays_below_the_limit(tmp_path: Path) -> None:
     """Where the list never comes near the limit, no day is named."""
-    facts = demo.build(tmp_path / "demo.db", days=30)
+    facts = build(tmp_path / "demo.db", days=30)
     assert (facts.near_day, facts.over_day) == (None, None)
 
 
@@ -145,15 +145,15 @@ def test_short_demo_stays_below_the_limit(tmp_path: Path) -> None:
 @every_layout
 def test_same_seed_gives_the_same_rows(tmp_path: Path, layout: Layout) -> None:
     """Nothing but the arguments decides what is in the demo, to the last microsecond."""
-    first = demo.build(tmp_path / "first.db", layout=layout, days=5, seed=7).path
-    second = demo.build(tmp_path / "second.db", layout=layout, days=5, seed=7).path
+    first = build(tmp_path / "first.db", layout=layout, days=5, seed=7).path
+    second = build(tmp_path / "second.db", layout=layout, days=5, seed=7).path
     assert content(first) == content(second)
 
 
 def test_other_seed_gives_other_accuracies(tmp_path: Path) -> None:
     """A seed changes what is random and leaves the lists of files alone."""
-    first = demo.build(tmp_path / "first.db", days=5, seed=0).path
-    second = demo.build(tmp_path / "second.db", days=5, seed=1).path
+    first = build(tmp_path / "first.db", days=5, seed=0).path
+    second = build(tmp_path / "second.db", days=5, seed=1).path
     accuracies = "SELECT value FROM xcom WHERE key = 'model_accuracy'"
     assert not set(query(first, accuracies)) & set(query(second, accuracies))
     assert lists(first) == lists(second)
@@ -161,8 +161,8 @@ def test_other_seed_gives_other_accuracies(tmp_path: Path) -> None:
 
 def test_longer_demo_begins_like_a_shorter_one(tmp_path: Path) -> None:
     """More days add runs and change none."""
-    short = content(demo.build(tmp_path / "short.db", days=3).path)
-    long = content(demo.build(tmp_path / "long.db", days=6).path)
+    short = content(build(tmp_path / "short.db", days=3).path)
+    long = content(build(tmp_path / "long.db", days=6).path)
     assert all(long[table][: len(rows)] == rows for table, rows in short.items())
 
 
@@ -172,8 +172,8 @@ def test_longer_demo_begins_like_a_shorter_one(tmp_path: Path) -> None:
 def test_own_demo_is_replaced(tmp_path: Path) -> None:
     """A demo may be built over an older one."""
     path = tmp_path / "demo.db"
-    demo.build(path, days=5, layout="2.10")
-    demo.build(path, days=3, layout="3.x")
+    build(path, days=5, layout="2.10")
+    build(path, days=3, layout="3.x")
     assert query(path, "SELECT count(*) FROM dag_run") == [(6,)]
     assert [one.name for one in tmp_path.iterdir()] == ["demo.db"]
 
@@ -181,9 +181,9 @@ def test_own_demo_is_replaced(tmp_path: Path) -> None:
 def test_link_to_a_demo_stays_a_link(tmp_path: Path) -> None:
     """The file behind a link is replaced, not the link."""
     path, link = tmp_path / "demo.db", tmp_path / "link.db"
-    demo.build(path, days=5)
+    build(path, days=5)
     link.symlink_to(path)
-    demo.build(link, days=3)
+    build(link, days=3)
     assert link.is_symlink()
     assert query(path, "SELECT count(*) FROM dag_run") == [(6,)]
 
@@ -200,7 +200,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     before = {one: one.read_bytes() for one in (airflow, text, empty)}
     for path in (*before, folder):
         with pytest.raises(RefusedError) as refusal:
-            demo.build(path, days=1)
+            build(path, days=1)
         assert refusal.value.message == f'refused to overwrite "{path}"'
         assert refusal.value.hint
     assert {one: one.read_bytes() for one in before} == before
@@ -211,11 +211,11 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_demo_in_use_is_refused(tmp_path: Path, suffix: str) -> None:
     """SQLite would replay a log that lies beside the old file into the new one."""
     path = tmp_path / "demo.db"
-    demo.build(path, days=3)
+    build(path, days=3)
     before = path.read_bytes()
     (tmp_path / f"demo.db{suffix}").write_bytes(b"log")
     with pytest.raises(RefusedError, match="refused to overwrite"):
-        demo.build(path, days=1)
+        build(path, days=1)
     assert path.read_bytes() == before
 
 
@@ -224,15 +224,15 @@ def test_failed_build_leaves_what_was_there(
 ) -> None:
     """A demo is written whole or not at all, whatever stops it."""
     path = tmp_path / "demo.db"
-    demo.build(path, days=2)
+    build(path, days=2)
     before = path.read_bytes()
 
     def stop(seed: int, run_id: str, model: str) -> float:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "accuracy", stop)
+    monkeypatch.setattr("xcomctl.demo.build.accuracy", stop)
     with pytest.raises(KeyboardInterrupt):
-        demo.build(path, days=5)
+        build(path, days=5)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -241,7 +241,7 @@ def test_missing_directory_is_named(tmp_path: Path) -> None:
     """A path that cannot be written to is a failure with its reason."""
     path = tmp_path / "nowhere" / "demo.db"
     with pytest.raises(DatabaseError) as failure:
-        demo.build(path)
+        build(path)
     assert str(path) in failure.value.message
     assert failure.value.detail
 
@@ -250,5 +250,5 @@ def test_missing_directory_is_named(tmp_path: Path) -> None:
 def test_days_out_of_range_are_refused(tmp_path: Path, days: int) -> None:
     """A demo has from one day to a year of runs."""
     with pytest.raises(UsageError, match=f"a demo of {days} days"):
-        demo.build(tmp_path / "demo.db", days=days)
+        build(tmp_path / "demo.db", days=days)
     assert list(tmp_path.iterdir()) == []

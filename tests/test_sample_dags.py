@@ -28,13 +28,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 
 from tests.real_airflow import airflow
-from xcomctl import demo
+from xcomctl.demo.build import MODELS, Layout, accuracy, build, file_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import ModuleType
 
-    from xcomctl.demo import Layout
 
 SAMPLE_DAGS = Path(__file__).parent.parent / "sample_dags"
 DAG_FILES = sorted(SAMPLE_DAGS.glob("*.py"))
@@ -94,7 +93,7 @@ def test_both_list_the_same_files(tmp_path: Path) -> None:
     """The demo's list of a day is the DAG's, on both sides of the start and of the limit."""
     rule: Callable[[date], list[str]] = pure_part("file_list_dag", tmp_path).file_names
     for day in ("2025-12-20", "2025-12-27", "2026-01-01", "2026-03-01", "2026-03-02", "2028-02-29"):
-        assert rule(date.fromisoformat(day)) == demo.file_names(date.fromisoformat(day))
+        assert rule(date.fromisoformat(day)) == file_names(date.fromisoformat(day))
     assert rule(date(2026, 1, 5))[123] == "s3-like/landing/2026/01/05/part-000123.parquet"
 
 
@@ -102,8 +101,8 @@ def test_both_reach_the_same_accuracy(tmp_path: Path, monkeypatch: pytest.Monkey
     """With the demo's seed in the environment, the DAG draws the demo's numbers."""
     rule: Callable[[str, str], float] = pure_part("xcom_dag", tmp_path).accuracy
     monkeypatch.setenv("XCOM_DAG_SEED", "3")
-    for model in demo.MODELS:
-        assert rule(model, "run") == demo.accuracy(3, "run", model)
+    for model in MODELS:
+        assert rule(model, "run") == accuracy(3, "run", model)
     monkeypatch.delenv("XCOM_DAG_SEED")
     assert rule("training_model_a", "run") != rule("training_model_a", "run")
 
@@ -174,8 +173,8 @@ def shape(value: object) -> object:
 @pytest.mark.parametrize("way", ["dags_test", "scheduler"])
 def test_demo_has_the_rows_that_real_runs_left(tmp_path: Path, layout: Layout, way: str) -> None:
     """Tasks, keys, flags, storage classes, JSON shapes and time formats are the real ones."""
-    assert layout in get_args(demo.Layout)
-    path = demo.build(tmp_path / "demo.db", layout=layout).path
+    assert layout in get_args(Layout)
+    path = build(tmp_path / "demo.db", layout=layout).path
     recorded = RECORDED[layout][way]
     assert left(path) == (recorded if way == "dags_test" else recorded["rows"])
 
@@ -184,7 +183,7 @@ def test_demo_has_the_rows_that_real_runs_left(tmp_path: Path, layout: Layout, w
 def test_demo_has_the_runs_that_a_scheduler_creates(tmp_path: Path, layout: Layout) -> None:
     """Run id, type and flags are the real ones; dates lie as far from the run's day."""
     recorded: dict[str, object] = RECORDED[layout]["scheduler"]["dag_run"]
-    path = demo.build(tmp_path / "demo.db", layout=layout, days=1).path
+    path = build(tmp_path / "demo.db", layout=layout, days=1).path
     with closing(sqlite3.connect(path)) as connection:
         connection.row_factory = sqlite3.Row
         (row,) = connection.execute(
@@ -209,8 +208,8 @@ def relative(run: dict[str, object]) -> dict[str, object]:
 def test_demo_draws_what_a_real_run_drew(layout: Layout) -> None:
     """For a seed and a run id, the accuracies are those that real Airflow pushed."""
     recorded = RECORDED[layout]["scheduler"]
-    for model in demo.MODELS:
-        drawn = demo.accuracy(0, recorded["dag_run"]["run_id"], model)
+    for model in MODELS:
+        drawn = accuracy(0, recorded["dag_run"]["run_id"], model)
         assert drawn == recorded["accuracies"][model]
 
 
@@ -263,16 +262,16 @@ def test_real_run_leaves_the_rows_of_the_demo(
     """Row kinds are the recorded ones and the demo's, and values are exactly the demo's rules."""
     layout, database, _ = real_run
     assert left(database) == RECORDED[layout]["dags_test"]
-    assert left(database) == left(demo.build(tmp_path / "demo.db", layout=layout).path)
+    assert left(database) == left(build(tmp_path / "demo.db", layout=layout).path)
     with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute("SELECT run_id, task_id, value FROM xcom").fetchall()
     for run_id, task_id, value in rows:
         assert re.fullmatch(r"manual__\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?\+00:00", run_id)
         model = task_id.removeprefix("processing_tasks.")
-        if model in demo.MODELS:
-            assert decoded(value) == demo.accuracy(0, run_id, model)
+        if model in MODELS:
+            assert decoded(value) == accuracy(0, run_id, model)
         if task_id == "list_files":
-            assert decoded(value) == demo.file_names(DAY)
+            assert decoded(value) == file_names(DAY)
 
 
 def test_real_xcom_table_is_that_of_the_demo(
@@ -280,7 +279,7 @@ def test_real_xcom_table_is_that_of_the_demo(
 ) -> None:
     """Columns, types, nullability, defaults, keys, indexes and foreign keys are the real ones."""
     layout, database, _ = real_run
-    assert table(database) == table(demo.build(tmp_path / "demo.db", layout=layout, days=1).path)
+    assert table(database) == table(build(tmp_path / "demo.db", layout=layout, days=1).path)
 
 
 def table(database: Path) -> dict[str, object]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.cli.console import Console
-    from xcomctl.demo import DemoFacts, Layout
+    from xcomctl.demo.build import DemoFacts, Layout
 
 DEFAULT_PATH = "xcomctl-demo.db"
 
@@ -52,9 +52,9 @@ def command(
 
     manners.apply(console)
 
-    from xcomctl import demo
+    from xcomctl.demo.build import build
 
-    facts = demo.build(
+    facts = build(
         Path(path),
         layout=_layout(layout or "3.x"),
         days=90 if days is None else days,
@@ -76,7 +76,7 @@ def command(
 
 
 def _layout(text: str) -> Layout:
-    from xcomctl.demo import LAYOUTS
+    from xcomctl.demo.build import LAYOUTS
 
     for layout in LAYOUTS:
         if text == layout:

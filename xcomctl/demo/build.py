@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from xcomctl.demo_tables import DDL_1_10, DDL_2_2, DDL_2_8, DDL_3
+from xcomctl.demo.tables import DDL_1_10, DDL_2_2, DDL_2_8, DDL_3
 from xcomctl.errors import DatabaseError, RefusedError, UsageError
 from xcomctl.model import RETURN_VALUE, UNMAPPED, Size, Storage
 
