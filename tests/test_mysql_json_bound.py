@@ -55,7 +55,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xcomctl.db.mysql import JSON_TEXT_BEYOND_STORED, JSON_TEXT_PER_STORED
+from xcomctl.db.backends.mysql import JSON_TEXT_BEYOND_STORED, JSON_TEXT_PER_STORED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,7 +14,7 @@ from pymysql.protocol import MysqlPacket
 from tests.metadata import Metadata
 from tests.test_store import opened
 from xcomctl.db import mysql
-from xcomctl.db.backend import Backend
+from xcomctl.db.backends.base import Backend
 from xcomctl.exchange.lines import JsonLines
 from xcomctl.model import Selection
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Run
     from tests.servers import Server
-    from xcomctl.db.store import Store
+    from xcomctl.db.read.store import Store
 
 Value = bytes | str | int | float | None
 

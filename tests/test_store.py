@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Run
-    from xcomctl.db.listing import SortKey
-    from xcomctl.db.store import Store
+    from xcomctl.db.read.entries import SortKey
+    from xcomctl.db.read.store import Store
 
 GENERATIONS = ("1.10", "2.0", "2.3", "3.0")
 DAY = dt.datetime(2026, 3, 1, 12)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Run
-    from xcomctl.db.store import Store
+    from xcomctl.db.read.store import Store
 
 POLICIES = {
     "plain": audit.Policy(Limit("test", Size(1000), "")),

@@ -23,7 +23,7 @@ from tests.metadata import Metadata
 from tests.test_store import opened
 from xcomctl.config.target import resolve_target
 from xcomctl.db import halves, open_store, twin
-from xcomctl.db.halves import HalvedSQLite
+from xcomctl.db.backends.halves import HalvedSQLite
 from xcomctl.errors import DatabaseError
 from xcomctl.exchange.lines import CsvLines, JsonLines
 from xcomctl.model import Selection, Size

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from xcomctl.audit import Policy, Report
     from xcomctl.config.file import Config
-    from xcomctl.db.store import Store
+    from xcomctl.db.read.store import Store
     from xcomctl.formats import Row
     from xcomctl.model import Raw, Selection, Size, XComEntry
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xcomctl.cli.console import Console, Journal
-    from xcomctl.db.pruner import Pruner
-    from xcomctl.db.writer import Current
-    from xcomctl.prune import Plan, Totals
+    from xcomctl.db.write.delete import Pruner
+    from xcomctl.db.write.prune import Plan, Totals
+    from xcomctl.db.write.push import Current
 
 DEFAULT_BATCH = 1000
 _COLUMNS = (
@@ -86,7 +86,7 @@ def command(
         writing.refuse_read_only(target)
 
     from xcomctl.db import open_writer
-    from xcomctl.prune import Plan, Prune
+    from xcomctl.db.write.prune import Plan, Prune
 
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as kept,
@@ -155,7 +155,7 @@ def command(
 
 
 def _largest(one: tuple[tuple[str, str], object]) -> tuple[int, tuple[str, str]]:
-    from xcomctl.prune import Sum
+    from xcomctl.db.write.prune import Sum
 
     name, total = one
     assert isinstance(total, Sum)

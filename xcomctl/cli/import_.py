@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.cli.console import Console
-    from xcomctl.db.writer import Writer
+    from xcomctl.db.write.push import Writer
+    from xcomctl.db.write.restore import Importer
     from xcomctl.exchange.records import Record
-    from xcomctl.importing import Importer
 
 OUTCOMES = ("added", "replaced", "removed", "unchanged", "refused")
 _COLUMNS = (Column("dag_id"), *(Column(name, "number") for name in OUTCOMES))
@@ -165,7 +165,7 @@ class _Job:
 
     def look(self) -> None:
         """Find out, without writing, what becomes of each line; say what does not fit."""
-        from xcomctl.importing import Importer
+        from xcomctl.db.write.restore import Importer
 
         importer = Importer(self._writer, self._dags, write=False, replace_=self._replace)
         pickles = 0
@@ -180,7 +180,7 @@ class _Job:
 
     def do(self, batch_size: int | None, undo_file: str | None) -> None:
         """Write what fits: all in one transaction, or in batches."""
-        from xcomctl.importing import Importer
+        from xcomctl.db.write.restore import Importer
 
         self._tally.clear()
         journal = self._console.journal(Path(undo_file)) if undo_file else None
@@ -226,7 +226,7 @@ class _Job:
                 self._refuse("", one.line, one.reason, tell=tell)
 
     def _take(self, importer: Importer, record: Record, *, tell: bool, skip: bool = True) -> None:
-        from xcomctl.importing import MisfitError
+        from xcomctl.db.write.restore import MisfitError
 
         dag_id = self._dags.get(record.ref.dag_id, record.ref.dag_id)
         try:

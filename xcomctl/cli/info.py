@@ -13,7 +13,7 @@ from xcomctl.formats import Column, Layout
 if TYPE_CHECKING:
     from xcomctl.config.file import Config
     from xcomctl.config.target import Target
-    from xcomctl.db.store import Store
+    from xcomctl.db.read.store import Store
 
 SAMPLE = 1000
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xcomctl.audit import Finding, Report
     from xcomctl.audit.rules import Rule, Severity
     from xcomctl.config.file import Config
-    from xcomctl.db.store import Store
+    from xcomctl.db.read.store import Store
     from xcomctl.formats import Row
     from xcomctl.model import Ignore
 

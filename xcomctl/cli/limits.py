@@ -11,7 +11,7 @@ from xcomctl.cli.options import Connection, Manners, Output
 from xcomctl.formats import Column, Layout
 
 if TYPE_CHECKING:
-    from xcomctl.db.store import Store
+    from xcomctl.db.read.store import Store
     from xcomctl.formats import Row
     from xcomctl.model import Limit
 

@@ -17,7 +17,7 @@ from xcomctl.model import format_time
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from xcomctl.db.store import Store
+    from xcomctl.db.read.store import Store
     from xcomctl.formats import Row
     from xcomctl.model import Limit, XComEntry
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from xcomctl.audit import Report
     from xcomctl.audit.airflow3 import Problem
     from xcomctl.audit.preflight import Preflight
-    from xcomctl.db.store import Store
+    from xcomctl.db.read.store import Store
     from xcomctl.model import Selection, XComEntry
 
 QUARANTINE = "xcom_quarantine"

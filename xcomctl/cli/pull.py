@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from xcomctl.cli.console import Console
-    from xcomctl.db.store import Store
+    from xcomctl.db.read.store import Store
     from xcomctl.model import Raw, XComEntry
 
 _FORMATS = ("json", "raw", "pretty", "repr")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from xcomctl.cli.console import Console, Journal
     from xcomctl.config.file import Config
-    from xcomctl.db.writer import Current, Place, Writer
+    from xcomctl.db.write.push import Current, Place, Writer
     from xcomctl.model import Budget, Limit
     from xcomctl.values.encode import Encoded, Traits, Type
 
@@ -221,7 +221,7 @@ def refuse_pickling(writer: Writer) -> None:
 
 
 def _check_key(writer: Writer, key: str) -> None:
-    from xcomctl.db.writer import KEY_LENGTH
+    from xcomctl.db.write.push import KEY_LENGTH
 
     reason = None
     if not key:

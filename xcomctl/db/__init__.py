@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.config.target import Target
-    from xcomctl.db.backend import Backend
-    from xcomctl.db.pruner import Pruner
-    from xcomctl.db.store import Store
+    from xcomctl.db.backends.base import Backend
+    from xcomctl.db.read.store import Store
+    from xcomctl.db.write.delete import Pruner
 
 
 def _backend(target: Target, lock_timeout_s: float | None = None) -> Backend:
@@ -31,17 +31,17 @@ def _connected(target: Target, lock_timeout_s: float | None) -> Backend:
     name = urls.backend_of(target.url)
     # Each driver costs its import, so only the one that is needed is loaded.
     if name == "sqlite":
-        from xcomctl.db.halves import HalvedSQLite
-        from xcomctl.db.sqlite import SQLite
+        from xcomctl.db.backends.halves import HalvedSQLite
+        from xcomctl.db.backends.sqlite import SQLite
 
         kind = HalvedSQLite if lock_timeout_s is None else SQLite
         backend: Backend = kind(target, lock_timeout_s)
     elif name == "postgresql":
-        from xcomctl.db.postgresql import PostgreSQL
+        from xcomctl.db.backends.postgresql import PostgreSQL
 
         backend = PostgreSQL(target, lock_timeout_s)
     else:
-        from xcomctl.db.mysql import MariaDB, MySQL
+        from xcomctl.db.backends.mysql import MariaDB, MySQL
 
         backend = MySQL(target, lock_timeout_s)
         connection = backend.connect()
@@ -62,7 +62,7 @@ def open_store(target: Target) -> Iterator[Store]:
         UsageError: the url is malformed or of a product that Airflow does not use.
         DatabaseError: it cannot be reached, refuses, or is not Airflow's.
     """
-    from xcomctl.db.store import Store
+    from xcomctl.db.read.store import Store
 
     backend = _backend(target)
     try:
@@ -86,7 +86,7 @@ def open_writer(target: Target, *, lock_timeout_s: float | None) -> Iterator[Pru
     Raises:
         UsageError, DatabaseError: as `open_store`.
     """
-    from xcomctl.db.pruner import Pruner
+    from xcomctl.db.write.delete import Pruner
 
     backend = _backend(target, lock_timeout_s)
     try:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from xcomctl.config import urls
-from xcomctl.db.sqlite import SQLite
-from xcomctl.db.twin import from_json, to_json, twin, worth_it
+from xcomctl.db.backends.sqlite import SQLite
+from xcomctl.db.backends.twin import from_json, to_json, twin, worth_it
 from xcomctl.errors import DatabaseError
 from xcomctl.model import LineTaker
 from xcomctl.sizes.statistics import Summary, gather_sizes, summarized
@@ -24,8 +24,8 @@ from xcomctl.sizes.statistics import Summary, gather_sizes, summarized
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from xcomctl.db.backend import Element
-    from xcomctl.db.twin import Link
+    from xcomctl.db.backends.base import Element
+    from xcomctl.db.backends.twin import Link
     from xcomctl.model import Storage, Taker
     from xcomctl.sizes.statistics import Name
 

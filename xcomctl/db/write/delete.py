@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from xcomctl.db.table import HEAD_BYTES
-from xcomctl.db.times import to_moment
-from xcomctl.db.writer import Current, Writer
+from xcomctl.db.backends.times import to_moment
+from xcomctl.db.read.table import HEAD_BYTES
+from xcomctl.db.write.push import Current, Writer
 from xcomctl.errors import DatabaseError
 from xcomctl.model import Selection, Size, is_glob
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from xcomctl.db.backend import Element
+    from xcomctl.db.backends.base import Element
 
 ENDED = ("success", "failed")
 """States of a run in which no task of it reads an XCom any more."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from xcomctl.db.store import Store, pushed
-from xcomctl.db.table import HEAD_BYTES
-from xcomctl.db.times import to_moment
+from xcomctl.db.backends.times import to_moment
+from xcomctl.db.read.store import Store, pushed
+from xcomctl.db.read.table import HEAD_BYTES
 from xcomctl.errors import DatabaseError, NotFoundError, RefusedError
 from xcomctl.model import UNMAPPED, Selection, Size, XComRef
 from xcomctl.text import nearest
@@ -20,7 +20,7 @@ from xcomctl.values import encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from xcomctl.db.backend import Backend, Element
+    from xcomctl.db.backends.base import Backend, Element
     from xcomctl.model import Raw, XComEntry
 
 KEY_LENGTH = 512

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from xcomctl.db.table import HEAD_BYTES, Table
-from xcomctl.db.times import to_moment
+from xcomctl.db.backends.times import to_moment
+from xcomctl.db.read.table import HEAD_BYTES, Table
 from xcomctl.model import Selection, XComEntry, format_time
 from xcomctl.sizes.statistics import (
     SHARES,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import date
 
-    from xcomctl.db.backend import Element
+    from xcomctl.db.backends.base import Element
 
 
 _SAMPLES_AT_ONCE = 5_000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, array
 
-from xcomctl.db.backend import (
+from xcomctl.db.backends.base import (
     MAX_SNIFFED,
     Backend,
     Element,
@@ -17,10 +17,10 @@ from xcomctl.db.backend import (
     Objection,
     Page,
 )
-from xcomctl.db.copying import CopiedRows, watching
-from xcomctl.db.globs import glob_to_like, glob_to_regex
+from xcomctl.db.backends.globs import glob_to_like, glob_to_regex
+from xcomctl.db.backends.postgresql_copy import CopiedRows, watching
+from xcomctl.db.backends.sqlite import skip_scan
 from xcomctl.db.schema import Column
-from xcomctl.db.sqlite import skip_scan
 from xcomctl.model import Limit
 from xcomctl.sizes.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
 

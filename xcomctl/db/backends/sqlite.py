@@ -12,9 +12,9 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from xcomctl.config import urls
-from xcomctl.db.backend import Backend, Element, Known, MovedError, Objection, spellings
+from xcomctl.db.backends.base import Backend, Element, Known, MovedError, Objection, spellings
+from xcomctl.db.backends.times import Times, iso
 from xcomctl.db.schema import Column
-from xcomctl.db.times import Times, iso
 from xcomctl.errors import DatabaseError
 from xcomctl.model import Limit, Size
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from xcomctl.db.backend import POURED, MovedError
-from xcomctl.db.listing import Listing, without
-from xcomctl.db.near import Near
-from xcomctl.db.sums import Sums
-from xcomctl.db.table import HEAD_BYTES
+from xcomctl.db.backends.base import POURED, MovedError
+from xcomctl.db.read.entries import Listing, without
+from xcomctl.db.read.sizes import Sums
+from xcomctl.db.read.suggest import Near
+from xcomctl.db.read.table import HEAD_BYTES
 from xcomctl.errors import DatabaseError
 from xcomctl.model import UNMAPPED, Encoding, Raw, Selection, Size, XComEntry
 from xcomctl.values import decode
@@ -23,7 +23,7 @@ from xcomctl.values import decode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xcomctl.db.backend import Element
+    from xcomctl.db.backends.base import Element
     from xcomctl.model import Taker
 
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
-from xcomctl.db.pruner import Victim
+from xcomctl.db.write.delete import Victim
 from xcomctl.errors import LockedError
 from xcomctl.model import Size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from xcomctl.db.pruner import Pruner
-    from xcomctl.db.writer import Current
+    from xcomctl.db.write.delete import Pruner
+    from xcomctl.db.write.push import Current
 
 _BATCH_BYTES = 16 * 2**20
 """Of values in one batch: with an undo file they are read before they go."""

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from xcomctl.db.backend import Known
-from xcomctl.db.times import iso
+from xcomctl.db.backends.base import Known
+from xcomctl.db.backends.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pymysql.connections import MySQLResult
 from pymysql.cursors import SSCursor
 
-from xcomctl.db.backend import (
+from xcomctl.db.backends.base import (
     Backend,
     Element,
     Known,
@@ -18,8 +18,8 @@ from xcomctl.db.backend import (
     Page,
     spellings,
 )
-from xcomctl.db.globs import glob_to_like, glob_to_regex
-from xcomctl.db.times import Times, iso
+from xcomctl.db.backends.globs import glob_to_like, glob_to_regex
+from xcomctl.db.backends.times import Times, iso
 from xcomctl.model import Limit, Size
 from xcomctl.sizes.limits import CAPACITY_BY_TYPE
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 
 from xcomctl.config.target import parse_iso
-from xcomctl.db.table import Table
+from xcomctl.db.read.table import Table
 
 if TYPE_CHECKING:
-    from xcomctl.db.backend import Element
+    from xcomctl.db.backends.base import Element
     from xcomctl.model import XComEntry
 
 

@@ -6,14 +6,14 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from xcomctl.db.writer import KEY_LENGTH, Place
+from xcomctl.db.write.push import KEY_LENGTH, Place
 from xcomctl.exchange.lines import absence_line, undo_line
 from xcomctl.model import UNMAPPED, Encoding, Size, XComEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from xcomctl.db.writer import Writer
+    from xcomctl.db.write.push import Writer
     from xcomctl.exchange.records import Record
     from xcomctl.model import Raw
 

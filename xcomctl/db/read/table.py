@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from xcomctl.config.target import parse_iso
 from xcomctl.db import schema as schemas
-from xcomctl.db.backend import MAX_SNIFFED
-from xcomctl.db.times import to_moment
+from xcomctl.db.backends.base import MAX_SNIFFED
+from xcomctl.db.backends.times import to_moment
 from xcomctl.errors import DatabaseError
 from xcomctl.model import (
     UNMAPPED,
@@ -29,7 +29,7 @@ from xcomctl.values import decode
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from xcomctl.db.backend import Backend, Element
+    from xcomctl.db.backends.base import Backend, Element
 
 
 HEAD_BYTES = MAX_SNIFFED

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
-from xcomctl.db.backend import MovedError
-from xcomctl.db.table import HEAD_BYTES, Table
+from xcomctl.db.backends.base import MovedError
+from xcomctl.db.read.table import HEAD_BYTES, Table
 from xcomctl.model import Selection, Size, XComEntry
 from xcomctl.values import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from xcomctl.db.backend import Element
+    from xcomctl.db.backends.base import Element
 
 
 SortKey = Literal["run", "size", "timestamp", "dag_id"]

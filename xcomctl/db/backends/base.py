@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from xcomctl.config import urls
+from xcomctl.db.backends.times import iso
 from xcomctl.db.schema import Column
-from xcomctl.db.times import iso
 from xcomctl.errors import DatabaseError, LockedError, RefusedError, UsageError
 from xcomctl.sizes.statistics import gather_sizes, summarized
 

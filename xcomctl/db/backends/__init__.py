@@ -1,0 +1,1 @@
+"""Database products: one module each, behind the contract in `base`."""

@@ -1,0 +1,1 @@
+"""Questions to the metadata database. Nothing here can write."""

@@ -1,0 +1,1 @@
+"""Changes to the metadata database: push, delete and restore."""
