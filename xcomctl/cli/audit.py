@@ -9,7 +9,7 @@ import typer
 
 from xcomctl import __version__
 from xcomctl.cli.console import parse_outputs
-from xcomctl.cli.judging import (
+from xcomctl.cli.findings import (
     FINDING_COLUMNS,
     backend_row,
     check_ignores,

@@ -9,7 +9,7 @@ import typer
 
 from xcomctl.cli.audit import DEFAULTS
 from xcomctl.cli.console import parse_outputs
-from xcomctl.cli.judging import check_ignores
+from xcomctl.cli.findings import check_ignores
 from xcomctl.cli.options import Connection, Manners, Output
 from xcomctl.config.file import CONFIG_NAME, config_schema, load_config
 from xcomctl.errors import RefusedError, UsageError, XcomctlError

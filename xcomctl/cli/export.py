@@ -12,7 +12,7 @@ import typer
 
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners
-from xcomctl.cli.resuming import Partial, Progress, Saving
+from xcomctl.cli.partial_file import Partial, Progress, Saving
 from xcomctl.config import urls
 from xcomctl.config.target import parse_iso
 from xcomctl.errors import RefusedError, UsageError

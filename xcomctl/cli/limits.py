@@ -47,7 +47,7 @@ def command(
     chosen = output.chosen(_COLUMNS)
     target, _ = connection.resolve(console)
 
-    from xcomctl.cli.judging import airflow_version
+    from xcomctl.cli.findings import airflow_version
     from xcomctl.db import open_store
     from xcomctl.sizes.limits import parse_as
 

@@ -105,7 +105,7 @@ def command(
     chosen = output.chosen(columns)
     target, _ = connection.resolve(console)
 
-    from xcomctl.cli.judging import limit_in_force
+    from xcomctl.cli.findings import limit_in_force
     from xcomctl.db import open_store
 
     with open_store(target) as store:

@@ -242,7 +242,7 @@ class _Judge:
     def __init__(
         self, console: Console, config: Config, writer: Writer, place: Place, allow: bool
     ) -> None:
-        from xcomctl.cli.judging import limits_judged_by
+        from xcomctl.cli.findings import limits_judged_by
         from xcomctl.config.file import parse_share
 
         self._console = console

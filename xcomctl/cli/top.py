@@ -102,7 +102,7 @@ def command(
     chosen = output.chosen(columns)
     target, _ = connection.resolve(console)
 
-    from xcomctl.cli.judging import limit_in_force
+    from xcomctl.cli.findings import limit_in_force
     from xcomctl.db import open_store
     from xcomctl.sizes.statistics import forecast as forecast_of
 
