@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from xcomctl.formats.people import Cells
+from xcomctl.formats.cells import Cells
 
 if TYPE_CHECKING:
     from xcomctl.formats import Layout, Paper, Row, Writer

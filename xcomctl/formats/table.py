@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xcomctl.formats.people import Cells
+from xcomctl.formats.cells import Cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
