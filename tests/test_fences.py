@@ -40,13 +40,13 @@ def users_of(*names: str) -> set[str]:
 def test_there_is_something_to_fence() -> None:
     """The package was found, and the scan sees its imports."""
     assert len(MODULES) > 20
-    assert "db/store.py" in users_of("sqlalchemy")
+    assert "db/read/store.py" in users_of("sqlalchemy")
 
 
 def test_sqlalchemy_and_drivers_stay_under_db() -> None:
     """Only `db` asks the database; the demo builds its file with the standard library."""
     users = users_of("sqlalchemy", "psycopg2", "pymysql", "sqlite3")
-    assert {user for user in users if not user.startswith("db/")} <= {"demo.py"}
+    assert {user for user in users if not user.startswith("db/")} <= {"demo/build.py"}
 
 
 def test_typer_stays_under_cli() -> None:
@@ -61,7 +61,7 @@ def test_rich_stays_in_two_places() -> None:
 
 def test_pyarrow_stays_in_one_place() -> None:
     """An extra, for Parquet."""
-    assert users_of("pyarrow") == {"arrow.py"}
+    assert users_of("pyarrow") == {"exchange/parquet.py"}
 
 
 def test_nothing_unpickles_or_imports_what_a_value_names() -> None:

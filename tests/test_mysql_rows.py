@@ -13,7 +13,7 @@ from pymysql.protocol import MysqlPacket
 
 from tests.metadata import Metadata
 from tests.test_store import opened
-from xcomctl.db import mysql
+from xcomctl.db.backends import mysql
 from xcomctl.db.backends.base import Backend
 from xcomctl.exchange.lines import JsonLines
 from xcomctl.model import Selection

@@ -20,7 +20,9 @@ from tests.conftest import clean_environment
 from tests.metadata import WHEN, Metadata
 from xcomctl.cli import pull
 from xcomctl.config.target import resolve_target
-from xcomctl.db import mysql, open_store, postgresql, sqlite, store
+from xcomctl.db import open_store
+from xcomctl.db.backends import mysql, postgresql, sqlite
+from xcomctl.db.read import store
 from xcomctl.errors import DatabaseError
 from xcomctl.values import decode, jsontext, render
 

@@ -22,7 +22,8 @@ from tests.conftest import clean_environment
 from tests.metadata import Metadata
 from tests.test_store import opened
 from xcomctl.config.target import resolve_target
-from xcomctl.db import halves, open_store, twin
+from xcomctl.db import open_store
+from xcomctl.db.backends import halves, twin
 from xcomctl.db.backends.halves import HalvedSQLite
 from xcomctl.errors import DatabaseError
 from xcomctl.exchange.lines import CsvLines, JsonLines
@@ -486,7 +487,7 @@ SLOWED = (
     "import sys, time\n"
     "from xcomctl import transfer\n"
     "from xcomctl.cli import main\n"
-    "from xcomctl.db import halves\n"
+    "from xcomctl.db.backends import halves\n"
     "halves.worth_it = lambda: True\n"
     "pause = float(sys.argv[1])\n"
     "def slowly(self, row, take=transfer.JsonLines.take):\n"
