@@ -162,7 +162,7 @@ def test_a_bug_shows_it_not_even_in_a_traceback(run: Run, tmp_path: Path) -> Non
     )
     from pathlib import Path
 
-    path = f"{tmp_path}:{Path(__file__).parents[1]}"
+    path = f"{tmp_path}:{Path(__file__).parents[2]}"
     done = run("list", "-v", env={"PYTHONPATH": path, "XCOMCTL_URL": url})
     assert done.code == 70, done.err
     assert "Traceback" in done.err

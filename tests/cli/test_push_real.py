@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.servers import Server
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 VALUES: dict[str, tuple[list[str], str]] = {
     "null": (["null"], "None"),

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymysql.protocol import MysqlPacket
 
+from tests.db.test_store import opened
 from tests.metadata import Metadata
-from tests.test_store import opened
 from xcomctl.db.backends import mysql
 from xcomctl.db.backends.base import Backend
 from xcomctl.exchange.lines import JsonLines

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-SAMPLE_DAGS = Path(__file__).parent.parent / "sample_dags"
+SAMPLE_DAGS = Path(__file__).parents[2] / "sample_dags"
 DAG_FILES = sorted(SAMPLE_DAGS.glob("*.py"))
 RECORDED: dict[str, dict[str, Any]] = json.loads(
-    (Path(__file__).parent / "data" / "real_runs.json").read_text()
+    (Path(__file__).parents[1] / "data" / "real_runs.json").read_text()
 )
 
 every_file = pytest.mark.parametrize("file", DAG_FILES, ids=lambda file: file.stem)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.conftest import Run
     from tests.program import Done
 
-SCHEMAS = Path(__file__).parents[2] / "shared" / "schemas"
+SCHEMAS = Path(__file__).parents[3] / "shared" / "schemas"
 needs_schemas = pytest.mark.skipif(not SCHEMAS.exists(), reason="no ../shared/schemas here")
 
 HOSTILE = "\x1b[31m%0A::error::x\n<b>&\u202e\"'|,:💥\x00\uffff]]>"

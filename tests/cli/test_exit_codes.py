@@ -379,7 +379,7 @@ def test_70_is_a_bug_and_says_so(run: Run, db: Path, tmp_path: Path) -> None:
         "def sniff(*_): raise RuntimeError('planted')\n"
         "xcomctl.values.decode.sniff = sniff\n"
     )
-    env = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[1]}"}
+    env = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"}
     done = run("list", "--url", db, env=env)
     assert done.code == 70, done.err
     assert "bug in xcomctl" in done.err

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyarrow import parquet
 
+from tests.cli.test_export import BYTES
 from tests.conftest import clean_environment
 from tests.fixture_databases import all_fixtures, parse_time
 from tests.metadata import Metadata
-from tests.test_export import BYTES
-from xcomctl.exchange.parquet import ParquetRows, __file__
+from xcomctl.exchange.parquet import ParquetRows
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -143,7 +143,7 @@ def test_without_pyarrow_it_is_said_before_anything_is_done(tmp_path: Path) -> N
     hidden.mkdir(parents=True)
     (hidden / "__init__.py").write_text("raise ImportError")
     environment = clean_environment(tmp_path)
-    package = str(Path(__file__).parent.parent)
+    package = str(Path(__file__).parents[2])
     environment["PYTHONPATH"] = f"{hidden.parent}:{package}"
     done = subprocess.run(
         [sys.executable, "-m", "xcomctl", "export", "--url", "none.db", "-o", "parquet=out"],

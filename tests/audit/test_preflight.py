@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.servers import Server
 
 RECORDED: dict[str, dict[str, str]] = json.loads(
-    (Path(__file__).parent / "data" / "migrations.json").read_text()
+    (Path(__file__).parents[1] / "data" / "migrations.json").read_text()
 )
 
 VALUES: dict[str, bytes] = {
@@ -178,7 +178,7 @@ def test_the_real_migration_is_the_judge_of_each_value(postgres: Server) -> None
     """Airflow 3.3.2's own migration of one value after the other, on PostgreSQL."""
     python = airflow(3).with_name("python")
     done = subprocess.run(
-        [python, Path(__file__).parent / "real_migration.py", postgres.create_database()],
+        [python, Path(__file__).parents[1] / "real_migration.py", postgres.create_database()],
         input=json.dumps(
             {name: base64.b64encode(value).decode() for name, value in VALUES.items()}
         ),

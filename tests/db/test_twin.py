@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import clean_environment
+from tests.db.test_store import opened
 from tests.metadata import Metadata
-from tests.test_store import opened
 from xcomctl.config.target import resolve_target
 from xcomctl.db import open_store
 from xcomctl.db.backends import halves, twin

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.db.test_store import opened
 from tests.fixture_databases import all_fixtures
 from tests.metadata import Metadata
-from tests.test_store import opened
 from xcomctl import audit
 from xcomctl.model import Budget, Limit, Selection, Size
 
