@@ -32,7 +32,7 @@ def revision() -> Any:
     return importlib.import_module(f"airflow.migrations.versions.{name}")
 
 
-def fate(engine: sa.Engine, module: Any, value: bytes) -> tuple[str, str | None]:
+def outcome(engine: sa.Engine, module: Any, value: bytes) -> tuple[str, str | None]:
     """Return what becomes of one value; the database is left as it was."""
     with engine.connect() as connection:
         # What the migration asks of the environment that runs it.
@@ -53,7 +53,7 @@ def main() -> None:
     module = revision()
     values = json.load(sys.stdin)
     json.dump(
-        {name: fate(engine, module, base64.b64decode(text)) for name, text in values.items()},
+        {name: outcome(engine, module, base64.b64decode(text)) for name, text in values.items()},
         sys.stdout,
     )
 

@@ -181,7 +181,7 @@ StoredRow: TypeAlias = tuple[
 dag_id, task_id, run_id, map_index, key, timestamp (RFC 3339), logical_date, size in bytes,
 dag_run_id, whether the row's run or task instance is not there, SQLite's storage class where it
 is not the one that Airflow writes, and the value: bytes, of text its UTF-8; a number only in
-SQLite. The names and logical_date are what the row's taker had spelled. A plain tuple, because
+SQLite. The names and logical_date are what the row's sink had spelled. A plain tuple, because
 there may be a hundred million.
 """
 
@@ -193,18 +193,18 @@ class Write(Protocol):
         """Write it all."""
 
 
-class Taker(Protocol):
+class RowSink(Protocol):
     """What rows are poured into."""
 
-    def spell(self, name: str, text: str | None) -> Any:
-        """Return a name, or logical_date, as `take` wants it; asked once for many rows."""
+    def encode_name(self, name: str, text: str | None) -> Any:
+        """Return a name, or logical_date, as `write_row` wants it; asked once for many rows."""
 
-    def take(self, row: StoredRow) -> object:
+    def write_row(self, row: StoredRow) -> object:
         """Take one row."""
 
 
 @runtime_checkable
-class LineTaker(Taker, Protocol):
+class LineSink(RowSink, Protocol):
     """One that writes lines, among which others may stand that were made in another process."""
 
     def flush(self) -> None:

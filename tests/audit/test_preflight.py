@@ -23,7 +23,7 @@ from lxml import etree
 from tests.conftest import clean_environment
 from tests.metadata import Metadata
 from xcomctl.audit import airflow3, rules
-from xcomctl.audit.airflow3 import Fate, Migration
+from xcomctl.audit.airflow3 import Migration, Outcome
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -122,11 +122,11 @@ LENIENT = {"dot", "badesc"}
 """What MariaDB takes for JSON and no Airflow can read; here it stops the migration."""
 
 
-def fate(value: bytes, migration: Migration) -> str:
+def outcome(value: bytes, migration: Migration) -> str:
     """Return the gravest that preflight says of a value."""
     problems = airflow3.judge(value, migration)
-    fates = {one.fate for one in problems if one.rule is not rules.AIRFLOW3_DUPLICATE_KEY}
-    return next((one.value for one in Fate if one in fates), "kept")
+    outcomes = {one.outcome for one in problems if one.rule is not rules.AIRFLOW3_DUPLICATE_KEY}
+    return next((one.value for one in Outcome if one in outcomes), "kept")
 
 
 @pytest.mark.parametrize("recorded", RECORDED)
@@ -135,7 +135,7 @@ def test_every_release_is_judged_as_it_was_recorded(recorded: str) -> None:
     release, backend = recorded.split("/")
     migration = Migration(backend, airflow3.parse_release(release))
     expected = {name: kind for kind, names in RECORDED[recorded].items() for name in names.split()}
-    judged = {name: fate(value, migration) for name, value in VALUES.items()}
+    judged = {name: outcome(value, migration) for name, value in VALUES.items()}
     # Whether a number of 5,000 digits is the same afterwards, no Airflow can tell.
     unknown = {"digits5000", "digits131073"} | (LENIENT if backend == "mariadb" else set())
     wrong = {
@@ -161,10 +161,10 @@ def test_releases_differ_in_what_they_replace(release: str, step: int) -> None:
 def test_sizes_beyond_jsonb_stop_the_migration() -> None:
     """A long string, many elements, and numbers that are long once written out."""
     migration = Migration("postgresql", (3, 3, 2))
-    assert fate(b'"' + b"x" * 268_435_455 + b'"', migration) == "kept"
-    assert fate(b'"' + b"x" * 268_435_456 + b'"', migration) == "stops"
+    assert outcome(b'"' + b"x" * 268_435_455 + b'"', migration) == "kept"
+    assert outcome(b'"' + b"x" * 268_435_456 + b'"', migration) == "stops"
     numbers = b"[" + b",".join([b"1e131071"] * 5000) + b"]"
-    assert fate(numbers, migration) == "stops"
+    assert outcome(numbers, migration) == "stops"
 
 
 def airflow(major: int) -> Path:
@@ -192,7 +192,7 @@ def test_the_real_migration_is_the_judge_of_each_value(postgres: Server) -> None
     migration = Migration("postgresql", (3, 3, 2))
     judged = {
         name: kind.replace("altered", "kept")
-        for name, kind in ((name, fate(value, migration)) for name, value in VALUES.items())
+        for name, kind in ((name, outcome(value, migration)) for name, value in VALUES.items())
     }
     assert judged == real
 
@@ -260,16 +260,16 @@ def test_a_real_upgrade_stops_where_preflight_said_and_passes_after_its_sql(
     before = run("preflight", "--url", url, "--to", "3.3.2", "-o", "json", "--sql", "move.sql")
     assert before.code == 1
     found = json.loads(before.out)["findings"]
-    by_fate: dict[str, set[str]] = {}
+    by_outcome: dict[str, set[str]] = {}
     for one in found:
         verb = one["message"].split(":")[0]
-        by_fate.setdefault(verb, set()).add(one["task_id"])
-    stops = by_fate["stops the migration"]
+        by_outcome.setdefault(verb, set()).add(one["task_id"])
+    stops = by_outcome["stops the migration"]
     assert stops == {
         "lone_hi", "latin1", "p0", "trunc", "empty", "ctl", "bom", "e131072", "em16384", "single", quoted,
     }  # fmt: skip
-    assert by_fate["is archived"] == {"p2", "p5"}
-    assert by_fate["is altered"] == {"nan", "nan_dict", "nul", "1e308", "neg0f", "dup", "mixed"}
+    assert by_outcome["is archived"] == {"p2", "p5"}
+    assert by_outcome["is altered"] == {"nan", "nan_dict", "nul", "1e308", "neg0f", "dup", "mixed"}
 
     code, said = run_airflow(3, url, home, "db", "migrate")
     assert code != 0
@@ -297,7 +297,7 @@ def test_a_real_upgrade_stops_where_preflight_said_and_passes_after_its_sql(
     assert moved == stops
     assert kept.keys() == values.keys() - stops - archived
     for name, text in kept.items():
-        said_altered = name in by_fate["is altered"] - {"dup"}
+        said_altered = name in by_outcome["is altered"] - {"dup"}
         value = values[name]
         same = text is None if value is None else text is not None and _same(value, text)
         assert same != said_altered, name

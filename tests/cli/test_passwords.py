@@ -137,14 +137,14 @@ def test_info_hides_it_where_all_is_well(run: Run, server: Server) -> None:
 
     url = server.create_database()
     Metadata(url).add(b"1")
-    beaten = f"postgresql://u:{quote(CANARY, safe='')}@h/d"
+    overridden = f"postgresql://u:{quote(CANARY, safe='')}@h/d"
     for form in ("table", "json", "yaml"):
         done = run(
             "info",
             "-v",
             "-o",
             form,
-            env={"XCOMCTL_URL": url, "AIRFLOW__CORE__SQL_ALCHEMY_CONN": beaten},
+            env={"XCOMCTL_URL": url, "AIRFLOW__CORE__SQL_ALCHEMY_CONN": overridden},
         )
         assert done.code == 0, done.err
         assert server.url.password is not None

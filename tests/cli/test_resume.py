@@ -28,11 +28,11 @@ from xcomctl.exchange.lines import CsvLines, JsonLines
 from xcomctl.cli import main, resuming
 every, pause = int(sys.argv[1]), float(sys.argv[2])
 for form in (JsonLines, CsvLines):
-    def slowly(self, row, take=form.take):
-        take(self, row)
+    def slowly(self, row, write_row=form.write_row):
+        write_row(self, row)
         if self.rows % every == 0:
             time.sleep(pause)
-    form.take = slowly
+    form.write_row = slowly
 resuming._SAVE_EVERY_S = 0.02
 sys.exit(main(sys.argv[3:]))
 """

@@ -58,7 +58,7 @@ def test_chain_takes_the_first_that_is_given(
 
     def winner(**typed: str) -> list[str]:
         target = resolve_target(config=config, **typed)
-        return [target.url, *(one.url for one in target.beaten)]
+        return [target.url, *(one.url for one in target.overridden)]
 
     everything = [
         "u.db", "p.db", "x.db", "e.db", "d.db",

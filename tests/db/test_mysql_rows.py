@@ -55,8 +55,8 @@ def test_the_longest_length() -> None:
 def lines(url: str) -> list[Any]:
     """Return what an export says."""
     written = bytearray()
-    with opened(url) as store, JsonLines(written.extend, store.schema.storage) as taker:
-        store.pour(Selection(), taker)
+    with opened(url) as store, JsonLines(written.extend, store.schema.storage) as sink:
+        store.stream_into(Selection(), sink)
     return [json.loads(line) for line in written.splitlines()]
 
 
@@ -91,13 +91,13 @@ def test_rows_are_as_from_the_drivers_own_reading(
     with monkeypatch.context() as changed:
         changed.setattr(mysql, "_TAKES_APART", "not there any more")
         reached: list[bool] = []
-        really = Backend.pour
+        really = Backend.stream_into
 
         def noted(self: Backend, *given: Any) -> None:
             reached.append(True)
             really(self, *given)
 
-        changed.setattr(Backend, "pour", noted)
+        changed.setattr(Backend, "stream_into", noted)
         assert lines(metadata.url) == found
         assert reached == [True]
 
@@ -127,13 +127,13 @@ def test_who_ends_it_waits_for_nothing(mysql_like: Server) -> None:
         metadata.add(b'"%s"' % (b"x" * 4_000_000), task_id=f"task_{number}")
 
     class Fails(JsonLines):
-        def take(self, row: Any) -> None:
+        def write_row(self, row: Any) -> None:
             raise KeyError("after the first")
 
     with opened(metadata.url) as store:
         driver = store._connection.connection.driver_connection
         with pytest.raises(KeyError, match="after the first"):
-            store.pour(Selection(), Fails(lambda _: None, "bytes"))
+            store.stream_into(Selection(), Fails(lambda _: None, "bytes"))
         assert not driver.open
         gc.collect()
     assert len(lines(metadata.url)) == 8

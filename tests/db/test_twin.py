@@ -105,7 +105,7 @@ def exported(path: Path, form: type[JsonLines | CsvLines], selection: Selection 
     """Return what an export writes, and what it counted."""
     written = bytearray()
     with opened(str(path)) as store, form(written.extend, store.schema.storage) as lines:
-        store.pour(selection, lines)
+        store.stream_into(selection, lines)
     return bytes(written), lines.rows, lines.bytes
 
 
@@ -293,7 +293,7 @@ def test_a_bug_in_the_twin_is_told_as_one(tmp_path: Path, monkeypatch: pytest.Mo
     """With where it was."""
     path = tmp_path / "airflow.db"
     fill(path)
-    ours, take = os.getpid(), JsonLines.take
+    ours, take = os.getpid(), JsonLines.write_row
 
     def wrong(self: JsonLines, row: Any) -> None:
         if os.getpid() != ours:
@@ -444,7 +444,7 @@ def test_a_slow_reader_is_no_slow_statement(tmp_path: Path) -> None:
             time.sleep(0.06)
 
     with open_store(target) as store, JsonLines(write, store.schema.storage) as lines:
-        store.pour(EVERYTHING, lines)
+        store.stream_into(EVERYTHING, lines)
     assert lines.rows == ROWS
 
 
@@ -490,10 +490,10 @@ SLOWED = (
     "from xcomctl.db.backends import halves\n"
     "halves.worth_it = lambda: True\n"
     "pause = float(sys.argv[1])\n"
-    "def slowly(self, row, take=transfer.JsonLines.take):\n"
+    "def slowly(self, row, take=transfer.JsonLines.write_row):\n"
     "    take(self, row)\n"
     "    time.sleep(pause)\n"
-    "transfer.JsonLines.take = slowly\n"
+    "transfer.JsonLines.write_row = slowly\n"
     "def gather(batches, width, really=halves.gather_sizes):\n"
     "    return really((time.sleep(pause * 1000) or rows for rows in batches), width)\n"
     "halves.gather_sizes = gather\n"

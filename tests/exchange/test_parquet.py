@@ -128,7 +128,7 @@ def test_row_groups_are_bounded_by_bytes() -> None:
     with ParquetRows(out.write, "bytes") as rows:
         for number, size in enumerate(sizes):
             value = b'"' + b"x" * (size - 2) + b'"'
-            rows.take(("d", f"t{number}", "r", -1, "k", *facts, value))
+            rows.write_row(("d", f"t{number}", "r", -1, "k", *facts, value))
     read = parquet.ParquetFile(out)
     assert 3 <= read.num_row_groups <= 6
     texts = [

@@ -38,7 +38,7 @@ _WALK_FROM = 12 * 2**20
 """A text below this cannot outgrow jsonb: written-out floats take 21 times their text."""
 
 
-class Fate(Enum):
+class Outcome(Enum):
     """What becomes of an XCom, the gravest first."""
 
     STOPS = "stops"
@@ -50,7 +50,7 @@ class Fate(Enum):
     @property
     def severity(self) -> rules.Severity:
         """Return an error where the upgrade or the value is lost."""
-        grave = self in (Fate.STOPS, Fate.LOST)
+        grave = self in (Outcome.STOPS, Outcome.LOST)
         return rules.Severity.ERROR if grave else rules.Severity.WARNING
 
 
@@ -123,7 +123,7 @@ class Problem:
     """What happens to one value, and why."""
 
     rule: Rule
-    fate: Fate
+    outcome: Outcome
     reason: str
 
     @property
@@ -131,7 +131,7 @@ class Problem:
         """Return whether the row is to be out of the way before the upgrade."""
         if self.rule is rules.AIRFLOW3_LOST:
             return False
-        return self.rule is rules.AIRFLOW3_DANGLING or self.fate in (Fate.STOPS, Fate.LOST)
+        return self.rule is rules.AIRFLOW3_DANGLING or self.outcome in (Outcome.STOPS, Outcome.LOST)
 
 
 # --- one value --------------------------------------------------------------------------------
@@ -143,13 +143,15 @@ def judge(raw: Raw, migration: Migration) -> list[Problem]:
         return []
     data = decode.to_bytes(raw)
     if data[:1] == b"\x80":
-        return [Problem(rules.AIRFLOW3_PICKLE, Fate.ARCHIVED, "moved to the table _xcom_archive")]
+        return [
+            Problem(rules.AIRFLOW3_PICKLE, Outcome.ARCHIVED, "moved to the table _xcom_archive")
+        ]
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         return [_no_text(data, error, migration)]
     if not text:
-        return [Problem(rules.AIRFLOW3_INVALID, Fate.STOPS, "the value is empty")]
+        return [Problem(rules.AIRFLOW3_INVALID, Outcome.STOPS, "the value is empty")]
     changed, altered = _sanitised(text, migration)
     found = _examine(changed, migration.backend)
     if found.stops is not None:
@@ -163,13 +165,13 @@ def _no_text(data: bytes, error: UnicodeDecodeError, migration: Migration) -> Pr
     reason = f"byte 0x{data[error.start]:02x} at {error.start} is no UTF-8"
     if migration.backend == "mysql":
         # CAST AS CHAR gives NULL there, with a warning that nobody sees.
-        return Problem(rules.AIRFLOW3_ENCODING, Fate.LOST, f"{reason}: it becomes SQL NULL")
-    return Problem(rules.AIRFLOW3_ENCODING, Fate.STOPS, reason)
+        return Problem(rules.AIRFLOW3_ENCODING, Outcome.LOST, f"{reason}: it becomes SQL NULL")
+    return Problem(rules.AIRFLOW3_ENCODING, Outcome.STOPS, reason)
 
 
 def _old_pickle() -> Problem:
     reason = "a pickle of protocol 0 or 1, which is taken for JSON"
-    return Problem(rules.AIRFLOW3_PICKLE, Fate.STOPS, reason)
+    return Problem(rules.AIRFLOW3_PICKLE, Outcome.STOPS, reason)
 
 
 def _stop(problem: Problem, text: str, changed: str, data: bytes) -> Problem:
@@ -186,10 +188,10 @@ def _stop(problem: Problem, text: str, changed: str, data: bytes) -> Problem:
             if changed == text
             else "NaN or Infinity, of which this release leaves no JSON"
         )
-        return Problem(rules.AIRFLOW3_NAN, Fate.STOPS, reason)
+        return Problem(rules.AIRFLOW3_NAN, Outcome.STOPS, reason)
     if len(data) == 65_535:
         reason = f"{problem.reason}; 65,535 bytes is what a MySQL BLOB holds, so one cut it"
-        return Problem(problem.rule, Fate.STOPS, reason)
+        return Problem(problem.rule, Outcome.STOPS, reason)
     return problem
 
 
@@ -219,14 +221,14 @@ def _sanitised(text: str, migration: Migration) -> tuple[str, list[Problem]]:
         stripped = text.replace("\\\\", "\x01").replace("\\u0000", "").replace("\x01", "\\\\")
         if stripped != text:
             reason = "the NUL character is dropped"
-            altered.append(Problem(rules.AIRFLOW3_NUL, Fate.ALTERED, reason))
+            altered.append(Problem(rules.AIRFLOW3_NUL, Outcome.ALTERED, reason))
             text = stripped
     if "NaN" not in text and "Infinity" not in text:
         return text, altered
     changed, into = _without_nan(text, migration)
     if changed != text:
         reason = f"NaN or Infinity become {into}"
-        altered.append(Problem(rules.AIRFLOW3_NAN, Fate.ALTERED, reason))
+        altered.append(Problem(rules.AIRFLOW3_NAN, Outcome.ALTERED, reason))
     return changed, altered
 
 
@@ -332,10 +334,10 @@ class _Reading:
             self._alters(rules.AIRFLOW3_NUMBER, "a float comes back as an integer")
 
     def _stops(self, reason: str) -> None:
-        self.stops = self.stops or Problem(rules.AIRFLOW3_NUMBER, Fate.STOPS, reason)
+        self.stops = self.stops or Problem(rules.AIRFLOW3_NUMBER, Outcome.STOPS, reason)
 
     def _alters(self, rule: Rule, reason: str) -> None:
-        self.altered.setdefault(rule, Problem(rule, Fate.ALTERED, reason))
+        self.altered.setdefault(rule, Problem(rule, Outcome.ALTERED, reason))
 
 
 def _examine(text: str, backend: str) -> _Found:
@@ -344,7 +346,7 @@ def _examine(text: str, backend: str) -> _Found:
     depth = _depth(text)
     if deepest is not None and depth > deepest:
         reason = f"nested {depth:,} deep, and {backend} takes {deepest:,}"
-        return _Found(Problem(rules.AIRFLOW3_TOO_LARGE, Fate.STOPS, reason), [])
+        return _Found(Problem(rules.AIRFLOW3_TOO_LARGE, Outcome.STOPS, reason), [])
     reading = _Reading(backend)
     try:
         with strictjson.deep():
@@ -359,7 +361,7 @@ def _examine(text: str, backend: str) -> _Found:
         return _Found(None, list(reading.altered.values()))
     except ValueError as error:
         reason = decode.problem(error)
-        return _Found(Problem(rules.AIRFLOW3_INVALID, Fate.STOPS, reason), [])
+        return _Found(Problem(rules.AIRFLOW3_INVALID, Outcome.STOPS, reason), [])
     stops = _escapes(text, backend) or reading.stops
     if stops is None and backend == "postgresql":
         stops = _too_large(text, value)
@@ -386,10 +388,10 @@ def _escapes(text: str, backend: str) -> Problem | None:
         nul |= code == 0
     if lone:
         reason = "half of a surrogate pair is no character"
-        return Problem(rules.AIRFLOW3_SURROGATE, Fate.STOPS, reason)
+        return Problem(rules.AIRFLOW3_SURROGATE, Outcome.STOPS, reason)
     if nul and backend == "postgresql":
         reason = "jsonb holds no NUL character, and this release does not drop it"
-        return Problem(rules.AIRFLOW3_NUL, Fate.STOPS, reason)
+        return Problem(rules.AIRFLOW3_NUL, Outcome.STOPS, reason)
     return None
 
 
@@ -417,7 +419,7 @@ def _too_large(text: str, value: object) -> Problem | None:
     reasons: list[str] = []
     with strictjson.deep():
         _binary_size(value, reasons)
-    return Problem(rules.AIRFLOW3_TOO_LARGE, Fate.STOPS, reasons[0]) if reasons else None
+    return Problem(rules.AIRFLOW3_TOO_LARGE, Outcome.STOPS, reasons[0]) if reasons else None
 
 
 def _binary_size(value: object, reasons: list[str]) -> int:

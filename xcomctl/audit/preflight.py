@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xcomctl.audit import Finding, Policy, Report, in_order, rules
-from xcomctl.audit.airflow3 import Fate, Problem, judge
+from xcomctl.audit.airflow3 import Outcome, Problem, judge
 from xcomctl.model import Limit, Size, XComRef
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class Preflight:
         self.migration = migration
         self.mapped, self.joined, self.per_entry = mapped, joined, per_entry
         self.done = done
-        self.rows_by_fate = dict.fromkeys(Fate, 0)
-        self.bytes_by_fate = dict.fromkeys(Fate, 0)
+        self.rows_by_outcome = dict.fromkeys(Outcome, 0)
+        self.bytes_by_outcome = dict.fromkeys(Outcome, 0)
         self.scanned = self.total_bytes = 0
         self._groups: dict[tuple[object, ...], _Group] = {}
 
@@ -51,11 +51,11 @@ class Preflight:
         problems = judge(raw, self.migration) + self._row_problems(entry)
         for problem in problems:
             self._gather(problem, entry)
-        fates = {problem.fate for problem in problems}
-        worst = next((fate for fate in Fate if fate in fates), None)
+        outcomes = {problem.outcome for problem in problems}
+        worst = next((outcome for outcome in Outcome if outcome in outcomes), None)
         if worst is not None:
-            self.rows_by_fate[worst] += 1
-            self.bytes_by_fate[worst] += entry.size or 0
+            self.rows_by_outcome[worst] += 1
+            self.bytes_by_outcome[worst] += entry.size or 0
         return next((problem for problem in problems if problem.better_moved), None)
 
     def _row_problems(self, entry: XComEntry) -> list[Problem]:
@@ -64,34 +64,40 @@ class Preflight:
             entry.ref.logical_date is None if self.mapped else entry.ref.run_id is None
         )
         if dangling:
-            fate = Fate.ALTERED if self.mapped else Fate.ARCHIVED
+            outcome = Outcome.ALTERED if self.mapped else Outcome.ARCHIVED
             reason = (
                 "the run it points to is not the run it names, so no task reads it"
                 if self.mapped
                 else "its run is gone: moved to _airflow_moved__2_3__dangling__xcom on the way"
             )
-            found.append(Problem(rules.AIRFLOW3_DANGLING, fate, reason))
+            found.append(Problem(rules.AIRFLOW3_DANGLING, outcome, reason))
         elif self.migration.backend == "sqlite":
             reason = "deleted with its task instance when dag_run is rebuilt"
-            found.append(Problem(rules.AIRFLOW3_LOST, Fate.LOST, reason))
+            found.append(Problem(rules.AIRFLOW3_LOST, Outcome.LOST, reason))
         if entry.ref.key is None:
             reason = "its key is NULL, which no primary key takes"
-            found.append(Problem(rules.AIRFLOW3_DUPLICATE_ROW, Fate.STOPS, reason))
+            found.append(Problem(rules.AIRFLOW3_DUPLICATE_ROW, Outcome.STOPS, reason))
         return found
 
     def add_duplicates(self, entries: Sequence[XComEntry]) -> Problem:
         """Note rows of one name in one run, the one that Airflow 1.10 reads first."""
         reason = f"there are {len(entries)} of it in one run, and the upgrade to 2.0 stops"
-        problem = Problem(rules.AIRFLOW3_DUPLICATE_ROW, Fate.STOPS, reason)
+        problem = Problem(rules.AIRFLOW3_DUPLICATE_ROW, Outcome.STOPS, reason)
         for entry in entries[1:]:
             self._gather(problem, entry)
-            self.rows_by_fate[Fate.STOPS] += 1
-            self.bytes_by_fate[Fate.STOPS] += entry.size or 0
+            self.rows_by_outcome[Outcome.STOPS] += 1
+            self.bytes_by_outcome[Outcome.STOPS] += entry.size or 0
         return problem
 
     def _gather(self, problem: Problem, entry: XComEntry) -> None:
         ref = entry.ref
-        name: tuple[object, ...] = (problem.rule.id, problem.fate, ref.dag_id, ref.task_id, ref.key)
+        name: tuple[object, ...] = (
+            problem.rule.id,
+            problem.outcome,
+            ref.dag_id,
+            ref.task_id,
+            ref.key,
+        )
         if self.per_entry:
             name = (*name, entry.row)
         if problem.rule is rules.AIRFLOW3_LOST:
@@ -121,10 +127,10 @@ class Preflight:
 
 
 _VERB = {
-    Fate.STOPS: "stops the migration",
-    Fate.LOST: "is lost",
-    Fate.ARCHIVED: "is archived",
-    Fate.ALTERED: "is altered",
+    Outcome.STOPS: "stops the migration",
+    Outcome.LOST: "is lost",
+    Outcome.ARCHIVED: "is archived",
+    Outcome.ALTERED: "is altered",
 }
 
 
@@ -134,16 +140,16 @@ def _finding(group: _Group) -> Finding:
     total = f" ({Size(group.total)} in all)" if group.occurrences > 1 else ""
     return Finding(
         rule=problem.rule,
-        severity=problem.fate.severity,
+        severity=problem.outcome.severity,
         dag_id="*" if everywhere else entry.ref.dag_id,
         task_id="*" if everywhere else entry.ref.task_id,
         key="*" if everywhere else entry.ref.key,
         occurrences=group.occurrences,
         max_size=entry.size,
         limit=None,
-        message=f"{_VERB[problem.fate]}: {problem.reason}{total}",
+        message=f"{_VERB[problem.outcome]}: {problem.reason}{total}",
         example=entry.ref,
-        variant=problem.fate.value,
+        variant=problem.outcome.value,
     )
 
 

@@ -140,8 +140,8 @@ def _target_rows(console: Console, connection: Connection) -> Iterator[Row]:
         yield _row("url", None, missing.message)
         return
     yield _row("url", target.shown, target.origin)
-    for beaten in target.beaten:
-        yield _row("url (beaten)", beaten.shown, beaten.origin)
+    for overridden in target.overridden:
+        yield _row("url (beaten)", overridden.shown, overridden.origin)
     profile = f"[profiles.{target.profile}]" if target.profile else "default"
     typed = {"schema": connection.schema, "timeout": connection.timeout}
     typed["connect_timeout"] = connection.connect_timeout

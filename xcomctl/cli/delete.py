@@ -94,7 +94,7 @@ def command(
     ):
         plan = Plan(kept)
         plan.add(
-            pruner.victims(selection, keep_last=keep_last, dag_missing=dag_missing),
+            pruner.rows_to_delete(selection, keep_last=keep_last, dag_missing=dag_missing),
             active_too=include_active,
         )
         totals, active, reclaiming = plan.totals, plan.active, pruner.reclaiming()

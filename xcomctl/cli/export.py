@@ -80,7 +80,7 @@ def command(
     ):
         if console.shows_progress:
             lines.watch = _Progress(console, lines, store.count(selection)).show
-        store.pour(selection, lines)
+        store.stream_into(selection, lines)
     _say_done(console, lines)
 
 
@@ -127,7 +127,7 @@ def _resumable(
             if console.shows_progress:
                 lines.watch = _Progress(console, lines, store.count(selection)).show
             saving = Saving(partial, out, lines, began)
-            store.pour(selection, saving, ordered=True, after=began.last)
+            store.stream_into(selection, saving, ordered=True, after=began.last)
     _say_done(console, lines)
 
 

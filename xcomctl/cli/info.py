@@ -69,7 +69,7 @@ def _document(store: Store, target: Target, config: Config, *, count: bool) -> d
         "connection": {
             "url": target.shown,
             "origin": target.origin,
-            "beaten": [{"origin": one.origin, "url": one.shown} for one in target.beaten],
+            "beaten": [{"origin": one.origin, "url": one.shown} for one in target.overridden],
             "profile": target.profile,
             "config": str(config.path) if config.path else None,
             "schema": target.schema,

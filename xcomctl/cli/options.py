@@ -106,7 +106,7 @@ class Connection:
             connect_timeout=self.connect_timeout,
             config=config,
         )
-        for url in (target.url, *(one.url for one in target.beaten)):
+        for url in (target.url, *(one.url for one in target.overridden)):
             console.hide(urls.secrets_of(url))
         console.detail(f'metadata DB "{target.shown}" from {target.origin}')
         return target, config

@@ -174,13 +174,13 @@ class Saving:
         self._began = began
         self._due = time.monotonic() + _SAVE_EVERY_S
 
-    def spell(self, name: str, text: str | None) -> Any:
+    def encode_name(self, name: str, text: str | None) -> Any:
         """Return a name as the lines want it."""
-        return self._lines.spell(name, text)
+        return self._lines.encode_name(name, text)
 
-    def take(self, row: StoredRow) -> None:
+    def write_row(self, row: StoredRow) -> None:
         """Write one row."""
-        self._lines.take(row)
+        self._lines.write_row(row)
         if time.monotonic() < self._due:
             return
         lines, out = self._lines, self._out
@@ -188,7 +188,7 @@ class Saving:
         out.flush()
         os.fsync(out.fileno())
         _, task_id, _, index, key, *_, run, _, _, _ = row
-        task_id, key = lines.spelled("task_id", task_id), lines.spelled("key", key)
+        task_id, key = lines.decode_name("task_id", task_id), lines.decode_name("key", key)
         last = (run, task_id, index, key or "")
         began = self._began
         safe = Progress(out.tell(), lines.rows, lines.bytes, last, began.since, began.until)

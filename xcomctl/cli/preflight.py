@@ -229,8 +229,10 @@ def _summary(report: Report, preflight: Preflight) -> dict[str, object]:
         "notes": report.count(Severity.NOTE),
         "ignored": sum(one.state == "ignored" for one in report.findings),
         "known": 0,
-        "fates": {fate.value: rows for fate, rows in preflight.rows_by_fate.items()},
-        "fates_bytes": {fate.value: size for fate, size in preflight.bytes_by_fate.items()},
+        "fates": {outcome.value: rows for outcome, rows in preflight.rows_by_outcome.items()},
+        "fates_bytes": {
+            outcome.value: size for outcome, size in preflight.bytes_by_outcome.items()
+        },
     }
 
 
@@ -248,8 +250,8 @@ def _closing(report: Report, preflight: Preflight, release: str, seconds: float)
         "altered": "are altered",
     }
     parts = [
-        f"{rows:,} {told[fate.value]} ({Size(preflight.bytes_by_fate[fate])})"
-        for fate, rows in preflight.rows_by_fate.items()
+        f"{rows:,} {told[outcome.value]} ({Size(preflight.bytes_by_outcome[outcome])})"
+        for outcome, rows in preflight.rows_by_outcome.items()
         if rows
     ]
     if parts:

@@ -44,7 +44,7 @@ class Target:
 
     url: str
     origin: str
-    beaten: tuple[Candidate, ...] = ()
+    overridden: tuple[Candidate, ...] = ()
     schema: str | None = None
     timeout_s: float | None = 60.0
     """Per statement; None for no bound."""
@@ -164,7 +164,7 @@ def resolve_target(
             detail=f"No url was given, and there is no airflow.cfg and no airflow.db in {airflow.home}.",
             hint='Give --url, set XCOMCTL_URL or AIRFLOW_HOME, or try "xcomctl demo".',
         )
-    winner, *beaten = candidates
+    winner, *overridden = candidates
     limit_s = parse_duration(timeout or str(settings.get("timeout") or DEFAULT_TIMEOUT))
     connect = parse_duration(
         connect_timeout or str(settings.get("connect_timeout") or DEFAULT_CONNECT_TIMEOUT)
@@ -173,7 +173,7 @@ def resolve_target(
     return Target(
         url=winner.url.strip(),
         origin=winner.origin,
-        beaten=tuple(beaten),
+        overridden=tuple(overridden),
         schema=schema or settings.get("schema") or (airflow.schema() if from_airflow else None),
         timeout_s=limit_s.total_seconds() or None,
         connect_timeout_s=max(connect.total_seconds(), 1.0),

@@ -37,7 +37,7 @@ FIELDS = (
 class Lines(ABC):
     """Writes rows as JSON Lines, or as CSV under a header, and counts them.
 
-    For `Store.pour`. `strict` says that the database sees to it that values are JSON.
+    For `Store.stream_into`. `strict` says that the database sees to it that values are JSON.
     """
 
     def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
@@ -51,16 +51,16 @@ class Lines(ABC):
         self.watch: Callable[[], object] = lambda: None
         """Called now and then: whenever as much as a page was written."""
 
-    def spell(self, name: str, text: str | None) -> Any:
-        """Return a name, or logical_date, as `take` wants it."""
+    def encode_name(self, name: str, text: str | None) -> Any:
+        """Return a name, or logical_date, as `write_row` wants it."""
         return text
 
-    def spelled(self, name: str, spelling: Any) -> Any:
+    def decode_name(self, name: str, spelling: Any) -> Any:
         """Return the text that was spelled so."""
         return spelling
 
     @abstractmethod
-    def take(self, row: StoredRow) -> None:
+    def write_row(self, row: StoredRow) -> None:
         """Write one row."""
 
     @abstractmethod
@@ -84,7 +84,7 @@ class Lines(ABC):
 
 
 class PlainLines(Lines):
-    """Writes lines that do not depend on those before them: see `LineTaker`."""
+    """Writes lines that do not depend on those before them: see `LineSink`."""
 
     def divert(self, write: Write) -> None:
         """Write from now on there what comes behind other lines, and count it anew."""
@@ -116,14 +116,14 @@ class JsonLines(PlainLines):
         super().__init__(write, storage, strict=strict)
         self._page: list[StoredRow] = []
 
-    def spell(self, name: str, text: str | None) -> Any:
+    def encode_name(self, name: str, text: str | None) -> Any:
         quoted = strictjson.dumps(text)
         return quoted if name == "logical_date" else f"{_BEFORE[name]}{quoted}".encode()
 
-    def spelled(self, name: str, spelling: Any) -> Any:
+    def decode_name(self, name: str, spelling: Any) -> Any:
         return json.loads(spelling if name == "logical_date" else spelling[len(_BEFORE[name]) :])
 
-    def take(self, row: StoredRow) -> None:
+    def write_row(self, row: StoredRow) -> None:
         raw = row[-1]
         length = len(raw) if type(raw) is bytes else 0
         self.rows += 1
@@ -220,7 +220,7 @@ class CsvLines(PlainLines):
         # The header is written already, too.
         self._held.clear()
 
-    def take(self, row: StoredRow) -> None:
+    def write_row(self, row: StoredRow) -> None:
         self.rows += 1
         *named, size, _, _, stored_as, raw = row
         self.bytes += size or 0

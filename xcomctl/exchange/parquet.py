@@ -77,11 +77,11 @@ class ParquetRows(Lines):
             write_statistics=names,
         )
 
-    def spell(self, name: str, text: str | None) -> Any:
+    def encode_name(self, name: str, text: str | None) -> Any:
         # A name that is no UTF-8, which SQLite takes, is shown as other formats show it.
         return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
-    def take(self, row: StoredRow) -> None:
+    def write_row(self, row: StoredRow) -> None:
         dag_id, task_id, run_id, index, key, time, date, size, run, orphan, stored_as, raw = row
         self.rows += 1
         self.bytes += size or 0

@@ -61,10 +61,12 @@ class OpenMetrics:
         if limits:
             limit = int(limits[0]["bytes"])
             self._gauge("xcomctl_limit_bytes", "The size limit judged by.", [({}, limit)])
-        fates = cast("Mapping[str, int]", summary.get("fates", {}))
-        if fates:
+        outcomes = cast("Mapping[str, int]", summary.get("fates", {}))
+        if outcomes:
             text = "XCom entries that the upgrade does not leave as they are."
-            self._gauge("xcomctl_upgrade", text, [({"fate": one}, fates[one]) for one in fates])
+            self._gauge(
+                "xcomctl_upgrade", text, [({"fate": one}, outcomes[one]) for one in outcomes]
+            )
         for state in ("ignored", "known"):
             text = f"Findings that do not count because they are {state}."
             self._gauge(f"xcomctl_findings_{state}", text, [({}, summary[state])])

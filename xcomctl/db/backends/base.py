@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from xcomctl.config.target import Target
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
-    from xcomctl.model import Limit, Raw, Size, Storage, Taker
+    from xcomctl.model import Limit, Raw, RowSink, Size, Storage
     from xcomctl.sizes.statistics import Name, Summary
 
 Element = sa.ColumnElement[Any]
@@ -41,7 +41,7 @@ value or the key does not fit, or another session holds what is to be changed.""
 MAX_SNIFFED: Final = 64
 """The first bytes by which an encoding is told; of a pickle of protocol 0 or 1 they must be all."""
 
-POURED: Final = (
+STREAMED: Final = (
     "map_index",
     "dag_run_id",
     "orphan",
@@ -56,7 +56,7 @@ POURED: Final = (
 """The columns of a statement whose rows are poured, in this order; a backend may want more."""
 
 
-class Known(dict[Any, Any]):
+class Memo(dict[Any, Any]):
     """What things say that come again and again: each is asked for once, as long as few are."""
 
     def __init__(self, tell: Callable[[Any], object]) -> None:
@@ -73,14 +73,16 @@ class Known(dict[Any, Any]):
 _MOST_KNOWN = 4_000
 
 
-def spellings(taker: Taker, read: Callable[[Any], str | None]) -> Iterator[Known]:
-    """Yield how a taker spells dag_id, task_id, run_id and key, which `read` makes texts of."""
+def name_memos(sink: RowSink, read: Callable[[Any], str | None]) -> Iterator[Memo]:
+    """Yield how a sink spells dag_id, task_id, run_id and key, which `read` makes texts of."""
     for name in ("dag_id", "task_id", "run_id", "key"):
-        yield Known(functools.partial(_spell, taker, name, read))
+        yield Memo(functools.partial(_encode_name, sink, name, read))
 
 
-def _spell(taker: Taker, name: str, read: Callable[[Any], str | None], thing: object) -> object:
-    return taker.spell(name, read(thing))
+def _encode_name(
+    sink: RowSink, name: str, read: Callable[[Any], str | None], thing: object
+) -> object:
+    return sink.encode_name(name, read(thing))
 
 
 class MovedError(Exception):
@@ -456,8 +458,8 @@ class Backend(ABC):
 
     # --- every value --------------------------------------------------------------------------
 
-    def pour(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
-        """Hand over every row of a statement of `POURED` columns, as fast as the driver can.
+    def stream_into(self, statement: sa.Select[Any], storage: Storage, sink: RowSink) -> None:
+        """Hand over every row of a statement of `STREAMED` columns, as fast as the driver can.
 
         `timeout_s` bounds the wait for the next row, not the whole, which may well take an hour.
         """
@@ -465,38 +467,38 @@ class Backend(ABC):
             statement,
             execution_options={"stream_results": True, "max_row_buffer": self.paged_values.rows},
         )
-        dags, tasks, runs, keys = spellings(taker, lambda text: text)
-        dates = Known(lambda date: taker.spell("logical_date", iso(date)))
-        take = taker.take
+        dags, tasks, runs, keys = name_memos(sink, lambda text: text)
+        dates = Memo(lambda date: sink.encode_name("logical_date", iso(date)))
+        write_row = sink.write_row
         with result:
             for index, run, orphan, stamp, date, run_id, dag, task, key, raw in result:
                 data = raw.encode() if type(raw) is str else raw
-                take((
+                write_row((
                     dags[dag], tasks[task], runs[run_id], index, keys[key], iso(stamp), dates[date],
                     None if data is None else len(data), run, orphan != 0, None, data,
                 ))  # fmt: skip
 
     def knows_runs(self, runs: sa.FromClause, date: Element) -> bool:
-        """Return whether `pour` looks runs up by itself, so that its statement need not join them.
+        """Return whether `stream_into` looks runs up by itself, so that its statement need not join them.
 
         `date` is the run's. What it knows of them is as of now.
         """
         return False
 
-    def pour_all(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
-        """Hand over every row as `pour` does, where none is left out along an index."""
-        self.pour(statement, storage, taker)
+    def stream_all_into(self, statement: sa.Select[Any], storage: Storage, sink: RowSink) -> None:
+        """Hand over every row as `stream_into` does, where none is left out along an index."""
+        self.stream_into(statement, storage, sink)
 
-    def poured_besides(self, value: Element, storage: Storage) -> dict[str, Element]:
-        """Return what this backend's `pour` wants of a value behind the `POURED` columns."""
+    def streamed_besides(self, value: Element, storage: Storage) -> dict[str, Element]:
+        """Return what this backend's `stream_into` wants of a value behind the `STREAMED` columns."""
         return {}
 
-    def poured_value(self, value: Element, storage: Storage) -> Element:
-        """Return a value as `pour` takes it."""
+    def streamed_value(self, value: Element, storage: Storage) -> Element:
+        """Return a value as `stream_into` takes it."""
         return self.raw(value, storage)
 
-    def poured_time(self, moment: Element) -> Element:
-        """Return a time as `pour` takes it."""
+    def streamed_time(self, moment: Element) -> Element:
+        """Return a time as `stream_into` takes it."""
         return moment
 
     @contextlib.contextmanager

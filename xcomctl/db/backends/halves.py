@@ -18,7 +18,7 @@ from xcomctl.config import urls
 from xcomctl.db.backends.sqlite import SQLite
 from xcomctl.db.backends.twin import from_json, to_json, twin, worth_it
 from xcomctl.errors import DatabaseError
-from xcomctl.model import LineTaker
+from xcomctl.model import LineSink
 from xcomctl.sizes.statistics import Summary, gather_sizes, summarized
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from xcomctl.db.backends.base import Element
     from xcomctl.db.backends.twin import Link
-    from xcomctl.model import Storage, Taker
+    from xcomctl.model import RowSink, Storage
     from xcomctl.sizes.statistics import Name
 
     Sizes = dict[Name, array[int]]
@@ -49,31 +49,31 @@ class HalvedSQLite(SQLite):
     _parent: int | None = None
     """In the twin: the process that it works for."""
 
-    def pour_all(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
-        if not isinstance(taker, LineTaker):
-            self.pour(statement, storage, taker)
+    def stream_all_into(self, statement: sa.Select[Any], storage: Storage, sink: RowSink) -> None:
+        if not isinstance(sink, LineSink):
+            self.stream_into(statement, storage, sink)
             return
         sql, (*given, _, _) = self.driver_sql(statement.where(_is_among(0, 0)))
-        pour, rows = self._pouring(storage, taker), self._rows_of_a_part()
+        stream_into, rows = self._streaming(storage, sink), self._rows_of_a_part()
 
         def pour_there(link: Link) -> None:
-            taker.divert(link.send)
+            sink.divert(link.send)
             for is_twins, part in self._parts(rows):
                 if is_twins:
-                    pour(sql, (*given, *part))
-                    taker.flush()
-                    link.end(taker.counted())
+                    stream_into(sql, (*given, *part))
+                    sink.flush()
+                    link.end(sink.counted())
 
         with self._twin(pour_there) as link:
             if link is None:
-                self.pour(statement, storage, taker)
+                self.stream_into(statement, storage, sink)
                 return
             for is_twins, part in self._parts(rows):
                 if is_twins:
-                    taker.flush()
-                    taker.count(*link.part(taker.write))
+                    sink.flush()
+                    sink.count(*link.part(sink.write))
                 else:
-                    pour(sql, (*given, *part))
+                    stream_into(sql, (*given, *part))
 
     def summaries(
         self, statement: sa.Select[Any], width: int, *, whole: bool

@@ -12,11 +12,11 @@ from pymysql.cursors import SSCursor
 from xcomctl.db.backends.base import (
     Backend,
     Element,
-    Known,
+    Memo,
     MovedError,
     Objection,
     Page,
-    spellings,
+    name_memos,
 )
 from xcomctl.db.backends.globs import glob_to_like, glob_to_regex
 from xcomctl.db.backends.times import Times, iso
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from xcomctl.config.target import Target
     from xcomctl.db.schema import Schema
-    from xcomctl.model import Raw, Storage, Taker
+    from xcomctl.model import Raw, RowSink, Storage
 
 _REFUSALS = (1153, 1264, 1267, 1366, 1406, 3140, 3141, 3144, 3157, 3854, 4025)
 """Errors about a value or a name: too long, no JSON, nested too deeply, not of the character set."""
@@ -96,7 +96,7 @@ class MySQL(Backend):
     def __init__(self, target: Target, lock_timeout_s: float | None = None) -> None:
         super().__init__(target, lock_timeout_s)
         self._known_runs: dict[bytes, tuple[bytes, bytes, bytes | None]] | None = None
-        """By id, what they are called and their date, where `pour` is to look them up."""
+        """By id, what they are called and their date, where `stream_into` is to look them up."""
 
     def connect_args(self, url: sa.URL) -> dict[str, Any]:
         args: dict[str, Any] = {}
@@ -106,7 +106,7 @@ class MySQL(Backend):
             # utf8 is three bytes a character here: an emoji would come back as a question mark.
             args["charset"] = "utf8mb4"
         if self.target.timeout_s and "read_timeout" not in url.query:
-            # The server's own timeout comes first; this one is for where it has none (`pour`).
+            # The server's own timeout comes first; this one is for where it has none (`stream_into`).
             args["read_timeout"] = self.target.timeout_s + 2
         return args
 
@@ -186,22 +186,22 @@ class MySQL(Backend):
             return "locked"
         return "value" if number in _REFUSALS else None
 
-    def poured_time(self, moment: Element) -> Element:
+    def streamed_time(self, moment: Element) -> Element:
         # Its text needs no regular expression to be read.
         return sa.cast(moment, sa.CHAR)
 
-    def pour(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
+    def stream_into(self, statement: sa.Select[Any], storage: Storage, sink: RowSink) -> None:
         # Both bound the whole of a result that is sent while it is read.
         for setting in (self.timeout_statement(0), f"SET SESSION net_write_timeout = {_A_DAY_S}"):
             self.connection.exec_driver_sql(setting)
         if not hasattr(MySQLResult, _TAKES_APART):
-            super().pour(statement, storage, taker)
+            super().stream_into(statement, storage, sink)
             return
         known, self._known_runs = self._known_runs, None
         sql, parameters = self.driver_sql(statement)
-        dags, tasks, runs, keys = spellings(taker, _text)
-        dates = Known(lambda date: taker.spell("logical_date", iso(_text(date))))
-        numbers, time, take = Known(int), Times().read, taker.take
+        dags, tasks, runs, keys = name_memos(sink, _text)
+        dates = Memo(lambda date: sink.encode_name("logical_date", iso(_text(date))))
+        numbers, time, write_row = Memo(int), Times().read, sink.write_row
         with self.driver_errors(), contextlib.closing(self._fields(sql, parameters)) as rows:
             for index, run, orphan, stamp, date, run_id, dag, task, key, raw in rows:
                 if known is not None:
@@ -209,7 +209,7 @@ class MySQL(Backend):
                     # Trailing spaces count in a dag_id, and in Airflow's collation not in run_ids.
                     is_there = run_dag == dag and run_name == run_id.rstrip(b" ")
                     date, orphan = (date, b"0") if is_there else (None, b"1")
-                take((
+                write_row((
                     dags[dag], tasks[task], runs[run_id], numbers[index], keys[key], time(stamp), dates[date],
                     None if raw is None else len(raw), int(run), orphan != b"0", None, raw,
                 ))  # fmt: skip
@@ -225,7 +225,7 @@ class MySQL(Backend):
         number = self.connection.scalar(sa.select(sa.func.count()).select_from(count)) or 0
         if number > _MOST_RUNS or not self._has_airflows_collation():
             return False
-        statement = sa.select(c.id, c.dag_id, c.run_id, self.poured_time(date)).select_from(runs)
+        statement = sa.select(c.id, c.dag_id, c.run_id, self.streamed_time(date)).select_from(runs)
         with self.driver_errors():
             rows = self._fields(*self.driver_sql(statement))
             self._known_runs = {

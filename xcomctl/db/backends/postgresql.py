@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
-    from xcomctl.model import Raw, Size, Storage, Taker
+    from xcomctl.model import Raw, RowSink, Size, Storage
 
 _NO_TEXT = ("string buffer", "invalid memory alloc request size", "out of memory")
 """What PostgreSQL says of a jsonb whose text would take more than 1 GiB."""
@@ -203,10 +203,10 @@ class PostgreSQL(Backend):
     def stored_size(self, value: Element, storage: Storage) -> Element:
         return sa.func.pg_column_size(value)
 
-    def poured_value(self, value: Element, storage: Storage) -> Element:
+    def streamed_value(self, value: Element, storage: Storage) -> Element:
         return _document(value) if storage == "json" else value
 
-    def pour(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
+    def stream_into(self, statement: sa.Select[Any], storage: Storage, sink: RowSink) -> None:
         columns = statement.selected_columns
         size: Element = sa.literal_column("0")
         whole: Element = columns.whole
@@ -231,7 +231,7 @@ class PostgreSQL(Backend):
             # COPY takes no parameters; the one more makes the driver read "%%" in any case.
             query = cursor.mogrify(sql, {**parameters, "_": None})
             self._set_timeout(cursor, 0)
-            rows = CopiedRows(taker)
+            rows = CopiedRows(sink)
             with watching(driver, rows, self.target.timeout_s):
                 cursor.copy_expert(b"COPY (" + query + b") TO STDOUT (FORMAT binary)", rows)
             self._set_timeout(cursor, self.target.timeout_s or 0)

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from xcomctl.db.backends.base import Known
+from xcomctl.db.backends.base import Memo
 from xcomctl.db.backends.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xcomctl.model import Taker
+    from xcomctl.model import RowSink
 
 
 class CopiedRows:
@@ -25,11 +25,11 @@ class CopiedRows:
     https://www.postgresql.org/docs/current/sql-copy.html
     """
 
-    def __init__(self, taker: Taker) -> None:
-        self._taker = taker
-        self._take = taker.take
-        self._names = Known(self._spell_names)
-        self._runs = Known(self._spell_run)
+    def __init__(self, sink: RowSink) -> None:
+        self._sink = sink
+        self._write_row = sink.write_row
+        self._names = Memo(self._encode_names)
+        self._runs = Memo(self._encode_run)
         self._minute: int | None = None
         self._until_minute = ""
         self._started = False
@@ -64,18 +64,24 @@ class CopiedRows:
         elif not size:
             size = len(raw)
         time = self._time(stamp)
-        self._take(
+        self._write_row(
             (dag_id, task_id, run_id, index, key, time, date, size, run, orphan != 0, None, raw)
         )
 
-    def _spell_names(self, names: bytes) -> tuple[Any, Any, Any]:
+    def _encode_names(self, names: bytes) -> tuple[Any, Any, Any]:
         dag_id, task_id, key = _elements(names)
-        spell = self._taker.spell
-        return spell("dag_id", dag_id or ""), spell("task_id", task_id or ""), spell("key", key)
+        encode_name = self._sink.encode_name
+        return (
+            encode_name("dag_id", dag_id or ""),
+            encode_name("task_id", task_id or ""),
+            encode_name("key", key),
+        )
 
-    def _spell_run(self, run: bytes) -> tuple[Any, Any]:
+    def _encode_run(self, run: bytes) -> tuple[Any, Any]:
         run_id, date = _elements(run)
-        return self._taker.spell("run_id", run_id), self._taker.spell("logical_date", iso(date))
+        return self._sink.encode_name("run_id", run_id), self._sink.encode_name(
+            "logical_date", iso(date)
+        )
 
     def _time(self, microseconds: int) -> str | None:
         """Return PostgreSQL's binary timestamp as RFC 3339 text, None for infinity and the like."""

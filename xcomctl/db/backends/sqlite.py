@@ -12,7 +12,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from xcomctl.config import urls
-from xcomctl.db.backends.base import Backend, Element, Known, MovedError, Objection, spellings
+from xcomctl.db.backends.base import Backend, Element, Memo, MovedError, Objection, name_memos
 from xcomctl.db.backends.times import Times, iso
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xcomctl.db.schema import Schema
-    from xcomctl.model import Raw, Storage, Taker
+    from xcomctl.model import Raw, RowSink, Storage
 
 _OPCODES_BETWEEN_CHECKS = 20_000
 _VALUES_AT_ONCE = 64
@@ -307,22 +307,22 @@ class SQLite(Backend):
             cheap.append(sa.func.length(value) <= _IN_ROW)
         return sa.and_(*cheap, super().may_be_pickle(value))
 
-    def poured_besides(self, value: Element, storage: Storage) -> dict[str, Element]:
+    def streamed_besides(self, value: Element, storage: Storage) -> dict[str, Element]:
         # Texts come as bytes, too.
         return {"is_blob": sa.func.typeof(value) == "blob"}
 
-    def pour(self, statement: sa.Select[Any], storage: Storage, taker: Taker) -> None:
+    def stream_into(self, statement: sa.Select[Any], storage: Storage, sink: RowSink) -> None:
         sql, parameters = self.driver_sql(statement)
-        self._pouring(storage, taker)(sql, parameters)
+        self._streaming(storage, sink)(sql, parameters)
 
-    def _pouring(self, storage: Storage, taker: Taker) -> Callable[[str, Any], None]:
+    def _streaming(self, storage: Storage, sink: RowSink) -> Callable[[str, Any], None]:
         """Return what hands over the rows of a statement, and keeps what it knows of names."""
-        dags, tasks, runs, keys = spellings(taker, self.text_of)
-        dates = Known(lambda date: taker.spell("logical_date", iso(self.text_of(date))))
+        dags, tasks, runs, keys = name_memos(sink, self.text_of)
+        dates = Memo(lambda date: sink.encode_name("logical_date", iso(self.text_of(date))))
         kinds = ("text", None) if storage == "bytes" else (None, "blob")
-        time, take = Times().read, taker.take
+        time, write_row = Times().read, sink.write_row
 
-        def pour(sql: str, parameters: Any) -> None:
+        def stream_into(sql: str, parameters: Any) -> None:
             for rows in self._batches(sql, parameters, _VALUES_AT_ONCE):
                 for index, run, orphan, stamp, date, run_id, dag, task, key, raw, is_blob in rows:
                     size: int | None
@@ -330,12 +330,12 @@ class SQLite(Backend):
                         size, kind = len(raw), kinds[is_blob]
                     else:
                         size, kind = self._number(raw)
-                    take((
+                    write_row((
                         dags[dag], tasks[task], runs[run_id], index, keys[key], time(stamp), dates[date],
                         size, run, orphan != 0, kind, raw,
                     ))  # fmt: skip
 
-        return pour
+        return stream_into
 
     def _number(self, raw: float | None) -> tuple[int | None, str | None]:
         """Return the size of a number, or NULL, and its storage class."""

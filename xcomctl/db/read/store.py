@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from xcomctl.db.backends.base import POURED, MovedError
+from xcomctl.db.backends.base import STREAMED, MovedError
 from xcomctl.db.read.entries import Listing, without
 from xcomctl.db.read.sizes import Sums
 from xcomctl.db.read.suggest import Near
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.db.backends.base import Element
-    from xcomctl.model import Taker
+    from xcomctl.model import RowSink
 
 
 PLAIN_BYTES = 8 * 1024 * 1024
@@ -70,10 +70,10 @@ class Store(Listing, Sums, Near):
         """Return whether the database itself sees to it that every value is strict JSON."""
         return self.schema.value_type in ("json", "jsonb") and self._backend.name != "sqlite"
 
-    def pour(
+    def stream_into(
         self,
         selection: Selection,
-        taker: Taker,
+        sink: RowSink,
         *,
         ordered: bool = False,
         after: tuple[int, str, int, str] | None = None,
@@ -100,16 +100,16 @@ class Store(Listing, Sums, Near):
             "map_index": sa.cast(x.map_index if mapped else UNMAPPED, number),
             "dag_run_id": sa.cast(x.dag_run_id if mapped else 0, number),
             "orphan": sa.cast(orphan, number),
-            "timestamp": backend.poured_time(x.timestamp),
-            "logical_date": backend.poured_time(date),
+            "timestamp": backend.streamed_time(x.timestamp),
+            "logical_date": backend.streamed_time(date),
             "run_id": x.run_id if mapped else run.run_id if self._joined else sa.null(),
             "dag_id": x.dag_id,
             "task_id": x.task_id,
             "key": x.key,
-            "whole": backend.poured_value(x.value, storage),
+            "whole": backend.streamed_value(x.value, storage),
         }
-        wanted = {name: columns[name] for name in POURED}
-        wanted |= backend.poured_besides(x.value, storage)
+        wanted = {name: columns[name] for name in STREAMED}
+        wanted |= backend.streamed_besides(x.value, storage)
         statement: sa.Select[Any] = sa.select(
             *(column.label(name) for name, column in wanted.items())
         )
@@ -120,8 +120,10 @@ class Store(Listing, Sums, Near):
                 statement = backend.along_key(statement.order_by(*key), self._x)
                 if after is not None:
                     statement = statement.where(backend.beyond(key, after))
-            pour = backend.pour if ordered or selection.narrows else backend.pour_all
-            pour(statement, storage, taker)
+            stream_into = (
+                backend.stream_into if ordered or selection.narrows else backend.stream_all_into
+            )
+            stream_into(statement, storage, sink)
 
     def duplicates(self, selection: Selection) -> Iterator[list[XComEntry]]:
         """Yield the entries that share a name and a run, the one that Airflow reads first.

@@ -24,7 +24,7 @@ ENDED = ("success", "failed")
 
 
 @dataclass(frozen=True, slots=True)
-class Victim:
+class RowToDelete:
     """A row that a prune is to remove, as it was when the plan was made."""
 
     row: tuple[object, ...]
@@ -41,9 +41,9 @@ class Victim:
 class Pruner(Writer):
     """An open metadata DB whose XComs are pruned."""
 
-    def victims(
+    def rows_to_delete(
         self, selection: Selection, *, keep_last: int | None, dag_missing: bool
-    ) -> Iterator[Victim]:
+    ) -> Iterator[RowToDelete]:
         """Yield what a prune would remove, as the database sends it, without the values.
 
         `keep_last` runs of each task and key are spared; `dag_missing` takes those only whose DAG
@@ -67,7 +67,7 @@ class Pruner(Writer):
         with self._explained():
             for row in self._stream(statement, self._backend.paged.rows):
                 named = row._mapping
-                yield Victim(
+                yield RowToDelete(
                     tuple(named[name] for name in names),
                     to_moment(row.timestamp),
                     row.dag_id,
@@ -112,17 +112,17 @@ class Pruner(Writer):
 
     def remove(
         self,
-        victims: Sequence[Victim],
+        candidates: Sequence[RowToDelete],
         *,
         active_too: bool,
         keep: Callable[[list[Current]], None] | None,
-    ) -> list[Victim]:
+    ) -> list[RowToDelete]:
         """Remove a batch in one transaction, and return what was removed.
 
         What has changed since the plan, or whose run has become active, is left. `keep` is given
         the rows before they go.
         """
-        by_row = {victim.row: victim for victim in victims}
+        by_row = {candidate.row: candidate for candidate in candidates}
         names = self.schema.generation.identity
         table = self._xcom
         with self.transaction():
@@ -139,7 +139,7 @@ class Pruner(Writer):
                 there = self._of_ended_runs(there)
             if not there:
                 return []
-            rows = [victim.row for victim in there]
+            rows = [candidate.row for candidate in there]
             if keep is not None:
                 keep(self._currents(rows))
             is_one = self._backend.is_one_of([table.c[name] for name in names], rows)
@@ -151,14 +151,14 @@ class Pruner(Writer):
                 )
         return there
 
-    def _of_ended_runs(self, victims: list[Victim]) -> list[Victim]:
+    def _of_ended_runs(self, candidates: list[RowToDelete]) -> list[RowToDelete]:
         if not (self.schema.mapped and self._joined and "state" in self._run.c):
-            return victims
+            return candidates
         run = self._run.c
-        ids = {victim.row[0] for victim in victims}
+        ids = {candidate.row[0] for candidate in candidates}
         statement = sa.select(run.id).where(run.id.in_(ids), run.state.not_in(ENDED))
         active = set(self._connection.execute(statement).scalars())
-        return [victim for victim in victims if victim.row[0] not in active]
+        return [candidate for candidate in candidates if candidate.row[0] not in active]
 
     def _currents(self, rows: list[tuple[object, ...]]) -> list[Current]:
         x = self._x.c

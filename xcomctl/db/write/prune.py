@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
-from xcomctl.db.write.delete import Victim
+from xcomctl.db.write.delete import RowToDelete
 from xcomctl.errors import LockedError
 from xcomctl.model import Size
 
@@ -31,12 +31,12 @@ class Sum:
     size: int = 0
     stored_size: int | None = None
 
-    def add(self, victim: Victim) -> None:
+    def add(self, candidate: RowToDelete) -> None:
         """Count one more."""
         self.rows += 1
-        self.size += victim.size or 0
-        if victim.stored_size is not None:
-            self.stored_size = (self.stored_size or 0) + victim.stored_size
+        self.size += candidate.size or 0
+        if candidate.stored_size is not None:
+            self.stored_size = (self.stored_size or 0) + candidate.stored_size
 
 
 @dataclass(slots=True)
@@ -46,10 +46,10 @@ class Totals:
     all: Sum = field(default_factory=Sum)
     by_task: dict[tuple[str, str], Sum] = field(default_factory=dict)
 
-    def add(self, victim: Victim) -> None:
+    def add(self, candidate: RowToDelete) -> None:
         """Count one more."""
-        self.all.add(victim)
-        self.by_task.setdefault((victim.dag_id, victim.task_id), Sum()).add(victim)
+        self.all.add(candidate)
+        self.by_task.setdefault((candidate.dag_id, candidate.task_id), Sum()).add(candidate)
 
 
 class Plan:
@@ -61,39 +61,39 @@ class Plan:
         self.active = Sum()
         """What would go, and is left because its run is active."""
 
-    def add(self, victims: Iterable[Victim], *, active_too: bool) -> None:
+    def add(self, candidates: Iterable[RowToDelete], *, active_too: bool) -> None:
         """Take what the database found."""
-        for victim in victims:
-            if victim.active and not active_too:
-                self.active.add(victim)
+        for candidate in candidates:
+            if candidate.active and not active_too:
+                self.active.add(candidate)
                 continue
-            self.totals.add(victim)
-            self._file.write(json.dumps(_told(victim)) + "\n")
+            self.totals.add(candidate)
+            self._file.write(json.dumps(_told(candidate)) + "\n")
 
-    def victims(self) -> Iterator[Victim]:
+    def rows_to_delete(self) -> Iterator[RowToDelete]:
         """Yield what is to go."""
         self._file.seek(0)
         for line in self._file:
             yield _read(json.loads(line))
 
 
-def _told(victim: Victim) -> list[object]:
-    row = [{"t": one.isoformat()} if isinstance(one, datetime) else one for one in victim.row]
-    moment = victim.timestamp
+def _told(candidate: RowToDelete) -> list[object]:
+    row = [{"t": one.isoformat()} if isinstance(one, datetime) else one for one in candidate.row]
+    moment = candidate.timestamp
     return [
         row,
         moment.isoformat() if moment else None,
-        victim.dag_id,
-        victim.task_id,
-        victim.size,
-        victim.stored_size,
+        candidate.dag_id,
+        candidate.task_id,
+        candidate.size,
+        candidate.stored_size,
     ]
 
 
-def _read(told: list[object]) -> Victim:
+def _read(told: list[object]) -> RowToDelete:
     row, moment, dag_id, task_id, size, stored = told
     assert isinstance(row, list)
-    return Victim(
+    return RowToDelete(
         tuple(datetime.fromisoformat(one["t"]) if isinstance(one, dict) else one for one in row),
         datetime.fromisoformat(str(moment)) if moment else None,
         str(dag_id),
@@ -128,16 +128,16 @@ class Prune:
             DatabaseError: the database stopped; what was removed until then is in `done`.
         """
         most = self.batch_size
-        victims = self.plan.victims()
-        waiting: list[Victim] = []
+        candidates = self.plan.rows_to_delete()
+        waiting: list[RowToDelete] = []
         worked = 0.0
         while True:
-            batch, waiting = _batch(victims, waiting, most)
+            batch, waiting = _batch(candidates, waiting, most)
             if not batch:
                 return
             started = time.monotonic()
-            for victim in self._removed(batch):
-                self.done.add(victim)
+            for candidate in self._removed(batch):
+                self.done.add(candidate)
             spent = time.monotonic() - started
             self.said(self.done)
             if spent > self.lock_timeout_s / 2 and most > 1:
@@ -150,7 +150,7 @@ class Prune:
             if rest:
                 time.sleep(rest)
 
-    def _removed(self, batch: list[Victim]) -> list[Victim]:
+    def _removed(self, batch: list[RowToDelete]) -> list[RowToDelete]:
         attempts = 1
         while True:
             try:
@@ -166,17 +166,17 @@ class Prune:
 
 
 def _batch(
-    victims: Iterator[Victim], waiting: list[Victim], most: int
-) -> tuple[list[Victim], list[Victim]]:
+    candidates: Iterator[RowToDelete], waiting: list[RowToDelete], most: int
+) -> tuple[list[RowToDelete], list[RowToDelete]]:
     """Return the next rows, few and small enough for one transaction, and the one that is next."""
     batch = waiting
-    size = sum(int(victim.size or 0) for victim in batch)
+    size = sum(int(candidate.size or 0) for candidate in batch)
     while len(batch) < most:
-        victim = next(victims, None)
-        if victim is None:
+        candidate = next(candidates, None)
+        if candidate is None:
             break
-        size += victim.size or 0
+        size += candidate.size or 0
         if batch and size > _BATCH_BYTES:
-            return batch, [victim]
-        batch.append(victim)
+            return batch, [candidate]
+        batch.append(candidate)
     return batch, []
