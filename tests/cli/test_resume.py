@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SLOW = """
 import sys, time
 from xcomctl.exchange.lines import CsvLines, JsonLines
-from xcomctl.cli import main, resuming
+from xcomctl.cli import main, partial_file
 every, pause = int(sys.argv[1]), float(sys.argv[2])
 for form in (JsonLines, CsvLines):
     def slowly(self, row, write_row=form.write_row):
@@ -33,7 +33,7 @@ for form in (JsonLines, CsvLines):
         if self.rows % every == 0:
             time.sleep(pause)
     form.write_row = slowly
-resuming._SAVE_EVERY_S = 0.02
+partial_file._SAVE_EVERY_S = 0.02
 sys.exit(main(sys.argv[3:]))
 """
 """The program, but that it pauses now and then, and writes down sooner how far it is."""

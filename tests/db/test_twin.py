@@ -293,14 +293,14 @@ def test_a_bug_in_the_twin_is_told_as_one(tmp_path: Path, monkeypatch: pytest.Mo
     """With where it was."""
     path = tmp_path / "airflow.db"
     fill(path)
-    ours, take = os.getpid(), JsonLines.write_row
+    ours, write_row = os.getpid(), JsonLines.write_row
 
     def wrong(self: JsonLines, row: Any) -> None:
         if os.getpid() != ours:
             raise KeyError("a bug")
-        take(self, row)
+        write_row(self, row)
 
-    monkeypatch.setattr(JsonLines, "take", wrong)
+    monkeypatch.setattr(JsonLines, "write_row", wrong)
     with pytest.raises(RuntimeError, match=r"in wrong(.|\n)*KeyError: 'a bug'"):
         exported(path, JsonLines)
 
@@ -485,15 +485,15 @@ def test_a_damaged_half_is_told_as_a_whole_one_is(tmp_path: Path) -> None:
 
 SLOWED = (
     "import sys, time\n"
-    "from xcomctl import transfer\n"
+    "from xcomctl.exchange import lines\n"
     "from xcomctl.cli import main\n"
     "from xcomctl.db.backends import halves\n"
     "halves.worth_it = lambda: True\n"
     "pause = float(sys.argv[1])\n"
-    "def slowly(self, row, take=transfer.JsonLines.write_row):\n"
+    "def slowly(self, row, take=lines.JsonLines.write_row):\n"
     "    take(self, row)\n"
     "    time.sleep(pause)\n"
-    "transfer.JsonLines.write_row = slowly\n"
+    "lines.JsonLines.write_row = slowly\n"
     "def gather(batches, width, really=halves.gather_sizes):\n"
     "    return really((time.sleep(pause * 1000) or rows for rows in batches), width)\n"
     "halves.gather_sizes = gather\n"
