@@ -1,8 +1,9 @@
-"""The fences of the house: who may import what, and what start-up may load."""
+"""The architecture, held by tests: who may import what, how long things may be, what start-up loads."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,33 @@ from tests.metadata import Metadata
 
 PACKAGE = Path(__file__).parent.parent / "xcomctl"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+
+FLOORS = (
+    "__main__",
+    "cli",
+    "report",
+    "demo",
+    "db",
+    "audit",
+    "exchange",
+    "formats",
+    "values",
+    "sizes",
+    "config",
+    "model",
+    "text",
+    "errors",
+)
+"""Packages and loose modules from top to bottom. A module imports its own package and lower ones."""
+
+
+def name_of(path: Path) -> str:
+    """Return the dotted name of a module's file: `xcomctl.db.schema`."""
+    parts = ("xcomctl", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
+NAMES = {name_of(path): path for path in MODULES}
 
 
 def imports(path: Path) -> set[str]:
@@ -27,6 +55,19 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+def our_imports(path: Path) -> set[str]:
+    """Return the modules of ours that a file names; of `from package import module`, the module."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module in NAMES:
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                found.add(module if module in NAMES else node.module)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names if alias.name in NAMES)
+    return found - {name_of(path)}
+
+
 def users_of(*names: str) -> set[str]:
     """Return the files, relative to the package, that import any of the modules."""
     return {
@@ -37,10 +78,53 @@ def users_of(*names: str) -> set[str]:
     }
 
 
-def test_there_is_something_to_fence() -> None:
-    """The package was found, and the scan sees its imports."""
+def floor_of(module: str) -> str:
+    """Return the package or loose module on whose floor a module of ours is."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_the_scan_sees_modules_and_their_imports() -> None:
+    """The package was found, and the scan sees what it imports."""
     assert len(MODULES) > 20
     assert "db/read/store.py" in users_of("sqlalchemy")
+    assert "xcomctl.values.decode" in our_imports(NAMES["xcomctl.values.encode"])
+
+
+def test_imports_run_down() -> None:
+    """The arrows between packages, printed; none points up."""
+    arrows = {
+        (floor_of(name), floor_of(used), name)
+        for name, path in NAMES.items()
+        for used in our_imports(path)
+        if floor_of(used) and floor_of(name) != floor_of(used)
+    }
+    for upper, lower in sorted(
+        {arrow[:2] for arrow in arrows}, key=lambda two: FLOORS.index(two[0])
+    ):
+        print(f"{upper} -> {lower}")
+    wrong = [
+        f"{name} imports {lower}: move what it needs down to {lower}'s floor or below, "
+        f"or what needs it up to {upper}'s users"
+        for upper, lower, name in sorted(arrows)
+        if FLOORS.index(upper) >= FLOORS.index(lower)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_circle_of_imports() -> None:
+    """Modules can be read from the bottom up; imports for types count, too."""
+    graph = {name: our_imports(path) - {"xcomctl"} for name, path in NAMES.items()}
+    try:
+        order = list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}", pytrace=False)
+    assert len(order) >= len(NAMES) - 1
+
+
+def test_few_loose_modules() -> None:
+    """What is not in a package is the entry and what every package uses."""
+    loose = {path.name for path in PACKAGE.glob("*.py")}
+    assert loose == {"__init__.py", "__main__.py", "errors.py", "model.py", "text.py"}
 
 
 def test_sqlalchemy_and_drivers_stay_under_db() -> None:
@@ -50,12 +134,12 @@ def test_sqlalchemy_and_drivers_stay_under_db() -> None:
 
 
 def test_typer_stays_under_cli() -> None:
-    """Only `cli` speaks the command line's language."""
+    """Only `cli` speaks the command line's language: options and help belong there."""
     assert all(user.startswith("cli/") for user in users_of("typer", "click"))
 
 
 def test_rich_stays_in_two_places() -> None:
-    """A format for people, and the console."""
+    """Colours and widths belong to the table format and the console."""
     assert users_of("rich") <= {"formats/table.py", "cli/console.py"}
 
 
@@ -79,23 +163,11 @@ def test_nothing_unpickles_or_imports_what_a_value_names() -> None:
         assert not calls & {"eval", "exec", "__import__", "compile"}, path
 
 
-@pytest.mark.parametrize("package", ["formats", "audit"])
-def test_formats_and_audit_never_see_db(package: str) -> None:
-    """What writes and what judges is given its rows."""
-    assert not {user for user in users_of("xcomctl.db", "xcomctl.cli") if user.startswith(package)}
-
-
-def test_imports_run_down() -> None:
-    """The nouns know nobody, and nobody but the entry knows the command line."""
-    for name, allowed in {
-        "errors.py": set[str](),
-        "text.py": set[str](),
-        "model.py": {"xcomctl.errors"},
-    }.items():
-        ours = {module for module in imports(PACKAGE / name) if module.startswith("xcomctl")}
-        assert {module for module in ours if module.count(".") == 1} <= allowed, name
-    users = {user for user in users_of("xcomctl.cli") if not user.startswith("cli/")}
-    assert users <= {"__main__.py"}
+@pytest.mark.parametrize("package", ["formats", "audit", "report"])
+def test_formats_audit_and_report_never_see_db(package: str) -> None:
+    """They are given their rows: a command asks the database and hands them over."""
+    users = users_of("xcomctl.db", "xcomctl.cli")
+    assert not {user for user in users if user.startswith(f"{package}/")}
 
 
 def at_the_end(told: str, *arguments: str) -> list[str]:
