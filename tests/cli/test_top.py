@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.metadata import WHEN, Metadata
-from xcomctl.sizes.statistics import Forecast, forecast, percentile
+from xcomctl.sizes.forecast import Forecast, forecast
+from xcomctl.sizes.statistics import percentile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.metadata import Metadata
-from xcomctl.sizes.statistics import forecast
+from xcomctl.sizes.forecast import forecast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,12 +178,12 @@ def test_top_says_the_same(tmp_path: Path, run: Run) -> None:
 def test_why_is_said() -> None:
     """A step, a change and what is over already: in a few words, with the day."""
     assert forecast(SHAPES["one step"].by_day, LIMIT).why == "since a step on 2026-01-21"
-    assert forecast(SHAPES["begun"].by_day, LIMIT).why == "since 2026-01-31, other than before"
+    assert forecast(SHAPES["begun"].by_day, LIMIT).why == "the trend changed on 2026-01-31"
     assert "1 day since a step" in forecast(SHAPES["a jump on the last day"].by_day, LIMIT).why
     for name in ("flat", "over already", "shrinking"):
         assert "already" in forecast(SHAPES[name].by_day, 1000).why
     quick = {day: size for day, size in SHAPES["exponential"].by_day.items() if day.month == 1}
-    assert "% of itself a day" in forecast(quick, LIMIT).why
+    assert "% per day" in forecast(quick, LIMIT).why
 
 
 def test_a_change_is_not_seen_where_there_is_none() -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from xcomctl.formats import Row
-    from xcomctl.sizes.statistics import Forecast, Summary
+    from xcomctl.sizes.forecast import Forecast
+    from xcomctl.sizes.statistics import Summary
 
 DEFAULT_LIMIT = 20
 DIMENSIONS = ("dag_id", "task_id", "key", "run_id", "day")
@@ -104,7 +105,7 @@ def command(
 
     from xcomctl.cli.findings import limit_in_force
     from xcomctl.db import open_store
-    from xcomctl.sizes.statistics import forecast as forecast_of
+    from xcomctl.sizes.forecast import forecast as forecast_of
 
     with open_store(target) as store:
         groups = dict(store.summaries(selection, names, days=forecasting, percentiles=True))

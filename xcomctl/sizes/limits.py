@@ -1,7 +1,7 @@
-"""How large a value each database lets an XCom be, where no live server is asked.
+"""Size limits of each backend that hold without asking a server.
 
-The limits in force come from the database itself (`db`); these are the products' own bounds and
-defaults, for comparing backends, and the figures that the case study quotes.
+The limits in force come from the database itself (`db`). These are the products' maximums and
+defaults, for comparing backends, and the commonly quoted figures.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from xcomctl.errors import UsageError
 from xcomctl.model import Limit, Size
 
 MAX_BYTEA: Final = Size(1_073_741_799)
-"""The largest bytea that a row can hold: one allocation (1 GiB less 1) less the row's head.
+"""The largest bytea in a row: one allocation (1 GiB - 1 byte) minus the row header.
 
 https://www.postgresql.org/docs/current/limits.html
 """
 MAX_READABLE_BYTEA: Final = Size(536_870_906)
-"""Above it PostgreSQL cannot write a bytea out as text (`\\x` and two digits a byte), which is
-how psycopg2, Airflow's driver, reads it."""
+"""The largest bytea that PostgreSQL can send as text (`\\x` and two hex digits per byte), which
+is how psycopg2, Airflow's driver, reads it."""
 MAX_JSONB: Final = Size(268_435_455)
-"""The largest string, and the largest sum of an array's or object's elements: 28 bits."""
+"""The largest string in a jsonb, and the largest sum of an array's or object's elements: 28 bits.
+
+https://github.com/postgres/postgres/blob/REL_15_STABLE/src/include/utils/jsonb.h
+"""
 
 CAPACITY_BY_TYPE: Final = {
     "tinyblob": Size(255),
@@ -31,7 +34,7 @@ CAPACITY_BY_TYPE: Final = {
     "longtext": Size(4_294_967_295),
     "json": Size(4_294_967_295),
 }
-"""What a MySQL or MariaDB column of the type holds.
+"""Capacity of a MySQL or MariaDB column by its type.
 
 https://dev.mysql.com/doc/refman/8.4/en/storage-requirements.html
 """
@@ -45,36 +48,39 @@ NOMINAL: Final = {
     "mysql": Size(64_000),
     "mariadb": Size(64_000),
 }
-"""The case study's figures: 2 GB PostgreSQL, 1 GB SQLite, 64 KB MySQL, in powers of ten."""
+"""The commonly quoted figures: 2 GB for PostgreSQL, 1 GB for SQLite, 64 KB for MySQL (powers of ten).
+
+No software enforces them.
+"""
 
 BACKENDS: Final = ("sqlite", "postgresql", "mysql", "mariadb")
 
 
 def nominal(backend: str) -> Limit:
-    """Return the figure that the case study quotes for the backend."""
+    """Return the commonly quoted limit of the backend."""
     return Limit(
-        "nominal", NOMINAL[backend], "the case study's figure, enforced by nothing", "", hard=False
+        "nominal", NOMINAL[backend], "the commonly quoted figure, not enforced", "", hard=False
     )
 
 
 def typical(backend: str, airflow: tuple[int, int]) -> Limit:
-    """Return the limit that a backend with default settings puts on that Airflow's XComs."""
+    """Return the limit of XComs of that Airflow (major, minor) on a backend with default settings."""
     major = airflow[0]
     if backend == "sqlite":
-        return Limit("sqlite_max_length", _SQLITE_DEFAULT, "SQLITE_MAX_LENGTH, by default")
+        return Limit("sqlite_max_length", _SQLITE_DEFAULT, "SQLITE_MAX_LENGTH default")
     if backend == "postgresql":
         if major >= 3:
-            return Limit("jsonb", MAX_JSONB, "a jsonb column: 28 bits for a container's elements")
+            return Limit("jsonb", MAX_JSONB, "a jsonb column (28 bits for a container's elements)")
         return Limit(
-            "bytea_readable", MAX_READABLE_BYTEA, "a bytea column, read back as text by the driver"
+            "bytea_readable", MAX_READABLE_BYTEA, "a bytea column that the driver reads as text"
         )
     if airflow < (2, 9):
-        return Limit("blob", CAPACITY_BY_TYPE["blob"], "a BLOB column, until Airflow 2.9")
+        return Limit("blob", CAPACITY_BY_TYPE["blob"], "a BLOB column (Airflow before 2.9)")
     column = "LONGBLOB" if major < 3 else "JSON"
     return Limit(
         "max_allowed_packet",
         _PACKET_DEFAULT[backend],
-        f"a {column} column under the server's default max_allowed_packet",
+        f"a {column} column with the default max_allowed_packet",
     )
 
 
@@ -82,17 +88,19 @@ _ALIASES = {"postgres": "postgresql", "pg": "postgresql"}
 
 
 def parse_as(text: str, default: tuple[int, int]) -> tuple[str, tuple[int, int]]:
-    """Return backend and Airflow version of a `--as` such as `mysql:2.8`.
+    """Return the backend and the Airflow version of an `--as` such as `mysql:2.8`.
+
+    Without a version `default` is returned; a bare major version means its newest release.
 
     Raises:
-        UsageError: an unknown backend, or no version of Airflow from 1.10 to 3.
+        UsageError: the backend is unknown, or the version is not from 1.10 to 3.
     """
     name, _, version = text.strip().lower().partition(":")
     backend = _ALIASES.get(name, name)
     if backend not in BACKENDS:
         raise UsageError(
             f'unknown backend "{name}" in --as',
-            hint=f"It is one of {', '.join(BACKENDS)}, with an Airflow version: mysql:2.8.",
+            hint=f"Valid backends: {', '.join(BACKENDS)}, with an Airflow version: mysql:2.8.",
         )
     if not version:
         return backend, default
@@ -100,9 +108,8 @@ def parse_as(text: str, default: tuple[int, int]) -> tuple[str, tuple[int, int]]
     if not match or not 1 <= int(match[1]) <= 3:
         raise UsageError(
             f'cannot read the Airflow version "{version}" in --as',
-            hint="Give one from 1.10 to 3.3: mysql:2.8.",
+            hint="Valid versions: 1.10 to 3.3, such as mysql:2.8.",
         )
     major = int(match[1])
-    # A bare major means its newest release, which is what an upgrade leads to.
     minor = int(match[2]) if match[2] else {1: 10, 2: 11, 3: 3}[major]
     return backend, (major, minor)

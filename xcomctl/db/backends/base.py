@@ -20,7 +20,7 @@ from xcomctl.config import urls
 from xcomctl.db.backends.times import iso
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError, LockedError, RefusedError, UsageError
-from xcomctl.sizes.statistics import gather_sizes, summarized
+from xcomctl.sizes.statistics import gather_sizes, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -426,7 +426,7 @@ class Backend(ABC):
         out along an index.
         """
         sizes = gather_sizes(self.batches(statement), width)
-        return ((name, summarized(some)) for name, some in sizes.items())
+        return ((name, summarize(some)) for name, some in sizes.items())
 
     def first_by_size(
         self, statement: sa.Select[Any], limit: int, descending: bool, *, whole: bool

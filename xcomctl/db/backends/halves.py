@@ -19,7 +19,7 @@ from xcomctl.db.backends.sqlite import SQLite
 from xcomctl.db.backends.twin import from_json, to_json, twin, worth_it
 from xcomctl.errors import DatabaseError
 from xcomctl.model import LineSink
-from xcomctl.sizes.statistics import Summary, gather_sizes, summarized
+from xcomctl.sizes.statistics import Summary, gather_sizes, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -93,7 +93,7 @@ class HalvedSQLite(SQLite):
             _add_sizes(link, own)
             told = []
             for name, sizes in own.items():
-                some = summarized(sizes)
+                some = summarize(sizes)
                 numbers = (some.rows, some.measured, some.total, some.largest, some.percentiles)
                 told.append([list(map(to_json, name)), numbers])
             link.end(told)
@@ -105,7 +105,7 @@ class HalvedSQLite(SQLite):
             _add_sizes(link, own)
             # Each finds the percentiles of its own groups.
             _send_sizes(link, others)
-            found = [(name, summarized(sizes)) for name, sizes in own.items()]
+            found = [(name, summarize(sizes)) for name, sizes in own.items()]
             for name, (rows, measured, total, largest, shares) in link.part():
                 some = Summary(rows, measured, total, largest, tuple(shares))
                 found.append((tuple(map(from_json, name)), some))

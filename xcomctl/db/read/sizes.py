@@ -16,7 +16,7 @@ from xcomctl.sizes.statistics import (
     Survey,
     gather_counts,
     gather_days,
-    unpacked,
+    summarize_packed,
 )
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Sums(Table):
                 )
             if packs:
                 rows, sizes = row[width:]
-                yield texts, unpacked(sizes, rows, largest_by_day)
+                yield texts, summarize_packed(sizes, rows, largest_by_day)
                 continue
             rows, marks, sampled, count, total, most, *shares = row[width:]
             # There is no array of percentiles where nothing has a size.
