@@ -344,7 +344,7 @@ def test_a_part_does_not_become_the_baseline(run: Run, db: Path, tmp_path: Path)
         ('[[audit.buget]]\nmax_size = "1"', '"budget"'),
         ('[[audit.budget]]\nmax_sise = "1"', '"max_size"'),
         ('[audit.budget]\nmax_size = "1"', "two brackets"),
-        ('[[audit.budget]]\ndag_id = "x"', "bounds nothing"),
+        ('[[audit.budget]]\ndag_id = "x"', "sets no limit"),
         ('[[audit.budget]]\nmax_size = "48K"', "KiB"),
         ("[[audit.budget]]\nmax_count = -1", "max_count"),
         ('[[audit.budget]]\nmax_size = "1"\nseverity = "fatal"', "fatal"),

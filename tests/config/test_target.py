@@ -1,4 +1,4 @@
-"""Where the metadata DB is: the chain, its winner, and what it beat."""
+"""Which metadata database is used, and which ones it overrides."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_failing_command_repeats_nothing_it_printed(monkeypatch: pytest.MonkeyPa
     with pytest.raises(UsageError) as caught:
         resolve_target()
     assert "c4n4ry" not in f"{caught.value.message}{caught.value.detail}{caught.value.hint}"
-    assert "exit code 3" in (caught.value.detail or "")
+    assert "code 3" in (caught.value.detail or "")
 
 
 def test_broken_airflow_cfg_does_not_quote_its_lines(
@@ -190,7 +190,7 @@ def test_broken_airflow_cfg_does_not_quote_its_lines(
 
 def test_nothing_given_says_what_to_give() -> None:
     """No URL, no airflow.cfg, no airflow.db."""
-    with pytest.raises(DatabaseError, match="could not find a metadata DB") as caught:
+    with pytest.raises(DatabaseError, match="could not find a metadata database") as caught:
         resolve_target()
     assert "xcomctl demo" in (caught.value.hint or "")
 
@@ -209,9 +209,43 @@ def test_profile_takes_its_url_from_a_variable(
     target = resolve_target(profile="prod", config=config)
     assert (target.schema, target.timeout_s, target.read_only) == ("af", 300.0, True)
     assert target.shown == "postgresql://u:***@h/db"
-    with pytest.raises(UsageError, match="no profile") as caught:
+    with pytest.raises(UsageError, match="unknown profile") as caught:
         resolve_target(profile="prd", config=config)
     assert caught.value.hint == 'Did you mean "prod"?'
+
+
+def test_a_profile_that_is_not_used_never_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --url neither the default profile's variable nor its Airflow's command is needed."""
+    home = airflow_home(tmp_path, f"[core]\nsql_alchemy_conn_cmd = touch {tmp_path}/ran\n")
+    for location in ({"url_env": "NOT_SET"}, {"airflow_home": str(home)}):
+        config = Config(default_profile="d", profiles={"d": location})
+        assert resolve_target(url="u.db", config=config).overridden == ()
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("how", ["default_profile", "XCOMCTL_PROFILE"])
+def test_a_profile_does_not_override_itself(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """`-P p` where p is the default anyway is listed once."""
+    default = "p" if how == "default_profile" else None
+    config = Config(default_profile=default, profiles={"p": {"url": "p.db"}})
+    if default is None:
+        monkeypatch.setenv("XCOMCTL_PROFILE", "p")
+    target = resolve_target(profile="p", config=config)
+    assert (target.url, target.overridden) == ("p.db", ())
+
+
+def test_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    """Editors on Windows put one in front of a file."""
+    (tmp_path / "xcomctl.toml").write_text('[audit]\nwarn_at = "70%"\n', encoding="utf-8-sig")
+    assert load_config().audit.warn_at == "70%"
+
+
+def test_a_strange_pyproject_is_not_ours(tmp_path: Path) -> None:
+    """Whatever `tool` is there, it holds no [tool.xcomctl]."""
+    (tmp_path / "pyproject.toml").write_text('tool = "x"\n')
+    assert load_config().path is None
 
 
 @pytest.mark.parametrize(
@@ -220,9 +254,9 @@ def test_profile_takes_its_url_from_a_variable(
         ("[audti]\n", 'unknown key "audti"'),
         ('[audit]\nwarn_a = "1"\n', 'unknown key "warn_a"'),
         ('[profiles.x]\nurll = "1"\n', 'unknown key "urll"'),
-        ("[profiles.x]\nread_only = true\n", "must say where"),
-        ('[profiles.x]\nurl = "a"\nurl_env = "B"\n', "must say where"),
-        ('default_profile = "nope"\n', "names no profile"),
+        ("[profiles.x]\nread_only = true\n", "exactly one of"),
+        ('[profiles.x]\nurl = "a"\nurl_env = "B"\n', "exactly one of"),
+        ('default_profile = "nope"\n', "unknown default_profile"),
         ("not toml", "could not read the configuration"),
         ('[profiles.x]\nurl = "a"\nread_only = "yes"\n', "must be true or false"),
     ],

@@ -1,1 +1,1 @@
-"""Configuration: the file, the metadata database it selects, and its URL."""
+"""Configuration: the file, the metadata database it selects, and that database's URL."""

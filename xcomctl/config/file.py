@@ -1,6 +1,7 @@
-"""The configuration file: found, read, and every key and value of it checked.
+"""Find, read and check the configuration file (`xcomctl.toml` or `pyproject.toml`).
 
-Errors name the file, the key and the nearest right one. `settings` decides what a profile means.
+Every key and value is checked; errors name the file, the key and the nearest valid key.
+`config.target` decides which database the configuration selects.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from xcomctl.text import nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    Table = Mapping[str, Any]
+
 CONFIG_NAME = "xcomctl.toml"
 
 _PROFILE_KEYS = (
@@ -31,6 +34,8 @@ _PROFILE_KEYS = (
     "timeout",
     "connect_timeout",
 )
+_LOCATION_KEYS = ("url", "url_env", "airflow_home")
+"""The keys of a profile that say where its database is: exactly one of them is required."""
 _AUDIT_KEYS = (
     "size_limit",
     "warn_at",
@@ -51,36 +56,45 @@ _TOP_KEYS = ("default_profile", "profiles", "audit")
 
 @dataclass(frozen=True, slots=True)
 class AuditConfig:
-    """What `[audit]` of the configuration says; None is not given."""
+    """The `[audit]` table of the configuration; None where a key is not set."""
 
     size_limit: str | None = None
     warn_at: str | None = None
     fail_on: str | None = None
     baseline: str | None = None
-    """The file of known findings; relative to the configuration."""
+    """Path of the baseline file, resolved against the configuration's directory."""
     max_growth: str | None = None
     min_growth: str | None = None
     budgets: tuple[Budget, ...] = ()
     ignores: tuple[Ignore, ...] = ()
     source_root: Mapping[str, str] = field(default_factory=dict)
-    """Where the database's paths of DAG files lie in the repository: the root there → here."""
+    """DAG folder as recorded in the database → the same folder in the repository."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration file, checked."""
+    """A checked configuration file."""
 
     path: Path | None = None
+    """None if no file was found."""
     default_profile: str | None = None
-    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    profiles: Mapping[str, Table] = field(default_factory=dict)
+    """Profile name → its keys, as written in the file."""
     audit: AuditConfig = field(default_factory=AuditConfig)
 
 
+# --- finding and reading the file -------------------------------------------------------------
+
+
 def load_config(typed: str | None = None, *, start: Path | None = None) -> Config:
-    """Return the configuration in force; an empty one where there is none.
+    """Return the configuration in force, an empty one if there is no file.
+
+    `typed` is the value of `--config`; without it and without XCOMCTL_CONFIG the file is
+    searched upward from `start` (the working directory), then in the user's config directory.
 
     Raises:
-        UsageError: a named file is missing, is not TOML, or holds an unknown key.
+        UsageError: a named file is missing, or a file cannot be read, is not valid TOML or
+            has an invalid key or value.
     """
     named = typed or os.environ.get("XCOMCTL_CONFIG")
     if named:
@@ -89,22 +103,23 @@ def load_config(typed: str | None = None, *, start: Path | None = None) -> Confi
             origin = "--config" if typed else "XCOMCTL_CONFIG"
             raise UsageError(
                 f'could not read the configuration "{path}"',
-                detail="There is no such file.",
-                hint=f"{origin} names it.",
+                detail="The file does not exist.",
+                hint=f"The path comes from {origin}.",
             )
         return _read_config(path)
-    for path in _config_places(start or Path.cwd()):
+    for path in _candidate_paths(start or Path.cwd()):
         try:
             config = _read_config(path) if path.is_file() else None
         except PermissionError:
-            # Somebody else's home, under sudo: it is not ours to read, so it says nothing.
+            # Under sudo the home directory may be another user's, and private.
             continue
         if config is not None and config.path is not None:
             return config
     return Config()
 
 
-def _config_places(start: Path) -> Iterable[Path]:
+def _candidate_paths(start: Path) -> Iterable[Path]:
+    """Yield the paths to try, nearest first; the search stops at a repository root or home."""
     home = Path.home()
     for folder in (start, *start.parents):
         yield folder / CONFIG_NAME
@@ -116,94 +131,116 @@ def _config_places(start: Path) -> Iterable[Path]:
 
 
 def _read_config(path: Path) -> Config:
+    """Return the checked file; `Config()` for a pyproject.toml without `[tool.xcomctl]`."""
     import tomllib
 
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        # -sig: editors on Windows put a byte order mark in front.
+        document: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        # The text of a TOML error names line and column, never the line itself.
+        # A TOML error names line and column and never quotes the line, which may hold a password.
         detail = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(f'could not read the configuration "{path}"', detail=detail) from None
     if path.name == "pyproject.toml":
-        document = document.get("tool", {}).get("xcomctl")
+        tool = document.get("tool")
+        document = tool.get("xcomctl") if isinstance(tool, dict) else None
         if document is None:
             return Config()
     return _check_config(path, document)
 
 
+# --- checking its content ---------------------------------------------------------------------
+
+
 def _check_config(path: Path, document: Any) -> Config:
-    def table(value: Any, where: str, known: tuple[str, ...] | None) -> Mapping[str, Any]:
-        if not isinstance(value, dict):
-            raise UsageError(f"{where} in {path} must be a table")
-        for key in value:
-            if known is not None and key not in known:
-                near = nearest(key, known)
-                raise UsageError(
-                    f'unknown key "{key}" in {path} {where}',
-                    hint=f'Did you mean "{near}"?' if near else f"It may hold {', '.join(known)}.",
-                )
-        return value
-
-    def text(table_: Mapping[str, Any], key: str, where: str) -> str | None:
-        value = table_.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
-            raise UsageError(f'"{key}" in {path} {where} must be a text')
-        return None if value is None else str(value)
-
-    top = table(document, "[top level]", _TOP_KEYS)
-    profiles = table(top.get("profiles", {}), "[profiles]", None)
+    top = _table(document, f"{path} [top level]", _TOP_KEYS)
+    profiles = _table(top.get("profiles", {}), f"{path} [profiles]", None)
     for name, profile in profiles.items():
-        where = f"[profiles.{name}]"
-        for key in table(profile, where, _PROFILE_KEYS):
-            if key == "read_only":
-                if not isinstance(profile[key], bool):
-                    raise UsageError(f'"{key}" in {path} {where} must be true or false')
-            else:
-                text(profile, key, where)
-        places = [key for key in ("url", "url_env", "airflow_home") if key in profile]
-        if len(places) != 1:
-            raise UsageError(
-                f"{path} {where} must say where the metadata DB is, once",
-                detail=f"It has {' and '.join(places) or 'none'} of url, url_env and airflow_home.",
-            )
-    audit = table(top.get("audit", {}), "[audit]", _AUDIT_KEYS)
-    roots = table(audit.get("source_root", {}), "[audit.source_root]", None)
-
-    def tables(key: str, known: tuple[str, ...]) -> list[Mapping[str, Any]]:
-        where = f"[[audit.{key}]]"
-        if not isinstance(audit.get(key, []), list):
-            raise UsageError(f"{where} in {path} needs two brackets on each side")
-        return [table(one, where, known) for one in audit.get(key, [])]
-
-    for key, parse in _AUDIT_CHECKS.items():
-        if (value := text(audit, key, "[audit]")) is not None:
-            with _naming(f'"{key}" in {path} [audit]'):
-                parse(value)
-    baseline = text(audit, "baseline", "[audit]")
-    default = text(top, "default_profile", "[top level]")
+        _check_profile(profile, f"{path} [profiles.{name}]")
+    default = _text(top, "default_profile", f"{path} [top level]")
     if default is not None and default not in profiles:
-        raise UsageError(f'default_profile in {path} names no profile: "{default}"')
-    return Config(
-        path=path,
-        default_profile=default,
-        profiles=profiles,
-        audit=AuditConfig(
-            size_limit=text(audit, "size_limit", "[audit]"),
-            warn_at=text(audit, "warn_at", "[audit]"),
-            fail_on=text(audit, "fail_on", "[audit]"),
-            baseline=None if baseline is None else str(path.parent / baseline),
-            max_growth=text(audit, "max_growth", "[audit]"),
-            min_growth=text(audit, "min_growth", "[audit]"),
-            budgets=tuple(_budget(one, path) for one in tables("budget", _BUDGET_KEYS)),
-            ignores=tuple(_ignore(one, path) for one in tables("ignore", _IGNORE_KEYS)),
-            source_root={root: str(text(roots, root, "[audit.source_root]")) for root in roots},
+        raise UsageError(f'unknown default_profile "{default}" in {path}')
+    audit = _check_audit(top.get("audit", {}), path)
+    return Config(path=path, default_profile=default, profiles=profiles, audit=audit)
+
+
+def _check_profile(profile: Any, where: str) -> None:
+    for key in _table(profile, where, _PROFILE_KEYS):
+        if key != "read_only":
+            _text(profile, key, where)
+        elif not isinstance(profile[key], bool):
+            raise UsageError(f'"{key}" in {where} must be true or false')
+    locations = [key for key in _LOCATION_KEYS if key in profile]
+    if len(locations) != 1:
+        raise UsageError(
+            f"{where} must have exactly one of {', '.join(_LOCATION_KEYS)}",
+            detail=f"It has {' and '.join(locations) or 'none of them'}.",
+        )
+
+
+def _check_audit(given: Any, path: Path) -> AuditConfig:
+    where = f"{path} [audit]"
+    audit = _table(given, where, _AUDIT_KEYS)
+    texts = {key: _text(audit, key, where) for key in ("baseline", *_AUDIT_CHECKS)}
+    for key, parse in _AUDIT_CHECKS.items():
+        if (value := texts[key]) is not None:
+            with _prefixing(f'"{key}" in {where}'):
+                parse(value)
+    baseline = texts["baseline"]
+    roots_at = f"{path} [audit.source_root]"
+    roots = _table(audit.get("source_root", {}), roots_at, None)
+    return AuditConfig(
+        size_limit=texts["size_limit"],
+        warn_at=texts["warn_at"],
+        fail_on=texts["fail_on"],
+        baseline=None if baseline is None else str(path.parent / baseline),
+        max_growth=texts["max_growth"],
+        min_growth=texts["min_growth"],
+        budgets=tuple(
+            _budget(one, f"{path} [[audit.budget]]")
+            for one in _tables(audit, "budget", path, _BUDGET_KEYS)
         ),
+        ignores=tuple(
+            _ignore(one, f"{path} [[audit.ignore]]")
+            for one in _tables(audit, "ignore", path, _IGNORE_KEYS)
+        ),
+        source_root={root: str(_text(roots, root, roots_at)) for root in roots},
     )
 
 
+def _table(value: Any, where: str, known: tuple[str, ...] | None) -> Table:
+    """Return the value as a table whose keys are all `known` (None: any key is allowed)."""
+    if not isinstance(value, dict):
+        raise UsageError(f"{where} must be a table")
+    for key in value:
+        if known is not None and key not in known:
+            near = nearest(key, known)
+            raise UsageError(
+                f'unknown key "{key}" in {where}',
+                hint=f'Did you mean "{near}"?' if near else f"Valid keys: {', '.join(known)}.",
+            )
+    return value
+
+
+def _tables(audit: Table, key: str, path: Path, known: tuple[str, ...]) -> list[Table]:
+    where = f"{path} [[audit.{key}]]"
+    given = audit.get(key, [])
+    if not isinstance(given, list):
+        raise UsageError(f"{where} needs two brackets on each side")
+    return [_table(one, where, known) for one in given]
+
+
+def _text(table: Table, key: str, where: str) -> str | None:
+    """Return a string (or an integer as one), None if the key is not set."""
+    value = table.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+        raise UsageError(f'"{key}" in {where} must be a string')
+    return None if value is None else str(value)
+
+
 @contextlib.contextmanager
-def _naming(place: str) -> Iterator[None]:
-    """Put the file and the key in front of what is wrong with a value."""
+def _prefixing(place: str) -> Iterator[None]:
+    """Put file and key in front of the message of a UsageError raised inside."""
     try:
         yield
     except UsageError as error:
@@ -211,47 +248,45 @@ def _naming(place: str) -> Iterator[None]:
         raise
 
 
-def _budget(table: Mapping[str, Any], path: Path) -> Budget:
-    where = f"{path} [[audit.budget]]"
+def _budget(table: Table, where: str) -> Budget:
     given = dict(table)
     for key in _BUDGET_SIZES:
         if key in given:
-            with _naming(f'"{key}" in {where}'):
+            with _prefixing(f'"{key}" in {where}'):
                 given[key] = parse_size(str(given[key]))
     count = given.get("max_count")
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
         raise UsageError(f'"max_count" in {where} must be a whole number')
     if given.get("severity", "error") not in _SEVERITIES:
         raise UsageError(
-            f'unknown severity "{given["severity"]}" in {where}', hint=f"{', '.join(_SEVERITIES)}."
+            f'unknown severity "{given["severity"]}" in {where}',
+            hint=f"Valid values: {', '.join(_SEVERITIES)}.",
         )
     for key in ("max_total_per_run", "max_total"):
         if given.get("max_size", 0) > given.get(key, given.get("max_size", 0)):
             raise UsageError(
                 f'"max_size" in {where} is above "{key}"',
-                detail="One value alone would be over the total, so its own bound bounds nothing.",
+                detail="A single value of that size would already exceed the total.",
             )
     if not any(key in given for key in (*_BUDGET_SIZES, "max_count")):
         raise UsageError(
-            f"a budget in {where} bounds nothing",
-            hint=f"It needs one of {', '.join(_BUDGET_SIZES)} or max_count.",
+            f"a budget in {where} sets no limit",
+            hint=f"Add one of {', '.join(_BUDGET_SIZES)} or max_count.",
         )
-    return Budget(**_globs(given, where))
+    _check_globs(given, where)
+    return Budget(**given)
 
 
-def _ignore(table: Mapping[str, Any], path: Path) -> Ignore:
-    where = f"{path} [[audit.ignore]]"
+def _ignore(table: Table, where: str) -> Ignore:
     given = dict(table)
-    for key in ("rule", "reason"):
+    for key, hint in (
+        ("rule", "Name the rule whose findings are ignored."),
+        ("reason", "Say why, for whoever reads it next year."),
+    ):
         if not isinstance(given.get(key), str) or not given[key].strip():
-            raise UsageError(
-                f'an ignore in {where} has no "{key}"',
-                hint="Say why, for whoever reads it next year."
-                if key == "reason"
-                else "Name the rule whose findings are ignored.",
-            )
+            raise UsageError(f'an ignore in {where} has no "{key}"', hint=hint)
     if "max_size" in given:
-        with _naming(f'"max_size" in {where}'):
+        with _prefixing(f'"max_size" in {where}'):
             given["max_size"] = parse_size(str(given["max_size"]))
     until = given.get("until")
     if isinstance(until, str):
@@ -260,36 +295,40 @@ def _ignore(table: Mapping[str, Any], path: Path) -> Ignore:
     if isinstance(until, datetime):
         given["until"] = until = until.date()
     if until is not None and not isinstance(until, date):
-        raise UsageError(f'"until" in {where} must be a date: 2027-01-31')
-    return Ignore(**_globs(given, where))
+        raise UsageError(f'"until" in {where} must be a date such as 2027-01-31')
+    _check_globs(given, where)
+    return Ignore(**given)
 
 
-def _globs(given: dict[str, Any], where: str) -> dict[str, Any]:
+def _check_globs(given: Table, where: str) -> None:
     for key in ("dag_id", "task_id", "key", "message"):
         if key in given and not isinstance(given[key], str):
-            raise UsageError(f'"{key}" in {where} must be a text')
+            raise UsageError(f'"{key}" in {where} must be a string')
         if key != "message" and "[" in re.sub(r"\[!?\]?[^]]*\]", "", given.get(key, "")):
             raise UsageError(
-                f'cannot read the glob "{given[key]}" of "{key}" in {where}',
-                detail="Its [ has no ].",
-                hint="Write [[] for the character itself.",
+                f'invalid glob "{given[key]}" for "{key}" in {where}',
+                detail='It has a "[" without a "]".',
+                hint='Write "[[]" for the character itself.',
             )
         if key in given and given[key] == "":
             raise UsageError(
-                f'"{key}" in {where} is empty and matches nothing', hint="Leave it out for all."
+                f'"{key}" in {where} is empty and matches nothing',
+                hint="Leave it out to match everything.",
             )
-    return given
+
+
+# --- the schema for editors -------------------------------------------------------------------
 
 
 def config_schema() -> dict[str, object]:
-    """Return the JSON Schema of a configuration file, for editors.
+    """Return the JSON Schema of the configuration file, for editors.
 
     https://json-schema.org/draft/2020-12/schema
     """
     text: dict[str, object] = {"type": "string"}
     size: dict[str, object] = {
         "type": ["string", "integer"],
-        "description": 'Bytes, or a text such as "48 KiB" or "1 MB".',
+        "description": 'Bytes, or a size such as "48 KiB" or "1 MB".',
     }
     special: dict[str, dict[str, object]] = {
         "read_only": {"type": "boolean"},
@@ -308,7 +347,7 @@ def config_schema() -> dict[str, object]:
         return {"type": "object", "additionalProperties": False, "properties": properties, **more}
 
     profile = table(_PROFILE_KEYS)
-    profile["oneOf"] = [{"required": [key]} for key in ("url", "url_env", "airflow_home")]
+    profile["oneOf"] = [{"required": [key]} for key in _LOCATION_KEYS]
     special["source_root"] = {"type": "object", "additionalProperties": text}
     special["budget"] = {"type": "array", "items": table(_BUDGET_KEYS)}
     special["ignore"] = {
@@ -326,10 +365,10 @@ def config_schema() -> dict[str, object]:
 
 
 def parse_share(text: str) -> float | int:
-    """Return `80%` as 0.8, and a size as its bytes.
+    """Return `80%` as the float 0.8, and a size as its bytes (int).
 
     Raises:
-        UsageError: it is neither, or a share outside 0 to 100 %.
+        UsageError: neither a size nor a percentage above 0 and up to 100 %.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     if not match:
@@ -341,10 +380,10 @@ def parse_share(text: str) -> float | int:
 
 
 def parse_growth(text: str) -> float:
-    """Return `50%` as 0.5; growth may be more than 100 %.
+    """Return `50%` as 0.5; growth may exceed 100 %.
 
     Raises:
-        UsageError: it is no percentage.
+        UsageError: not a percentage.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     if not match:
@@ -354,7 +393,8 @@ def parse_growth(text: str) -> float:
 
 def _check_fail_on(text: str) -> None:
     if text not in (*_SEVERITIES, "never"):
-        raise UsageError(f'unknown severity "{text}"', hint=f"{', '.join(_SEVERITIES)} or never.")
+        valid = ", ".join((*_SEVERITIES, "never"))
+        raise UsageError(f'unknown severity "{text}"', hint=f"Valid values: {valid}.")
 
 
 def _check_size_limit(text: str) -> None:
@@ -369,3 +409,4 @@ _AUDIT_CHECKS: dict[str, Callable[[str], object]] = {
     "max_growth": parse_growth,
     "min_growth": parse_size,
 }
+"""Key of `[audit]` → the function that raises UsageError for an invalid value."""

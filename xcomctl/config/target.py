@@ -1,7 +1,7 @@
-"""Which metadata DB the user means: typed, environment, configuration file, Airflow's own.
+"""Decide which metadata database to use: option, environment, profile, or Airflow's own settings.
 
-Every value keeps its origin, so that `info` can name the winner and what it beat. Nothing here
-opens a database.
+Each candidate keeps its origin, so that `info` can show the one in use and those it overrides.
+Nothing here opens a database. Durations and times are parsed here, too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from xcomctl.config import urls
 from xcomctl.config.file import CONFIG_NAME, Config
-from xcomctl.errors import DatabaseError, UsageError
+from xcomctl.errors import DatabaseError, UsageError, XcomctlError
 from xcomctl.text import nearest
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ DEFAULT_CONNECT_TIMEOUT = "10s"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A place that names a metadata DB."""
+    """A place that names a metadata database, and the URL found there."""
 
     origin: str
     url: str
@@ -40,14 +40,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The metadata DB to open, and how."""
+    """The metadata database to open, and how."""
 
     url: str
     origin: str
     overridden: tuple[Candidate, ...] = ()
     schema: str | None = None
     timeout_s: float | None = 60.0
-    """Per statement; None for no bound."""
+    """Per statement; None = no limit."""
     connect_timeout_s: float = 10.0
     profile: str | None = None
     read_only: bool = False
@@ -64,16 +64,16 @@ _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return the time that a duration such as `90m`, `7d` or `1.5h` names.
+    """Parse a duration such as `90m`, `7d` or `1.5h`; `0` needs no unit.
 
     Raises:
-        UsageError: it is none.
+        UsageError: not a duration, or longer than a timedelta can hold.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw]?)\s*", text)
     if not match or (not match[2] and float(match[1]) != 0):
         raise UsageError(
             f'cannot read the duration "{text}"',
-            hint="Give a number with s, m, h, d or w: 90m, 24h, 7d.",
+            hint="Use a number and a unit (s, m, h, d or w): 90m, 24h, 7d.",
         )
     try:
         return timedelta(seconds=float(match[1]) * _DURATION_UNITS[match[2] or "s"])
@@ -82,10 +82,10 @@ def parse_duration(text: str) -> timedelta:
 
 
 def parse_moment(text: str, now: datetime | None = None) -> datetime:
-    """Return the UTC time that `7d` (ago) or an ISO 8601 time names. Naive means UTC.
+    """Parse a duration back from now (`7d`) or an ISO 8601 time (naive = UTC) to a UTC time.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: neither of them.
     """
     moment = parse_iso(text)
     if moment is not None:
@@ -95,12 +95,12 @@ def parse_moment(text: str, now: datetime | None = None) -> datetime:
     except (UsageError, OverflowError):
         raise UsageError(
             f'cannot read the time "{text}"',
-            hint="Give a duration back from now (7d, 24h, 90m) or ISO 8601 (2026-01-31T07:00).",
+            hint="Use a duration back from now (7d, 24h, 90m) or ISO 8601 (2026-01-31T07:00).",
         ) from None
 
 
 def parse_iso(text: str) -> datetime | None:
-    """Return the UTC time that an ISO 8601 text names, None where it is no such text."""
+    """Parse an ISO 8601 date or time (naive = UTC) to a UTC time; None if it is not one."""
     if not re.match(r"\d{4}-?\d\d-?\d\d", text):
         return None
     try:
@@ -110,7 +110,7 @@ def parse_iso(text: str) -> datetime | None:
         return None
 
 
-# --- which metadata DB ------------------------------------------------------------------------
+# --- choosing the database --------------------------------------------------------------------
 
 
 def resolve_target(
@@ -123,49 +123,27 @@ def resolve_target(
     connect_timeout: str | None = None,
     config: Config | None = None,
 ) -> Target:
-    """Return the metadata DB that is meant: the first place that names one, and what it beat.
+    """Return the metadata database to use, with the lower-priority ones it overrides.
+
+    The parameters are what was typed on the command line. Nothing is opened.
 
     Raises:
-        UsageError: a profile that is not there, a command that failed, a secrets backend.
-        DatabaseError: no place names a metadata DB.
+        UsageError: an unknown profile, a command that failed, or a secrets backend.
+        DatabaseError: nothing names a metadata database.
     """
     config = config or Config()
-    settings: Mapping[str, Any] = {}
-    chosen_profile: str | None = None
-    candidates: list[Candidate] = []
-
-    def add_profile(name: str, origin: str) -> None:
-        nonlocal settings, chosen_profile
-        found = _profile(config, name, origin)
-        if not candidates:
-            settings, chosen_profile = found, name
-        candidates.append(_profile_candidate(found, name, origin, config))
-
-    if url is not None:
-        if not url.strip():
-            # An unset variable of a script; another database would be taken silently.
-            raise UsageError("--url is empty", hint="Name a metadata DB, or leave --url out.")
-        candidates.append(Candidate("--url", url))
-    if profile:
-        add_profile(profile, f"--profile {profile}")
-    if env_url := os.environ.get("XCOMCTL_URL"):
-        candidates.append(Candidate("XCOMCTL_URL", env_url))
-    env_profile = os.environ.get("XCOMCTL_PROFILE")
-    # A profile that could not win anyway must not make a command fail.
-    if env_profile and (not candidates or env_profile in config.profiles):
-        add_profile(env_profile, f"XCOMCTL_PROFILE={env_profile}")
-    if config.default_profile:
-        add_profile(config.default_profile, f'default_profile "{config.default_profile}"')
     airflow = AirflowSettings(airflow_home)
-    candidates += airflow.candidates(needed=not candidates)
-    if not candidates:
+    chain = _Chain(config)
+    chain.add_all(url, profile, airflow)
+    if not chain.candidates:
         raise DatabaseError(
-            "could not find a metadata DB",
-            detail=f"No url was given, and there is no airflow.cfg and no airflow.db in {airflow.home}.",
+            "could not find a metadata database",
+            detail=f'No URL was given, and there is no airflow.cfg and no airflow.db in "{airflow.home}".',
             hint='Give --url, set XCOMCTL_URL or AIRFLOW_HOME, or try "xcomctl demo".',
         )
-    winner, *overridden = candidates
-    limit_s = parse_duration(timeout or str(settings.get("timeout") or DEFAULT_TIMEOUT))
+    winner, *overridden = chain.candidates
+    settings = chain.settings
+    limit = parse_duration(timeout or str(settings.get("timeout") or DEFAULT_TIMEOUT))
     connect = parse_duration(
         connect_timeout or str(settings.get("connect_timeout") or DEFAULT_CONNECT_TIMEOUT)
     )
@@ -175,31 +153,87 @@ def resolve_target(
         origin=winner.origin,
         overridden=tuple(overridden),
         schema=schema or settings.get("schema") or (airflow.schema() if from_airflow else None),
-        timeout_s=limit_s.total_seconds() or None,
+        timeout_s=limit.total_seconds() or None,
         connect_timeout_s=max(connect.total_seconds(), 1.0),
-        profile=chosen_profile,
+        profile=chain.profile,
         read_only=bool(settings.get("read_only", False)),
     )
+
+
+class _Chain:
+    """Collects the places that name a metadata database, highest priority first."""
+
+    def __init__(self, config: Config) -> None:
+        self.candidates: list[Candidate] = []
+        self.profile: str | None = None
+        """The profile whose database is used, if any."""
+        self.settings: Mapping[str, Any] = {}
+        """The keys of that profile."""
+        self._config = config
+
+    def add_all(self, url: str | None, profile: str | None, airflow: AirflowSettings) -> None:
+        """Add every place, in order of priority."""
+        config = self._config
+        if url is not None:
+            if not url.strip():
+                # An unset variable in a script must not select another database silently.
+                raise UsageError("--url is empty", hint="Name a database, or leave --url out.")
+            self.candidates.append(Candidate("--url", url))
+        if profile:
+            self._add_profile(profile, f"--profile {profile}")
+        if env_url := os.environ.get("XCOMCTL_URL"):
+            self.candidates.append(Candidate("XCOMCTL_URL", env_url))
+        env_profile = os.environ.get("XCOMCTL_PROFILE")
+        # An unknown profile is an error only where it would be used.
+        if env_profile and (not self.candidates or env_profile in config.profiles):
+            self._add_profile(env_profile, f"XCOMCTL_PROFILE={env_profile}")
+        if config.default_profile:
+            origin = f'default_profile "{config.default_profile}"'
+            self._add_profile(config.default_profile, origin)
+        self.candidates += airflow.candidates(needed=not self.candidates)
+
+    def _add_profile(self, name: str, origin: str) -> None:
+        settings = _profile(self._config, name, origin)
+        used = not self.candidates
+        if used:
+            self.settings, self.profile = settings, name
+        elif name == self.profile:
+            # A profile does not override itself.
+            return
+        try:
+            candidate = _profile_candidate(settings, name, origin, self._config, used=used)
+        except XcomctlError:
+            if used:
+                raise
+            return
+        if candidate is not None:
+            self.candidates.append(candidate)
 
 
 def _profile(config: Config, name: str, origin: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] | None = config.profiles.get(name)
     if found is None:
         near = nearest(name, config.profiles)
-        place = config.path or f"no {CONFIG_NAME} was found"
+        place = f'the configuration is "{config.path}"'
         raise UsageError(
-            f'there is no profile "{name}"',
-            detail=f"{origin} names it; the configuration is {place}."
-            if config.path
-            else f"{origin} names it, and {place}.",
+            f'unknown profile "{name}"',
+            detail=f"It comes from {origin}; {place if config.path else f'no {CONFIG_NAME} was found'}.",
             hint=f'Did you mean "{near}"?' if near else None,
         )
     return found
 
 
 def _profile_candidate(
-    settings: Mapping[str, Any], name: str, origin: str, config: Config
-) -> Candidate:
+    settings: Mapping[str, Any], name: str, origin: str, config: Config, *, used: bool
+) -> Candidate | None:
+    """Return what a profile's url, url_env or airflow_home names.
+
+    If it is not `used`, no command is run, and None means that only a command would tell.
+
+    Raises:
+        UsageError: the variable is not set.
+        DatabaseError: the directory holds neither airflow.cfg nor airflow.db.
+    """
     if "url" in settings:
         return Candidate(origin, str(settings["url"]))
     if "url_env" in settings:
@@ -207,25 +241,36 @@ def _profile_candidate(
         value = os.environ.get(variable)
         if not value:
             raise UsageError(
-                f'profile "{name}" takes its url from the variable "{variable}", which is not set',
-                detail=f"{config.path} says so.",
+                f'profile "{name}" needs the environment variable "{variable}", which is not set',
+                detail=f'It is the url_env of the profile in "{config.path}".',
             )
         return Candidate(f"{origin} (variable {variable})", value)
     airflow = AirflowSettings(str(settings["airflow_home"]), environment=False)
-    found = airflow.candidates(needed=True)
+    found = airflow.candidates(needed=used)
+    if not found and not used:
+        return None
     if not found:
         raise DatabaseError(
-            f'could not find the metadata DB of profile "{name}"',
-            detail=f"There is no airflow.cfg and no airflow.db in {airflow.home}.",
+            f'could not find the metadata database of profile "{name}"',
+            detail=f'There is no airflow.cfg and no airflow.db in "{airflow.home}".',
         )
     return Candidate(f"{origin} ({found[0].origin})", found[0].url)
 
 
 class AirflowSettings:
-    """Airflow's own rules for where its metadata DB is."""
+    """Finds the metadata database as Airflow does: environment variables, then airflow.cfg.
+
+    https://airflow.apache.org/docs/apache-airflow/stable/howto/set-config.html
+    """
 
     def __init__(self, home: str | None = None, *, environment: bool = True) -> None:
-        """`home` is the typed AIRFLOW_HOME; without `environment` only its files count."""
+        """Read airflow.cfg. `home` replaces AIRFLOW_HOME.
+
+        Without `environment` Airflow's variables are ignored.
+
+        Raises:
+            UsageError: airflow.cfg cannot be read.
+        """
         self._environ = os.environ if environment else {}
         self.home = Path(_expand(home or os.environ.get("AIRFLOW_HOME") or "~/airflow"))
         named = None if home else os.environ.get("AIRFLOW_CONFIG")
@@ -243,11 +288,12 @@ class AirflowSettings:
         except OSError as error:
             raise UsageError(f'could not read "{self.file}"', detail=error.strerror) from None
         except (configparser.Error, UnicodeDecodeError) as error:
-            # The parser's own message quotes the line, which may hold a password.
+            # The parser's own message quotes the line, which may contain a password.
             line = getattr(error, "lineno", None)
             where = f" at line {line}" if line else ""
             raise UsageError(
-                f'could not read "{self.file}"', detail=f"It is no configuration file{where}."
+                f'could not read "{self.file}"',
+                detail=f"It is not a valid configuration file{where}.",
             ) from None
         return {
             (section, name): value.replace("%%", "%")
@@ -257,16 +303,22 @@ class AirflowSettings:
         }
 
     def candidates(self, *, needed: bool) -> list[Candidate]:
-        """Return the places that name the metadata DB, the one that Airflow takes first.
+        """Return the places that name the metadata database, in Airflow's order of priority.
 
-        A command is run, and a secrets backend refused, only where `needed` and nothing in
-        front of it names the database.
+        A `_CMD` is run, and a secrets backend refused, only if `needed` and nothing of higher
+        priority names the database.
+
+        Raises:
+            UsageError: the command failed, or only a secrets backend names the database.
         """
         found: list[Candidate] = []
+        unread = False
 
         def add(origin: str, read: Callable[[], str]) -> None:
+            nonlocal unread
             if needed and not found:
                 found.append(Candidate(origin, read()))
+            unread = unread or not found
 
         for section in ("DATABASE", "CORE"):
             name = f"AIRFLOW__{section}__SQL_ALCHEMY_CONN"
@@ -289,12 +341,12 @@ class AirflowSettings:
                 else:
                     add(origin, lambda origin=origin: _refuse_secret(origin))  # type: ignore[misc]
         database = self.home / "airflow.db"
-        if self._options or _exists(database):
+        if not unread and (self._options or _exists(database)):
             found.append(Candidate(f"airflow's default ({database})", f"sqlite:///{database}"))
         return found
 
     def schema(self) -> str | None:
-        """Return Airflow's `sql_alchemy_schema`."""
+        """Return Airflow's `sql_alchemy_schema`, None if it is not set."""
         for section in ("DATABASE", "CORE"):
             if value := self._environ.get(f"AIRFLOW__{section}__SQL_ALCHEMY_SCHEMA"):
                 return value
@@ -312,9 +364,9 @@ def _exists(path: Path) -> bool:
 
 
 def _expand(text: str) -> str:
-    """Return the text with variables and `~` expanded until nothing changes, as Airflow does."""
+    """Expand variables and `~` until nothing changes, as Airflow does."""
     for _ in range(10):
-        expanded = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 - a url, too
+        expanded = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 - also URLs
         if expanded == text:
             break
         text = expanded
@@ -322,30 +374,34 @@ def _expand(text: str) -> str:
 
 
 def _run(command: str) -> str:
-    """Return what a command prints: Airflow's `_cmd` options. No shell is involved."""
+    """Run a command of Airflow's `_cmd` options, without a shell, and return what it prints.
+
+    Raises:
+        UsageError: it cannot be started, fails, or prints nothing.
+    """
     import shlex
     import subprocess
 
     try:
         words = shlex.split(command)
         done = subprocess.run(words, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-        problem = f"It ended with exit code {done.returncode}." if done.returncode else None
+        problem = f"The command exited with code {done.returncode}." if done.returncode else None
         text = done.stdout.decode("utf-8", "replace").rstrip("\r\n")
     except (OSError, IndexError, ValueError) as error:
-        problem, text = f"It could not be started: {type(error).__name__}.", ""
+        problem, text = f"The command could not be started: {type(error).__name__}.", ""
     if problem or not text:
-        # What it printed may hold the password, so none of it is repeated.
+        # Nothing the command printed is shown: it may contain the password.
         raise UsageError(
-            "could not get the metadata DB's url from Airflow's command",
-            detail=problem or "It printed nothing.",
-            hint="--url or XCOMCTL_URL name the database directly.",
+            "could not get the database URL from Airflow's command",
+            detail=problem or "The command printed nothing.",
+            hint="Give the URL with --url or XCOMCTL_URL instead.",
         )
     return text
 
 
 def _refuse_secret(origin: str) -> str:
     raise UsageError(
-        f"cannot ask a secrets backend for the url: {origin}",
+        f"cannot read the database URL from a secrets backend: {origin}",
         detail="Airflow's secrets backends need Airflow itself.",
-        hint="Give the url with --url, XCOMCTL_URL or a profile's url_env.",
+        hint="Give the URL with --url, XCOMCTL_URL or a profile's url_env.",
     )
