@@ -23,7 +23,8 @@ from lxml import etree
 from tests.conftest import clean_environment
 from tests.metadata import Metadata
 from xcomctl.audit import airflow3, rules
-from xcomctl.audit.airflow3 import Migration, Outcome
+from xcomctl.audit.airflow3 import Migration
+from xcomctl.audit.outcome import Outcome
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -124,7 +125,7 @@ LENIENT = {"dot", "badesc"}
 
 def outcome(value: bytes, migration: Migration) -> str:
     """Return the gravest that preflight says of a value."""
-    problems = airflow3.judge(value, migration)
+    problems = airflow3.check_value(value, migration)
     outcomes = {one.outcome for one in problems if one.rule is not rules.AIRFLOW3_DUPLICATE_KEY}
     return next((one.value for one in Outcome if one in outcomes), "kept")
 
@@ -428,4 +429,4 @@ def test_a_release_that_is_none_is_refused(tmp_path: Path, run: Run, release: st
     Metadata(str(path)).add(b"1")
     done = run("preflight", "--url", path, "--to", release)
     assert done.code == 2
-    assert "no release of Airflow 3" in done.err
+    assert "not a release of Airflow 3" in done.err

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 POLICIES = {
     "plain": audit.Policy(Limit("test", Size(1000), "")),
-    "low": audit.Policy(Limit("test", Size(60), ""), warn_at=0.5, measured=True),
+    "low": audit.Policy(Limit("test", Size(60), ""), warn_at=0.5, with_totals=True),
     "near is above the limit": audit.Policy(Limit("test", Size(60), ""), warn_at=5000),
     "per entry": audit.Policy(Limit("test", Size(100), ""), per_entry=True),
     "a column that cuts": audit.Policy(Limit("test", Size(65_535), ""), capacity=Size(65_535)),
@@ -77,7 +77,7 @@ def test_the_same_is_found(empty_url: str) -> None:
             assert from_sums.findings == from_rows.findings, name
             assert from_sums.scanned == from_rows.scanned == 2 * len(values)
             assert from_sums.total_bytes == from_rows.total_bytes
-            assert from_sums.measures == from_rows.measures
+            assert from_sums.totals == from_rows.totals
         pickled = {one.task_id for one in from_rows.findings if one.rule.id == "xcom-pickled"}
         assert not pickled - {"push pickle", "push large pickle", "push old pickle"}
 
@@ -90,7 +90,7 @@ def test_the_same_is_found_in_real_databases(tmp_path: Path, fixture: Any, any_s
         for name, policy in POLICIES.items():
             from_sums, from_rows = both(store, policy)
             assert from_sums.findings == from_rows.findings, name
-            assert from_sums.measures == from_rows.measures
+            assert from_sums.totals == from_rows.totals
             assert from_sums.total_bytes == from_rows.total_bytes
 
 

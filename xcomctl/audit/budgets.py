@@ -1,6 +1,6 @@
-"""Which budget is for which XCom, and what all that one is for adds up to.
+"""Budgets: which one applies to an XCom, and the totals of the XComs that each covers.
 
-The most specific budget that matches an XCom governs it alone; of equally specific ones the first.
+Only the most specific matching budget applies to an XCom; of equally specific ones the first.
 """
 
 from __future__ import annotations
@@ -26,32 +26,33 @@ class _Sum:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """A sum or a count above its budget."""
+    """A sum or a count that exceeds its budget."""
 
     budget: Budget
     dag_id: str
-    """The budget's glob where the sum is of several DAGs."""
+    """The budget's glob if the sum covers several DAGs."""
     run: str | None
-    """The run that exceeds it most; None where the sum is of all runs."""
+    """The run with the largest sum; None if the sum covers all runs."""
     runs: int
+    """How many runs exceed the budget."""
     entries: int
     size: Size
     bound_bytes: Size | None
-    """None where the count is above its bound."""
+    """None if it is the count that exceeds its bound."""
 
 
 class Tally:
-    """Adds up what budgets govern, in one pass.
+    """Adds up the XComs that budgets cover, in one pass.
 
-    What is held grows with the number of dags, tasks and keys, and, for budgets of runs only,
-    with the number of runs.
+    Memory grows with the number of DAGs, tasks and keys, and with the number of runs if a budget
+    is per run.
     """
 
     def __init__(
         self, budgets: Sequence[Budget], measure: Literal["size", "text"] = "size"
     ) -> None:
         self._text = measure == "text"
-        # A stable sort: of equally specific ones the first stays in front.
+        # The sort is stable: of equally specific budgets the first stays in front.
         self._budgets = sorted(budgets, key=lambda one: one.specificity, reverse=True)
         self._by_dag: dict[str, list[Budget]] = {}
         self._governing: dict[tuple[str, str, str | None], Budget | None] = {}
@@ -59,7 +60,7 @@ class Tally:
         self._runs: dict[tuple[int, str, str], _Sum] = {}
 
     def add(self, entry: XComEntry) -> Budget | None:
-        """Count an entry; return its budget where its value alone is larger."""
+        """Count an XCom; return its budget if this value alone exceeds it."""
         ref = entry.ref
         budget = self._budget_of(ref.dag_id, ref.task_id, ref.key)
         if budget is None:
@@ -77,9 +78,9 @@ class Tally:
         return budget if budget.max_size is not None and size > budget.max_size else None
 
     def add_group(self, name: tuple[str, str, str | None], summary: Summary) -> Budget | None:
-        """Count all entries of one name; return their budget where one alone is larger.
+        """Count the XComs of one name; return their budget if the largest value exceeds it.
 
-        For budgets of runs there is `add_run`.
+        Budgets per run are counted by `add_run`.
         """
         budget = self._budget_of(*name)
         if budget is None:
@@ -92,7 +93,7 @@ class Tally:
         return budget if over else None
 
     def add_run(self, name: tuple[str, str, str | None], run: str, summary: Summary) -> None:
-        """Count all entries of one name in one run."""
+        """Count the XComs of one name in one run."""
         budget = self._budget_of(*name)
         if budget is not None and budget.max_total_per_run is not None:
             total = self._runs.setdefault((id(budget), name[0], run), _Sum())
@@ -100,15 +101,14 @@ class Tally:
             total.size += summary.total
 
     def exceeded_by(self, entry: XComEntry) -> Budget | None:
-        """Return the budget of an entry where its value alone is larger."""
+        """Return the XCom's budget if this value alone exceeds it, without counting it."""
         budget = self._budget_of(entry.ref.dag_id, entry.ref.task_id, entry.ref.key)
         if budget is None or budget.max_size is None:
             return None
         return budget if (entry.size or 0) > budget.max_size else None
 
     def _budget_of(self, dag_id: str, task_id: str, key: str | None) -> Budget | None:
-        # Globs are matched once for a DAG and not for each of its keys, of which there may be
-        # as many as rows.
+        # Globs are matched once per DAG, not once per key: there may be as many keys as rows.
         of_dag = self._by_dag.get(dag_id)
         if of_dag is None:
             of_dag = [one for one in self._budgets if fnmatchcase(dag_id, one.dag_id)]
@@ -123,7 +123,7 @@ class Tally:
         return self._governing[name]
 
     def exceeded(self) -> Iterator[Total]:
-        """Yield every sum and count that is above its budget."""
+        """Yield every sum and count that exceeds its budget."""
         for budget in self._budgets:
             total = self._sums.get(id(budget), _Sum())
             if budget.max_total is not None and total.size > budget.max_total:
@@ -141,7 +141,7 @@ class Tally:
             if owner != id(budget) or total.size <= bound:
                 continue
             runs, most, largest = worst.get(dag_id, (0, run, total))
-            # Of equal ones always the same, in whatever order the rows came.
+            # Ties are broken by name, so that the order of the rows does not matter.
             if (-total.size, run) < (-largest.size, most):
                 most, largest = run, total
             worst[dag_id] = (runs + 1, most, largest)

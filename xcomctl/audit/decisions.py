@@ -1,4 +1,4 @@
-"""What the team has decided about findings: ignored ones, and those known from a baseline."""
+"""The team's decisions about findings: ignores in the configuration, and the baseline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from xcomctl.audit import Finding, Report, in_order, rules
+from xcomctl.audit import rules
+from xcomctl.audit.report import Finding, Report, in_order
 from xcomctl.errors import UsageError
 from xcomctl.model import Size, XComRef, format_sizes
 
@@ -32,10 +33,10 @@ def apply_ignores(
     complete: bool,
     file: str | None = None,
 ) -> Report:
-    """Return the report with ignored findings marked, and the upkeep that the list needs.
+    """Return the report with ignored findings marked, and with expired and unused ignores added.
 
-    `complete` is whether everything was judged: only then does an ignore without a finding mean
-    that there is nothing to ignore. `file` is the configuration, for the upkeep.
+    `complete` says that no filter was set: only then is an ignore without a finding unused.
+    `file` is the configuration file, where ignores are to be fixed.
     """
     used: set[int] = set()
     wanted: set[int] = set()
@@ -43,23 +44,23 @@ def apply_ignores(
     for finding in report.findings:
         marked = finding
         for index, ignore in enumerate(ignores):
-            if not _is_about(ignore, finding):
+            if not _applies(ignore, finding):
                 continue
             wanted.add(index)
-            if _is_over(ignore, today) or _is_larger(ignore, finding):
+            if _has_expired(ignore, today) or _is_larger(ignore, finding):
                 continue
             used.add(index)
             marked = replace(finding, state="ignored", reason=ignore.reason)
             break
         found.append(marked)
     for index, ignore in enumerate(ignores):
-        if not _was_judged(ignore, report):
+        if not _was_checked(ignore, report):
             continue
-        if _is_over(ignore, today) and index in wanted:
-            text = f"the ignore of {ignore.rule} ended on {ignore.until}: {ignore.reason}"
+        if _has_expired(ignore, today) and index in wanted:
+            text = f"the ignore of {ignore.rule} expired on {ignore.until}: {ignore.reason}"
             found.append(_upkeep(rules.IGNORE_EXPIRED, ignore, text, file))
         elif complete and index not in wanted:
-            text = f"no finding of {ignore.rule} matches this ignore any more: {ignore.reason}"
+            text = f"no {ignore.rule} finding matches this ignore: {ignore.reason}"
             found.append(_upkeep(rules.IGNORE_UNUSED, ignore, text, file))
     return replace(report, findings=in_order(_enabled(report, found)))
 
@@ -68,13 +69,13 @@ def _enabled(report: Report, findings: Iterable[Finding]) -> Iterable[Finding]:
     return (one for one in findings if one.rule.id in report.policy.enabled)
 
 
-def _is_about(ignore: Ignore, finding: Finding) -> bool:
+def _applies(ignore: Ignore, finding: Finding) -> bool:
     return fnmatchcase(finding.rule.id, ignore.rule) and ignore.matches(
         finding.dag_id, finding.task_id, finding.key
     )
 
 
-def _is_over(ignore: Ignore, today: date) -> bool:
+def _has_expired(ignore: Ignore, today: date) -> bool:
     return ignore.until is not None and today > ignore.until
 
 
@@ -82,10 +83,10 @@ def _is_larger(ignore: Ignore, finding: Finding) -> bool:
     return ignore.max_size is not None and (finding.max_size or 0) > ignore.max_size
 
 
-def _was_judged(ignore: Ignore, report: Report) -> bool:
-    left_out = report.not_looked_at()
+def _was_checked(ignore: Ignore, report: Report) -> bool:
+    skipped = report.skipped_rules()
     return any(
-        fnmatchcase(rule, ignore.rule) for rule in report.policy.enabled if rule not in left_out
+        fnmatchcase(rule, ignore.rule) for rule in report.policy.enabled if rule not in skipped
     )
 
 
@@ -111,29 +112,29 @@ def _upkeep(rule: rules.Rule, ignore: Ignore, message: str, file: str | None) ->
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How much larger a known value may become: both caps must be exceeded."""
+    """How much a known value may grow: a finding is reported again above both caps."""
 
     share: float = 0.5
     size: Size = field(default_factory=lambda: Size(16 * 1024))
 
     def exceeded(self, before: int, now: int) -> bool:
-        """Return whether a value grew by more than both caps."""
+        """Return whether a value that grew from `before` to `now` bytes exceeds both caps."""
         parts = round(self.share * 1_000_000)
         return now - before > self.size and (now - before) * 1_000_000 > before * parts
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The findings that are known, by fingerprint; each with its size in bytes, if it has one."""
+    """Known findings: the largest size in bytes (None without a size) by fingerprint."""
 
     sizes: Mapping[str, int | None]
 
 
 def read_baseline(path: Path) -> Baseline:
-    """Return the baseline that a file holds.
+    """Return the baseline in a file.
 
     Raises:
-        UsageError: it cannot be read, or is none.
+        UsageError: the file cannot be read, or is not a baseline.
     """
     try:
         document: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -141,7 +142,7 @@ def read_baseline(path: Path) -> Baseline:
             raise ValueError(f'its schema is "{document["schema"]}", not "{SCHEMA}"')
         sizes = {one["fingerprint"]: one["max_size_bytes"] for one in document["findings"]}
         if not all(size is None or isinstance(size, int) for size in sizes.values()):
-            raise ValueError("a size in it is no whole number")
+            raise ValueError("a size in it is not an integer")
     except OSError as error:
         raise UsageError(
             f'could not read the baseline "{path}"',
@@ -155,7 +156,7 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def apply_baseline(report: Report, baseline: Baseline, growth: Growth) -> Report:
-    """Return the report with known findings marked, and those added that grew since."""
+    """Return the report with known findings marked, and a new finding for each that grew."""
     found: list[Finding] = []
     for finding in report.findings:
         if finding.state != "open" or finding.fingerprint not in baseline.sizes:
@@ -171,7 +172,7 @@ def apply_baseline(report: Report, baseline: Baseline, growth: Growth) -> Report
                     rule=rules.GREW,
                     severity=rules.GREW.severity,
                     limit=None,
-                    message=f"{now}, and the baseline knows it with {was}",
+                    message=f"grew from {was} in the baseline to {now}",
                     variant=finding.rule.id,
                 )
             )
@@ -179,13 +180,13 @@ def apply_baseline(report: Report, baseline: Baseline, growth: Growth) -> Report
 
 
 def gone(report: Report, baseline: Baseline) -> int:
-    """Return how many findings of the baseline are there no more."""
-    there = {finding.fingerprint for finding in report.findings}
-    return sum(fingerprint not in there for fingerprint in baseline.sizes)
+    """Return how many findings of the baseline no longer exist."""
+    found = {finding.fingerprint for finding in report.findings}
+    return sum(fingerprint not in found for fingerprint in baseline.sizes)
 
 
 def baseline_text(report: Report) -> str:
-    """Return the baseline file that knows every finding that counts: sorted, one a line."""
+    """Return the baseline file for every finding that is not ignored: sorted, one per line."""
     kept = [
         one
         for one in report.findings

@@ -1,12 +1,15 @@
-"""What becomes of all the XComs of a metadata DB on the way to Airflow 3, gathered into findings."""
+"""Preflight: what the upgrade to Airflow 3 does to every XCom of a database, as findings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xcomctl.audit import Finding, Policy, Report, in_order, rules
-from xcomctl.audit.airflow3 import Outcome, Problem, judge
+from xcomctl.audit import rules
+from xcomctl.audit.airflow3 import check_value
+from xcomctl.audit.outcome import Outcome, Problem
+from xcomctl.audit.policy import Policy
+from xcomctl.audit.report import Finding, Report, in_order
 from xcomctl.model import Limit, Size, XComRef
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Group:
+    """XComs of one name with the same problem."""
+
     problem: Problem
     occurrences: int
     example: XComEntry
@@ -25,7 +30,11 @@ class _Group:
 
 
 class Preflight:
-    """Gathers what becomes of each XCom."""
+    """Collects what the migration does to each XCom, and reports it.
+
+    `mapped` says whether rows carry a run_id, `joined` whether each entry was joined with its
+    run, and `done` whether the database is an Airflow 3 one already.
+    """
 
     def __init__(
         self,
@@ -45,12 +54,12 @@ class Preflight:
         self._groups: dict[tuple[object, ...], _Group] = {}
 
     def add(self, entry: XComEntry, raw: Raw) -> Problem | None:
-        """Note what becomes of an entry, and return why it is better moved away, if it is."""
+        """Check an XCom; return the problem for which its row should be moved away, or None."""
         self.scanned += 1
         self.total_bytes += entry.size or 0
-        problems = judge(raw, self.migration) + self._row_problems(entry)
+        problems = check_value(raw, self.migration) + self._row_problems(entry)
         for problem in problems:
-            self._gather(problem, entry)
+            self._add_problem(problem, entry)
         outcomes = {problem.outcome for problem in problems}
         worst = next((outcome for outcome in Outcome if outcome in outcomes), None)
         if worst is not None:
@@ -66,30 +75,30 @@ class Preflight:
         if dangling:
             outcome = Outcome.ALTERED if self.mapped else Outcome.ARCHIVED
             reason = (
-                "the run it points to is not the run it names, so no task reads it"
+                "its dag_run_id is not that of its run_id, so no task reads it"
                 if self.mapped
-                else "its run is gone: moved to _airflow_moved__2_3__dangling__xcom on the way"
+                else "its run does not exist; moved to _airflow_moved__2_3__dangling__xcom"
             )
             found.append(Problem(rules.AIRFLOW3_DANGLING, outcome, reason))
         elif self.migration.backend == "sqlite":
             reason = "deleted with its task instance when dag_run is rebuilt"
             found.append(Problem(rules.AIRFLOW3_LOST, Outcome.LOST, reason))
         if entry.ref.key is None:
-            reason = "its key is NULL, which no primary key takes"
+            reason = "its key is NULL, which a primary key does not allow"
             found.append(Problem(rules.AIRFLOW3_DUPLICATE_ROW, Outcome.STOPS, reason))
         return found
 
     def add_duplicates(self, entries: Sequence[XComEntry]) -> Problem:
-        """Note rows of one name in one run, the one that Airflow 1.10 reads first."""
-        reason = f"there are {len(entries)} of it in one run, and the upgrade to 2.0 stops"
+        """Add rows of the same name; the first is the one that Airflow 1.10 reads."""
+        reason = f"{len(entries)} rows have this name, and the upgrade to 2.0 stops"
         problem = Problem(rules.AIRFLOW3_DUPLICATE_ROW, Outcome.STOPS, reason)
         for entry in entries[1:]:
-            self._gather(problem, entry)
+            self._add_problem(problem, entry)
             self.rows_by_outcome[Outcome.STOPS] += 1
             self.bytes_by_outcome[Outcome.STOPS] += entry.size or 0
         return problem
 
-    def _gather(self, problem: Problem, entry: XComEntry) -> None:
+    def _add_problem(self, problem: Problem, entry: XComEntry) -> None:
         ref = entry.ref
         name: tuple[object, ...] = (
             problem.rule.id,
@@ -101,7 +110,7 @@ class Preflight:
         if self.per_entry:
             name = (*name, entry.row)
         if problem.rule is rules.AIRFLOW3_LOST:
-            # All of them alike: one finding says it.
+            # It affects every row, so one finding is enough.
             name = (problem.rule.id,)
         group = self._groups.get(name)
         if group is None:
@@ -113,7 +122,7 @@ class Preflight:
             group.example, group.problem = entry, problem
 
     def report(self) -> Report:
-        """Return what was found, the gravest and largest first."""
+        """Return the report, the most severe and largest findings first."""
         ids = frozenset(rule.id for rule in (*rules.AIRFLOW3_RULES, *rules.UPKEEP))
         policy = Policy(
             Limit("none", Size(0), ""), deep=True, enabled=ids, per_entry=self.per_entry
@@ -163,6 +172,6 @@ def _backend_finding(migration: Migration) -> Finding:
         occurrences=1,
         max_size=None,
         limit=None,
-        message="stops the migration: it calls REGEXP_REPLACE as MySQL has it, which MariaDB refuses",
+        message="stops the migration: it calls REGEXP_REPLACE with MySQL's arguments, which MariaDB refuses",
         example=XComRef("*", "*", None, "*"),
     )

@@ -1,9 +1,9 @@
-"""Credentials in values: found by shapes that only providers use, or by telling names.
+"""Credentials in values, found by the token formats of providers or by the name of a field.
 
-Precision first: a gate that cries wolf is switched off. So a token must have its provider's
-prefix and length, a named field must hold something as random as a credential, and placeholders
-and the examples of documentation are left alone. What is found is named by its kind; the text
-itself leaves this module in no form.
+Precision matters more than recall: a CI gate with false alarms is switched off. A token must have
+its provider's prefix and length, a named field must contain something as random as a credential,
+and placeholders and documentation examples are skipped. Only the kind of a credential leaves this
+module, never its text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from collections import Counter
 
 MOST_BYTES = 4 * 1024 * 1024
-"""Of a value; what lies behind is not searched."""
+"""Only this many bytes of a value are searched."""
 
 _TOKENS = (
     (
@@ -83,8 +83,8 @@ _TOKENS = (
         re.compile(r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{16,}"),
     ),
 )
-"""Kind, the texts of which one must be there, and the shape. A substring is found a thousand times
-as fast as a pattern, and most values hold none."""
+"""Kind, substrings of which at least one must occur, and the pattern. Searching for a substring is
+a thousand times faster than matching a pattern, and most values contain none."""
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----[\s\\rn]{1,4}[A-Za-z0-9+/=:\- ]{16}"
 )
@@ -97,7 +97,7 @@ _SENSITIVE = (
     r"|client[_-]?secret|(?<![a-z])token(?![a-z])|(?<![a-z])pwd(?![a-z])"
 )
 _WORDS = ("passw", "pwd", "passphrase", "secret", "key", "token", "bearer", "authorization")
-"""One of these is in every sensitive name."""
+"""Every sensitive name contains one of these."""
 _SENSITIVE_NAME = re.compile(_SENSITIVE, re.IGNORECASE)
 _HARMLESS_NAME = re.compile(
     r"next|page|continu|sync|cursor|count|max|num|limit|type|url|uri|path|file|arn|name|_id$|id$"
@@ -119,9 +119,9 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
 
 
 def find(raw: bytes | str, key: str | None) -> str | None:
-    """Return which kind of credential a stored value holds, None where it seems to hold none.
+    """Return the kind of credential that a stored value contains, or None.
 
-    `key` is the XCom's own name, which tells of a value that is a text and nothing more.
+    `key` is the XCom's key. If it is a sensitive name, a value that is a single string counts.
     """
     text = raw[:MOST_BYTES] if isinstance(raw, str) else raw[:MOST_BYTES].decode("latin-1")
     for kind, literals, pattern in _TOKENS:
@@ -152,7 +152,7 @@ def _is_credential(name: str, value: str) -> bool:
     if _HARMLESS_NAME.search(name) or _PLACEHOLDER.fullmatch(value) or _UUID.fullmatch(value):
         return False
     if re.match(r"(?:[a-z][a-z0-9+.-]*:)?//|[./~]", value) or re.fullmatch(r"[\d.,:+TZ-]+", value):
-        # A path, a URL (with a password it was found above), a number or a time.
+        # A path, a URL (one with a password was found before), a number or a time.
         return False
     if re.search(r"passw|pwd|phrase", name, re.IGNORECASE):
         return _random(value, 2.3)
@@ -160,6 +160,6 @@ def _is_credential(name: str, value: str) -> bool:
 
 
 def _random(text: str, least: float) -> bool:
-    """Return whether the characters carry at least so many bits each."""
+    """Return whether the text has at least `least` bits of entropy per character."""
     counts = Counter(text).values()
     return -sum(one / len(text) * math.log2(one / len(text)) for one in counts) >= least

@@ -166,7 +166,7 @@ def command(
             per_entry=per_entry,
             budgets=config.audit.budgets,
             measure="text" if measure == "text" else "size",
-            measured=any(name == "openmetrics" for name, _ in outputs),
+            with_totals=any(name == "openmetrics" for name, _ in outputs),
         )
         report = _run(store, selection, policy)
         report = decisions.apply_ignores(
@@ -330,18 +330,18 @@ def _enabled(only: str | None, skipped: str | None) -> frozenset[str]:
 
 
 def _groups(report: Report) -> list[Row]:
-    """Return what is there of each dag, task and key, the most bytes first."""
-    groups = sorted(report.measures.items(), key=lambda one: (-one[1].total, *map(str, one[0])))
+    """Return the totals of each dag_id, task_id and key, the most bytes first."""
+    groups = sorted(report.totals.items(), key=lambda one: (-one[1].total, *map(str, one[0])))
     return [
         {
             "dag_id": dag_id,
             "task_id": task_id,
             "key": key,
-            "entries": measure.entries,
-            "total_bytes": measure.total,
-            "max_size_bytes": measure.largest,
+            "entries": totals.entries,
+            "total_bytes": totals.total,
+            "max_size_bytes": totals.largest,
         }
-        for (dag_id, task_id, key), measure in groups
+        for (dag_id, task_id, key), totals in groups
     ]
 
 
@@ -357,7 +357,7 @@ def _summary(report: Report) -> dict[str, object]:
         "ignored": sum(one.state == "ignored" for one in report.findings),
         "known": sum(one.state == "known" for one in report.findings),
         "depth": "deep" if report.policy.deep else "sizes",
-        "not_looked_at": report.not_looked_at(),
+        "not_looked_at": report.skipped_rules(),
         "pickles_sampled": report.sampled,
     }
 
@@ -376,9 +376,9 @@ def _closing(report: Report) -> list[str]:
             lines[0] += f"; {number} {state}"
     if report.policy.deep:
         lines.append("every value was read whole")
-    elif report.not_looked_at():
+    elif report.skipped_rules():
         lines.append(
-            f"judged by sizes and first bytes; not looked at: {', '.join(report.not_looked_at())} "
+            f"judged by sizes and first bytes; not looked at: {', '.join(report.skipped_rules())} "
             "(--deep reads every value)"
         )
     if report.sampled:

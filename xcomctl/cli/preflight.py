@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.audit import Report
-    from xcomctl.audit.airflow3 import Problem
+    from xcomctl.audit.outcome import Problem
     from xcomctl.audit.preflight import Preflight
     from xcomctl.db.read.store import Store
     from xcomctl.model import Selection, XComEntry

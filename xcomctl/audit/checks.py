@@ -1,0 +1,74 @@
+"""The rules applied to one XCom: to its size and first bytes, and with `deep` to its value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xcomctl.audit import rules, secrets
+from xcomctl.model import Encoding
+from xcomctl.values import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xcomctl.audit.policy import Policy
+    from xcomctl.audit.rules import Rule
+    from xcomctl.model import Raw, XComEntry
+
+
+def check_entry(
+    policy: Policy, warn_from: int, entry: XComEntry, raw: Raw
+) -> Iterator[tuple[Rule, str]]:
+    """Yield each rule that an XCom violates, with a detail for the message (may be empty).
+
+    `warn_from` is the policy's, computed once. `raw` is the whole value if the policy is deep;
+    otherwise it is ignored.
+    """
+    size = entry.size
+    if size is not None:
+        if size > policy.limit.size:
+            yield rules.OVER_LIMIT, ""
+        elif size >= warn_from:
+            yield rules.NEAR_LIMIT, ""
+    if entry.encoding is Encoding.PICKLE:
+        yield rules.PICKLED, ""
+    if policy.deep:
+        yield from _check_value(policy, entry, raw)
+
+
+def _check_value(policy: Policy, entry: XComEntry, raw: Raw) -> Iterator[tuple[Rule, str]]:
+    verdict = decode.check(raw, policy.storage)
+    if verdict.health is decode.Health.PICKLED and entry.encoding is not Encoding.PICKLE:
+        yield rules.PICKLED, ""
+    truncated = truncation(policy, entry, raw) if policy.capacity is not None else None
+    if truncated is not None:
+        yield rules.TRUNCATED, truncated
+    elif verdict.health is decode.Health.BROKEN:
+        yield rules.UNDECODABLE, verdict.reason
+    elif verdict.health is decode.Health.DOUBLE:
+        yield rules.DOUBLE_ENCODED, ""
+    if not isinstance(raw, bytes | str):
+        return
+    if rules.SECRET.id in policy.enabled:
+        kind = secrets.find(raw, entry.ref.key)
+        if kind is not None:
+            yield rules.SECRET, kind
+    if verdict.health is decode.Health.VALID and rules.EXTERNAL.id in policy.enabled:
+        url = decode.stored_reference(raw)
+        if url is not None:
+            yield rules.EXTERNAL, url.partition("://")[0]
+
+
+def truncation(policy: Policy, entry: XComEntry, raw: Raw) -> str | None:
+    """Return why a value that fills its column cannot be decoded, or None if it was not truncated."""
+    if entry.size != policy.capacity or raw is None:
+        return None
+    verdict = decode.check(raw, policy.storage)
+    if verdict.health is decode.Health.BROKEN:
+        return verdict.reason
+    if verdict.health is decode.Health.PICKLED and isinstance(raw, bytes):
+        # A pickle ends with STOP, which a truncated one lacks.
+        from xcomctl.values.pickles import describe_pickle
+
+        return None if describe_pickle(raw, most=0)["complete"] else "the pickle has no end"
+    return None

@@ -1,0 +1,156 @@
+"""Findings in the making: violations grouped by rule and name, and the messages they become."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xcomctl.audit import rules
+from xcomctl.audit.report import Finding
+from xcomctl.model import Size, XComRef, format_sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xcomctl.audit.budgets import Total
+    from xcomctl.audit.policy import Policy
+    from xcomctl.audit.rules import Rule
+    from xcomctl.model import Budget, XComEntry
+
+
+@dataclass(slots=True)
+class _Group:
+    """The XComs of one name that violate one rule."""
+
+    rule: Rule
+    occurrences: int
+    example: XComEntry
+    """The largest so far."""
+    detail: str
+    budget: Budget | None = None
+
+
+class FindingGroups:
+    """Collects violations, and turns each group of them into one finding.
+
+    Groups are by rule, dag_id, task_id and key, so memory grows with the number of tasks that
+    have a problem, not with the number of rows.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._groups: dict[tuple[object, ...], _Group] = {}
+
+    def add(
+        self, rule: Rule, entry: XComEntry, detail: str = "", budget: Budget | None = None
+    ) -> None:
+        """Add a violation of a rule by an XCom; `budget` if it is the one exceeded."""
+        ref = entry.ref
+        name: tuple[object, ...] = (rule.id, ref.dag_id, ref.task_id, ref.key)
+        if self._policy.per_entry:
+            name = (*name, ref.run, ref.map_index, entry.row)
+        group = self._groups.get(name)
+        if group is None:
+            self._groups[name] = _Group(rule, 1, entry, detail, budget)
+            return
+        group.occurrences += 1
+        if _rank(entry) < _rank(group.example):
+            group.example, group.detail = entry, detail
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield a finding for each group, in no particular order."""
+        return (_finding(group, self._policy) for group in self._groups.values())
+
+
+def _rank(entry: XComEntry) -> tuple[int, str, int, str]:
+    """Return a sort key: the largest first, ties in a fixed order."""
+    return -(entry.size or 0), entry.ref.run, entry.ref.map_index, repr(entry.row)
+
+
+def _finding(group: _Group, policy: Policy) -> Finding:
+    entry, budget = group.example, group.budget
+    size, limit = _size(group, policy), _limit(group, policy)
+    return Finding(
+        rule=group.rule,
+        severity=rules.SEVERITY_BY_NAME[budget.severity] if budget else group.rule.severity,
+        dag_id=entry.ref.dag_id,
+        task_id=entry.ref.task_id,
+        key=entry.ref.key,
+        occurrences=group.occurrences,
+        max_size=size,
+        limit=limit,
+        message=_message(group, size, limit),
+        example=entry.ref,
+    )
+
+
+def _size(group: _Group, policy: Policy) -> Size | None:
+    text = policy.measure == "text" and group.rule is rules.OVER_BUDGET
+    return group.example.text_size if text else group.example.size
+
+
+def _limit(group: _Group, policy: Policy) -> Size | None:
+    if group.rule in (rules.OVER_LIMIT, rules.NEAR_LIMIT):
+        return policy.limit.size
+    if group.rule is rules.TRUNCATED:
+        return policy.capacity
+    return group.budget.max_size if group.budget else None
+
+
+def _message(group: _Group, size: Size | None, limit: Size | None) -> str:
+    shown = shown_limit = ""
+    if size is not None:
+        shown, *others = format_sizes(size, *(() if limit is None else (limit,)))
+        shown_limit = others[0] if others else ""
+    rule = group.rule
+    if rule is rules.OVER_LIMIT:
+        return f"{shown} exceeds the limit of {shown_limit}"
+    if rule is rules.OVER_BUDGET and group.budget:
+        note = f": {group.budget.message}" if group.budget.message else ""
+        return f"{shown} exceeds the budget of {shown_limit}{note}"
+    if rule is rules.NEAR_LIMIT:
+        percent = int(1000 * (size or 0) / limit) / 10 if limit else 0
+        return f"{shown} is {percent}% of the limit of {shown_limit}"
+    if rule is rules.TRUNCATED:
+        full = (size or Size(0)).exactly()
+        return f"truncated: the value fills the column ({full}) and cannot be decoded"
+    if rule is rules.PICKLED:
+        return f"{shown} pickle: loading it runs code, and the upgrade to Airflow 3 drops it"
+    if rule is rules.UNDECODABLE:
+        detail = group.detail or "unknown encoding"
+        if size == 65_535:
+            detail += "; 65,535 bytes is the capacity of a MySQL BLOB, which may have truncated it"
+        return f"cannot decode {shown}: {detail}"
+    if rule is rules.EXTERNAL:
+        return (
+            f"the value is a single {group.detail}:// URL: a reference, if an object storage "
+            "backend wrote it"
+        )
+    if rule is rules.SECRET:
+        return f"looks like {group.detail} (not shown)"
+    return "a string that contains JSON text: double-encoded, unless the task pushed such a string"
+
+
+def total_finding(total: Total) -> Finding:
+    """Return the finding for a sum or a count that exceeds its budget."""
+    budget = total.budget
+    if total.bound_bytes is not None:
+        shown, bound = format_sizes(total.size, total.bound_bytes)
+        text = f"{shown} in {total.entries:,} XComs exceed the budget of {bound}"
+    else:
+        text = f"{total.entries:,} XComs exceed the budget of {budget.max_count:,}"
+    if total.run is not None:
+        text += f" per run (in {total.runs:,} runs)" if total.runs > 1 else " per run"
+    return Finding(
+        rule=rules.TOTAL_OVER_BUDGET,
+        severity=rules.SEVERITY_BY_NAME[budget.severity],
+        dag_id=total.dag_id,
+        task_id=budget.task_id,
+        key=budget.key,
+        occurrences=total.runs,
+        max_size=total.size,
+        limit=total.bound_bytes,
+        message=f"{text}: {budget.message}" if budget.message else text,
+        example=XComRef(total.dag_id, budget.task_id, total.run, budget.key),
+        variant="count" if total.bound_bytes is None else "run" if total.run else "",
+    )

@@ -1,0 +1,44 @@
+"""What an upgrade does to one XCom: the outcomes, the rule and the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from xcomctl.audit import rules
+
+if TYPE_CHECKING:
+    from xcomctl.audit.rules import Rule
+
+
+class Outcome(Enum):
+    """What the migration does to an XCom, the most severe first."""
+
+    STOPS = "stops"
+    """The migration fails at it, and nothing is migrated."""
+    LOST = "lost"
+    ARCHIVED = "archived"
+    ALTERED = "altered"
+
+    @property
+    def severity(self) -> rules.Severity:
+        """Return error if the upgrade fails or the value is lost, else warning."""
+        severe = self in (Outcome.STOPS, Outcome.LOST)
+        return rules.Severity.ERROR if severe else rules.Severity.WARNING
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What happens to one XCom, and why."""
+
+    rule: Rule
+    outcome: Outcome
+    reason: str
+
+    @property
+    def better_moved(self) -> bool:
+        """Return whether the row should be moved away before the upgrade."""
+        if self.rule is rules.AIRFLOW3_LOST:
+            return False
+        return self.rule is rules.AIRFLOW3_DANGLING or self.outcome in (Outcome.STOPS, Outcome.LOST)
