@@ -139,6 +139,19 @@ def _end_servers() -> Iterator[None]:
         one.stop()
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the controller of several test processes what this one left out."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = _left_out
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Add up, in the controller, what the test processes left out."""
+    for backend, (reason, count) in getattr(node, "workeroutput", {}).get("left_out", {}).items():
+        _left_out[backend] = (reason, count + _left_out.get(backend, ("", 0))[1])
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say loudly which servers the tests did without."""
     if not _left_out:
