@@ -1,14 +1,14 @@
-"""Every way in which xcomctl can fail on purpose: each class carries its exit code.
+"""The errors that xcomctl raises on purpose. Each class carries its exit code.
 
-Whoever raises writes the three parts: a lowercase primary line (what could not be done, to
-what), the fact behind it, and a hint with the command or flag to try. `main()` prints them.
+An error has three parts: the message (one lowercase line: what failed, and for what), the
+detail (the fact behind it) and the hint (a command or option to try). `cli.main` prints them.
 """
 
 from __future__ import annotations
 
 
 class XcomctlError(Exception):
-    """A failure that xcomctl foresaw, with its message in three parts."""
+    """An expected failure, with its message in three parts."""
 
     exit_code = 70
 
@@ -20,13 +20,13 @@ class XcomctlError(Exception):
 
 
 class UsageError(XcomctlError):
-    """The command line or the configuration asks for something that makes no sense."""
+    """An invalid command line or configuration."""
 
     exit_code = 2
 
 
 class DatabaseError(XcomctlError):
-    """The metadata DB could not be reached, refused, timed out or is not Airflow's."""
+    """The metadata database is unreachable, refused, timed out or is not Airflow's."""
 
     exit_code = 3
 
@@ -36,27 +36,27 @@ class LockedError(DatabaseError):
 
 
 class NotFoundError(XcomctlError):
-    """There is no such XCom, run or task instance."""
+    """The named XCom, run or task instance does not exist."""
 
     exit_code = 4
 
 
 class RefusedError(XcomctlError):
-    """It could be done, and was not, for safety."""
+    """The request is possible and was refused for safety."""
 
     exit_code = 5
 
 
 class ClosedPipeError(XcomctlError):
-    """Whoever read our stdout has gone; nothing is printed about it."""
+    """The reader of stdout has gone. Nothing is printed about it."""
 
     exit_code = 141
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM.
+    """Ctrl-C, SIGTERM or SIGHUP.
 
-    Not a KeyboardInterrupt, which the command-line library would turn into exit code 1.
+    It does not derive from KeyboardInterrupt, which typer would turn into exit code 1.
     """
 
     def __init__(self, signum: int) -> None:

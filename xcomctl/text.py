@@ -1,4 +1,4 @@
-"""Text as it may be shown: characters that a terminal would obey are written out."""
+"""Text that is safe to show, and suggestions for mistyped words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 UNSAFE: Final = re.compile(
     "["
@@ -14,7 +14,7 @@ UNSAFE: Final = re.compile(
     "\u00ad\u061c\u180e"
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f"  # zero width, line ends, direction
     "\ufeff\ufff9-\ufffb\ufffe\uffff"
-    "\ud800-\udfff"  # halves of a pair, which no encoding can write
+    "\ud800-\udfff"  # lone surrogates, which no encoding can write
     "\U000e0000-\U000e0fff"  # tags
     "]"
 )
@@ -24,13 +24,13 @@ _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def visible(text: str) -> str:
-    """Return the text with every unsafe character written out: `\\x1b`, `\\u202e`."""
+    """Return the text with every unsafe character escaped: `\\x1b`, `\\u202e`."""
     if text.isascii() and text.isprintable():
         return text
-    return UNSAFE.sub(_written_out, text)
+    return UNSAFE.sub(_escaped, text)
 
 
-def _written_out(match: re.Match[str]) -> str:
+def _escaped(match: re.Match[str]) -> str:
     char = match[0]
     code = ord(char)
     if char in _SHORT:
@@ -41,7 +41,7 @@ def _written_out(match: re.Match[str]) -> str:
 
 
 def json_escaped(match: re.Match[str]) -> str:
-    """Return the unsafe character of a match as JSON writes it: `\\u001b`, a pair above U+FFFF."""
+    """Return the matched character as JSON escapes it: `\\u001b`, a pair above U+FFFF."""
     code = ord(match[0])
     if code < 0x10000:
         return f"\\u{code:04x}"
@@ -50,8 +50,14 @@ def json_escaped(match: re.Match[str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that a mistyped one most likely means."""
+    """Return the known word closest to a mistyped one, None where none is close."""
     import difflib
 
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return matches[0] if matches else None
+
+
+def suggestion(word: str, known: Collection[str]) -> str:
+    """Return a hint for a word that is not among the known ones: the closest, or all of them."""
+    near = nearest(word, known)
+    return f'Did you mean "{near}"?' if near else f"Valid values: {', '.join(known)}."

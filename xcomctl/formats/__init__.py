@@ -1,7 +1,10 @@
-"""How a result is written: one noun, many papers. A format decides nothing.
+"""The output formats: what a result looks like (`Layout`), and who writes it (`Writer`).
 
-A `Writer` is told the rows one after the other, so that several formats can be written in one
-pass over a stream, and ends with one newline.
+A format writes the rows it is given and decides nothing. Rows arrive one after the other, so
+that several formats can be written in one pass over a stream.
+
+To add a format: one module with a function `writer(name, layout, destination)`, and its name in
+`FORMATS` or `AUDIT_FORMATS`.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Kind = Literal["text", "number", "size", "exact", "time", "percent"]
+"""How people see a value: `size` is rounded to a unit, `exact` has the bytes beside it."""
 Row = Mapping[str, object]
-"""Field by name: None, bool, int, float, str, and lists or mappings of those."""
+"""Values by field name: None, bool, int, float, str, and lists or mappings of those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +30,14 @@ class Column:
     name: str
     kind: Kind = "text"
     machine: bool = True
-    """Whether machine formats carry it unless asked otherwise."""
+    """Whether machine formats write it by default."""
     people: bool = True
-    """Whether formats for people carry it unless asked otherwise."""
+    """Whether formats for people write it by default."""
     title: str = ""
 
     @property
     def heading(self) -> str:
-        """Return what stands above the column for people."""
+        """Return the column's header for people."""
         return self.title or self.name
 
 
@@ -43,30 +47,30 @@ def _nothing() -> Row:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The shape of a result: what a document says around its rows."""
+    """The shape of a result: its columns, and what a document says around its rows."""
 
     schema: str
     """`xcomctl.list/1`"""
     rows_name: str
     columns: tuple[Column, ...]
     before: Callable[[], Row] = _nothing
-    """Fields of the document in front of its rows."""
+    """Returns the document's fields in front of the rows."""
     after: Callable[[], Row] = _nothing
-    """Fields behind them, asked for when all rows are written."""
+    """Returns the document's fields behind the rows. Called once all rows are written."""
     closing: Callable[[], Sequence[str]] = tuple
-    """Lines for people below the rows."""
+    """Returns the lines below the rows in formats for people."""
     chosen: tuple[str, ...] = ()
-    """The columns that the user named; empty for the format's own choice."""
+    """The columns that the user named; empty for the format's default."""
     header: bool = True
     context: Mapping[str, object] = field(default_factory=dict)
-    """What only some formats tell: the rules' texts, the program's version, measurements."""
+    """What only some formats need: the rules' texts, the program's version, measurements."""
 
     def machine_columns(self) -> tuple[Column, ...]:
-        """Return the columns for machines."""
+        """Return the columns of machine formats."""
         return self._chosen() or tuple(one for one in self.columns if one.machine)
 
     def people_columns(self) -> tuple[Column, ...]:
-        """Return the columns for people."""
+        """Return the columns of formats for people."""
         return self._chosen() or tuple(one for one in self.columns if one.people)
 
     def _chosen(self) -> tuple[Column, ...]:
@@ -75,24 +79,24 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Paper:
-    """What a format writes on."""
+class Destination:
+    """Where a format writes."""
 
     out: TextIO
     terminal: bool = False
     color: bool = False
     width: int | None = None
-    """Columns of the terminal; None where nothing is to be cut or folded."""
+    """Columns of the terminal; None where lines may be of any length."""
 
 
 class Writer(Protocol):
-    """A format at work."""
+    """A format that is being written. The last thing it writes is a line end."""
 
     def row(self, row: Row) -> None:
-        """Write one row."""
+        """Write one row, or keep it until `end`."""
 
     def end(self) -> None:
-        """Write what comes after the last row."""
+        """Write what follows the last row."""
 
 
 FORMATS = {
@@ -104,7 +108,7 @@ FORMATS = {
     "yaml": "yaml",
     "markdown": "markdown",
 }
-"""Format name → the module that writes it, loaded when it is used."""
+"""Format name → the module that writes it, imported on use."""
 
 AUDIT_FORMATS = FORMATS | {
     "sarif": "sarif",
@@ -113,17 +117,17 @@ AUDIT_FORMATS = FORMATS | {
     "gitlab": "gitlab",
     "openmetrics": "openmetrics",
 }
-"""Those for findings, in the words of those who read them."""
+"""`FORMATS`, and those that only findings have."""
 
 SUPPRESSED = ("ignored", "known")
-"""The `state` of rows that are told only where a format has a way to, and never count."""
+"""The `state` of findings that do not count."""
 
 WITH_SUPPRESSED = frozenset({"sarif", "junit"})
-"""Formats that have a way of their own to tell of findings that do not count."""
+"""Formats that can mark a finding as suppressed."""
 
 
-def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+def writer(name: str, layout: Layout, destination: Destination) -> Writer:
     """Return a writer of the named format."""
     module = import_module(f"xcomctl.formats.{AUDIT_FORMATS[name]}")
-    make = cast("Callable[[str, Layout, Paper], Writer]", module.writer)
-    return make(name, layout, paper)
+    make = cast("Callable[[str, Layout, Destination], Writer]", module.writer)
+    return make(name, layout, destination)

@@ -1,4 +1,4 @@
-"""What formats for people share: a cell's text, sizes never rounded into one another."""
+"""The text of a table's cells, for people."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ABSENT = "-"
 
 
 class Cells:
-    """Turns rows into text, remembering which sizes were shown in which words."""
+    """Turns rows into text. Two different sizes never get the same text."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = columns
         self._size_by_text: dict[str, int] = {}
 
     def texts(self, rows: Sequence[Row]) -> list[list[str]]:
-        """Return the cells of the rows, a size exact where its rounding means another one too."""
+        """Return the rows' cells: a size is exact where rounding would make it equal to another."""
         clashing = self._clashes(rows)
         return [
             [self._text(row.get(column.name), column, clashing) for column in self._columns]
@@ -62,7 +62,7 @@ class Cells:
 
 
 def format_percent(percent: float) -> str:
-    """Return a share for people, rounded down: nothing looks full that is not."""
+    """Return a percentage for people, rounded down: 99.99 is not shown as full."""
     if 0 < percent < 0.1:
         return "<0.1%"
     return f"{int(percent * 10) / 10:.1f}%"

@@ -1,4 +1,4 @@
-"""CSV and TSV: bare rows under a header, for spreadsheets and cut(1)."""
+"""CSV and TSV: rows under a header."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from xcomctl.values.strictjson import dumps
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from xcomctl.formats import Layout, Paper, Row, Writer
+    from xcomctl.formats import Layout, Destination, Row, Writer
 
 
-def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+def writer(name: str, layout: Layout, destination: Destination) -> Writer:
     """Return a writer of `csv` or `tsv`."""
-    return Delimited(layout, paper, "\t" if name == "tsv" else ",")
+    return Delimited(layout, destination, "\t" if name == "tsv" else ",")
 
 
 class Delimited:
-    """A line for each row. Line ends and tabs within a field are written out, as `\\n`."""
+    """Writes a line per row. Line ends and tabs within a field are escaped, as `\\n`."""
 
-    def __init__(self, layout: Layout, paper: Paper, delimiter: str) -> None:
+    def __init__(self, layout: Layout, destination: Destination, delimiter: str) -> None:
         self._names = [column.name for column in layout.machine_columns()]
         self._write: Callable[[Sequence[str | int | float]], object]
         if delimiter == "\t":
-            # No tab is left in a field, so nothing is ever quoted: what cut(1) and awk expect.
-            self._write = lambda fields: paper.out.write("\t".join(map(str, fields)) + "\n")
+            # Fields hold no tab, so nothing is quoted, which cut(1) and awk would not understand.
+            self._write = lambda fields: destination.out.write("\t".join(map(str, fields)) + "\n")
         else:
-            self._write = csv.writer(paper.out, lineterminator="\n").writerow
+            self._write = csv.writer(destination.out, lineterminator="\n").writerow
         if layout.header:
             self._write(self._names)
 
@@ -46,7 +46,7 @@ def _field(value: object) -> str | int | float:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
-        # The writer calls str(), which for a Size is the text for people.
+        # csv calls str(), which for a Size is the rounded text.
         return int(value)
     if isinstance(value, float):
         return value

@@ -1,4 +1,4 @@
-"""What the CI formats share: how a finding is named, and on which file it lands."""
+"""What the CI formats share: a finding's name, message and location."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def title_of(layout: Layout, row: Row) -> str:
 
 
 def message_of(row: Row) -> str:
-    """Return what is wrong, with the name in front, how often and for example where."""
+    """Return the finding's message behind its name, with the number of XComs and an example."""
     example = cast("Mapping[str, Any]", row["example"])
     times = cast("int", row["occurrences"])
     index = "" if example["map_index"] == -1 else f", map_index {example['map_index']}"
@@ -36,9 +36,9 @@ def message_of(row: Row) -> str:
 
 
 def located(row: Row) -> str:
-    """Return the path that a finding is shown on: the DAG's file, relative, with `/`.
+    """Return the relative path that a finding is shown on: the DAG's file, with `/`.
 
-    Code hosts take no finding without a file, so where none is known its name stands in.
+    Code hosts require a file, so one is made of the ids where the DAG's is not known.
     """
     path = row.get("file") or f"metadata-db/{row['dag_id']}/{row['task_id']}"
     text = re.sub(r"^[A-Za-z]:", "", visible(str(path))).replace("\\", "/")
@@ -46,10 +46,10 @@ def located(row: Row) -> str:
 
 
 def rules_of(layout: Layout) -> Mapping[str, Mapping[str, str]]:
-    """Return title, help and severity of each rule that was applied, by its id."""
+    """Return title, help and severity of each rule that was applied, by rule id."""
     return cast("Mapping[str, Mapping[str, str]]", layout.context["rules"])
 
 
 def summary_of(layout: Layout) -> Mapping[str, Any]:
-    """Return the counts of the document."""
+    """Return the document's counts."""
     return cast("Mapping[str, Any]", layout.before()["summary"])

@@ -1,6 +1,6 @@
-"""GitHub's workflow commands: annotations on the DAG's own file, the worst first.
+"""GitHub's workflow commands: annotations on the DAG's file, the worst first.
 
-A step shows ten of each kind at most; the rest is counted in the last notice.
+GitHub shows ten of each severity per step, so a last notice counts the rest.
 https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
 """
 
@@ -13,24 +13,24 @@ from xcomctl.formats.findings import located, message_of, title_of
 from xcomctl.text import visible
 
 if TYPE_CHECKING:
-    from xcomctl.formats import Layout, Paper, Row, Writer
+    from xcomctl.formats import Layout, Destination, Row, Writer
 
 _COMMAND = {"error": "error", "warning": "warning", "note": "notice"}
 _MOST = {"error": 10, "warning": 10, "note": 9}
-"""One notice is kept for the count of the rest."""
+"""Findings per severity. One notice is reserved for the count of the rest."""
 
 
-def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+def writer(name: str, layout: Layout, destination: Destination) -> Writer:
     """Return a writer of `github`."""
-    return GitHub(layout, paper)
+    return GitHub(layout, destination)
 
 
 class GitHub:
-    """A line for each finding that GitHub will show."""
+    """Writes a line per finding that GitHub will show."""
 
-    def __init__(self, layout: Layout, paper: Paper) -> None:
+    def __init__(self, layout: Layout, destination: Destination) -> None:
         self._layout = layout
-        self._out = paper.out
+        self._out = destination.out
         self._seen: Counter[str] = Counter()
 
     def row(self, row: Row) -> None:
@@ -49,11 +49,11 @@ class GitHub:
             if count > _MOST[severity]
         }
         if rest:
-            told = ", ".join(f"{count} more {severity}s" for severity, count in rest.items())
-            text = f"{told} than GitHub shows; -o sarif or -o markdown has all of them"
+            counts = ", ".join(f"{count} more {severity}s" for severity, count in rest.items())
+            text = f"{counts} than GitHub shows; -o sarif or -o markdown has all of them"
             self._out.write(f"::notice title=xcomctl::{_data(text)}\n")
         for line in self._layout.closing():
-            # Below the annotations the log says what was judged.
+            # Plain lines of the log: the summary.
             self._out.write(f"{visible(line)}\n")
 
 

@@ -12,21 +12,21 @@ from xcomctl.formats.findings import located, message_of
 from xcomctl.values.strictjson import dumps
 
 if TYPE_CHECKING:
-    from xcomctl.formats import Layout, Paper, Row, Writer
+    from xcomctl.formats import Layout, Destination, Row, Writer
 
 _SEVERITY = {"error": "critical", "warning": "minor", "note": "info"}
 
 
-def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+def writer(name: str, layout: Layout, destination: Destination) -> Writer:
     """Return a writer of `gitlab`."""
-    return GitLab(paper)
+    return GitLab(destination)
 
 
 class GitLab:
-    """An array, a line for each finding. GitLab takes each fingerprint once."""
+    """Writes an array, one finding a line. Fingerprints are unique, as GitLab demands."""
 
-    def __init__(self, paper: Paper) -> None:
-        self._out = paper.out
+    def __init__(self, destination: Destination) -> None:
+        self._out = destination.out
         self._seen: dict[str, int] = {}
 
     def row(self, row: Row) -> None:

@@ -1,4 +1,4 @@
-"""JSON: one document that streams, or a line for each row."""
+"""JSON as one streamed document, and JSON Lines."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 from xcomctl.values.strictjson import dumps
 
 if TYPE_CHECKING:
-    from xcomctl.formats import Layout, Paper, Row, Writer
+    from xcomctl.formats import Layout, Destination, Row, Writer
 
 
-def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+def writer(name: str, layout: Layout, destination: Destination) -> Writer:
     """Return a writer of `json` or `jsonl`."""
-    return JsonLines(layout, paper) if name == "jsonl" else JsonDocument(layout, paper)
+    return JsonLines(layout, destination) if name == "jsonl" else JsonDocument(layout, destination)
 
 
 class JsonLines:
-    """A line for each row, nothing else."""
+    """Writes an object per row, one a line, each with every field."""
 
-    def __init__(self, layout: Layout, paper: Paper) -> None:
+    def __init__(self, layout: Layout, destination: Destination) -> None:
         self._names = [column.name for column in layout.machine_columns()]
-        self._out = paper.out
+        self._out = destination.out
 
     def row(self, row: Row) -> None:
         self._out.write(dumps({name: row.get(name) for name in self._names}) + "\n")
@@ -30,12 +30,12 @@ class JsonLines:
 
 
 class JsonDocument:
-    """The whole result as one object, its rows one a line."""
+    """Writes the result as one object, its rows one a line."""
 
-    def __init__(self, layout: Layout, paper: Paper) -> None:
+    def __init__(self, layout: Layout, destination: Destination) -> None:
         self._layout = layout
         self._names = [column.name for column in layout.machine_columns()]
-        self._out = paper.out
+        self._out = destination.out
         self._rows = 0
 
     def row(self, row: Row) -> None:

@@ -1,7 +1,7 @@
-"""JUnit XML as GitLab and Jenkins read it: a finding that trips the gate is a failure.
+"""JUnit XML for GitLab and Jenkins: a finding that trips the gate is a failed test case.
 
-The others pass and say what they found; ignored and known ones are skipped. A run without
-findings is one passing case, because readers take a report without cases for a broken one.
+Other findings are passing cases with output; ignored and known ones are skipped cases. A run
+without findings has one passing case, because readers reject a report without cases.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from xcomctl.formats.findings import located, message_of, rules_of
 from xcomctl.text import visible
 
 if TYPE_CHECKING:
-    from xcomctl.formats import Layout, Paper, Row, Writer
+    from xcomctl.formats import Layout, Destination, Row, Writer
 
 
-def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+def writer(name: str, layout: Layout, destination: Destination) -> Writer:
     """Return a writer of `junit`."""
-    return JUnit(layout, paper)
+    return JUnit(layout, destination)
 
 
 class JUnit:
-    """One suite; its counts stand in front, so the cases are held until the end."""
+    """Writes one suite. Its counts come first, so cases are kept until the end."""
 
-    def __init__(self, layout: Layout, paper: Paper) -> None:
+    def __init__(self, layout: Layout, destination: Destination) -> None:
         self._layout = layout
-        self._out = paper.out
+        self._out = destination.out
         self._cases: list[str] = []
         self._failures = 0
         self._skipped = 0
@@ -51,7 +51,7 @@ class JUnit:
             )
         else:
             inner = f"<system-out>{row['severity']}: {escape(text)}</system-out>"
-        # Names stay apart where one task has several findings, also --per-entry.
+        # Distinct names for several findings of one task, also with --per-entry.
         classname = visible(f"{row['dag_id']}.{row['task_id']}")
         name = visible(f"{rule} {row['key']}{_entry(row)}")
         file = "" if row.get("file") is None else f" file={quoteattr(located(row))}"

@@ -1,4 +1,4 @@
-"""Markdown: a table that reads well in a job summary or a comment."""
+"""A Markdown table, for job summaries and comments."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING
 from xcomctl.formats.cells import Cells
 
 if TYPE_CHECKING:
-    from xcomctl.formats import Layout, Paper, Row, Writer
+    from xcomctl.formats import Layout, Destination, Row, Writer
 
 _BATCH = 500
 _ACTIVE = re.compile(r"[\\`*_{}\[\]<>()#+!|~&$@:-]")
-"""Characters that mean something to some Markdown: links, HTML, mentions, tables."""
+"""Characters with a meaning in some Markdown: links, HTML, mentions, tables."""
 
 
 _ENTITY_BY_CHAR = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
-def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+def writer(name: str, layout: Layout, destination: Destination) -> Writer:
     """Return a writer of `markdown`."""
-    return Markdown(layout, paper)
+    return Markdown(layout, destination)
 
 
 class Markdown:
-    """A pipe table, a batch at a time."""
+    """Writes a pipe table, a batch of rows at a time."""
 
-    def __init__(self, layout: Layout, paper: Paper) -> None:
+    def __init__(self, layout: Layout, destination: Destination) -> None:
         self._layout = layout
-        self._out = paper.out
+        self._out = destination.out
         self._columns = layout.people_columns()
         self._cells = Cells(self._columns)
         self._batch: list[Row] = []
@@ -63,8 +63,8 @@ class Markdown:
 
 
 def _inert(text: str) -> str:
-    """Return the text so that Markdown shows it and does nothing with it."""
-    # Within a word an underscore, a dash or a colon means nothing, and reads better bare.
+    """Return the text escaped, so that Markdown shows it literally."""
+    # Within a word `_`, `:` and `-` have no meaning, and read better without a backslash.
     return re.sub(r"(?<=\w)\\([_:-])(?=\w)", r"\1", _ACTIVE.sub(_escaped, text))
 
 

@@ -15,10 +15,10 @@ from xcomctl.text import visible
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from xcomctl.formats import Layout, Paper, Row, Writer
+    from xcomctl.formats import Layout, Destination, Row, Writer
 
 MOST_GROUPS = 1000
-"""Every dag, task and key is four series; a Prometheus with more suffers."""
+"""Each DAG, task and key has four series, and Prometheus slows down with many of them."""
 
 _MEASURES = (
     ("xcomctl_xcoms", "XCom entries of this dag, task and key.", "entries"),
@@ -27,17 +27,17 @@ _MEASURES = (
 )
 
 
-def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+def writer(name: str, layout: Layout, destination: Destination) -> Writer:
     """Return a writer of `openmetrics`."""
-    return OpenMetrics(layout, paper)
+    return OpenMetrics(layout, destination)
 
 
 class OpenMetrics:
-    """Totals, findings by rule, and the largest dags, tasks and keys."""
+    """Writes totals, findings by rule, and the largest DAGs, tasks and keys."""
 
-    def __init__(self, layout: Layout, paper: Paper) -> None:
+    def __init__(self, layout: Layout, destination: Destination) -> None:
         self._layout = layout
-        self._out = paper.out
+        self._out = destination.out
         self._found: Counter[tuple[str, str]] = Counter()
 
     def row(self, row: Row) -> None:

@@ -1,4 +1,4 @@
-"""SARIF 2.1.0, with everything that GitHub code scanning asks for.
+"""SARIF 2.1.0, with what GitHub code scanning requires.
 
 https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
@@ -17,23 +17,23 @@ from xcomctl.values.strictjson import dumps
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from xcomctl.formats import Layout, Paper, Row, Writer
+    from xcomctl.formats import Layout, Destination, Row, Writer
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _HELP_URI = "https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/xcoms.html"
 
 
-def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+def writer(name: str, layout: Layout, destination: Destination) -> Writer:
     """Return a writer of `sarif`."""
-    return Sarif(layout, paper)
+    return Sarif(layout, destination)
 
 
 class Sarif:
-    """One run with its rules and a result for each finding."""
+    """Writes one run with its rules, and a result per finding."""
 
-    def __init__(self, layout: Layout, paper: Paper) -> None:
+    def __init__(self, layout: Layout, destination: Destination) -> None:
         self._layout = layout
-        self._out = paper.out
+        self._out = destination.out
         self._rules = rules_of(layout)
         self._index = {rule: index for index, rule in enumerate(self._rules)}
         self._results: list[dict[str, object]] = []

@@ -1,4 +1,4 @@
-"""Tables for people: aligned plain text off a terminal, fitted to its width on one."""
+"""Tables for people: aligned plain text, fitted to the width of a terminal."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from xcomctl.formats.cells import Cells
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xcomctl.formats import Column, Layout, Paper, Row, Writer
+    from xcomctl.formats import Column, Layout, Destination, Row, Writer
 
 _BATCH = 500
-"""Rows that are aligned together: the rest streams behind them."""
+"""Rows that are aligned together. Later batches are streamed."""
 
 _RIGHT = ("number", "size", "exact", "percent")
 
 
-def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+def writer(name: str, layout: Layout, destination: Destination) -> Writer:
     """Return a writer of `table`."""
-    return Table(layout, paper)
+    return Table(layout, destination)
 
 
 class Table:
-    """Rows under a header, a batch at a time."""
+    """Writes rows under a header, a batch at a time."""
 
-    def __init__(self, layout: Layout, paper: Paper) -> None:
+    def __init__(self, layout: Layout, destination: Destination) -> None:
         self._layout = layout
-        self._paper = paper
+        self._paper = destination
         self._columns = layout.people_columns()
         self._cells = Cells(self._columns)
         self._batch: list[Row] = []
@@ -40,7 +40,7 @@ class Table:
             self._flush()
 
     def end(self) -> None:
-        # An empty table says nothing, not even which columns it has not filled.
+        # An empty table has no header either.
         if self._batch:
             self._flush()
         for line in self._layout.closing():
@@ -117,7 +117,7 @@ def _style(row: Row, column: Column) -> str:
 
 
 def cell_width(text: str) -> int:
-    """Return how many columns of a terminal the text takes."""
+    """Return how many columns of a terminal the text occupies."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len

@@ -1,4 +1,4 @@
-"""YAML: the JSON document in block style; every text is a double-quoted scalar."""
+"""YAML: the JSON document in block style, with every text in double quotes."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, TextIO
 from xcomctl.values.strictjson import dumps
 
 if TYPE_CHECKING:
-    from xcomctl.formats import Layout, Paper, Row, Writer
+    from xcomctl.formats import Layout, Destination, Row, Writer
 
 
-def writer(name: str, layout: Layout, paper: Paper) -> Writer:
+def writer(name: str, layout: Layout, destination: Destination) -> Writer:
     """Return a writer of `yaml`."""
-    return Yaml(layout, paper)
+    return Yaml(layout, destination)
 
 
 class Yaml:
-    """The whole result as one document. JSON's scalars are YAML's."""
+    """Writes the result as one document. JSON scalars are YAML scalars."""
 
-    def __init__(self, layout: Layout, paper: Paper) -> None:
+    def __init__(self, layout: Layout, destination: Destination) -> None:
         self._layout = layout
         self._names = [column.name for column in layout.machine_columns()]
-        self._out = paper.out
+        self._out = destination.out
         self._rows = 0
 
     def row(self, row: Row) -> None:
@@ -50,7 +50,7 @@ class Yaml:
 
 
 def _write(out: TextIO, name: str, value: object, indent: int) -> None:
-    """Write `name: value`, the first line where the cursor stands."""
+    """Write `name: value`. The first line is already indented."""
     key = name if name.isidentifier() else dumps(name)
     if isinstance(value, Mapping) and value:
         out.write(f"{key}:\n")
@@ -58,5 +58,5 @@ def _write(out: TextIO, name: str, value: object, indent: int) -> None:
             out.write(" " * (indent + 2))
             _write(out, str(inner), content, indent + 2)
     else:
-        # A list of documents in flow style is still YAML, and one line in a diff.
+        # Lists in flow style are one line in a diff.
         out.write(f"{key}: {dumps(value)}\n")
