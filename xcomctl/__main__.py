@@ -1,29 +1,83 @@
-"""The program's entry: answers `--version` before anything is imported."""
+"""The program's entry: standard streams, early interrupts, `--version`, and the exit code."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run xcomctl with the arguments of this process, and exit with its code."""
-    if sys.argv[1:] in (["--version"], ["-V"]):
-        # A script asks this in a loop; the command line's library takes ten times as long to load.
-        from xcomctl import __version__
+    try:
+        _open_standard_streams()
+        if sys.argv[1:] in (["--version"], ["-V"]):
+            # Scripts ask for it in loops, and importing typer takes ten times as long.
+            _print_version()
+        code = _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        _exit_interrupted()
+    sys.exit(code)
 
-        print(f"xcomctl {__version__}")  # noqa: T201
-        sys.exit(0)
+
+def _run(arguments: list[str]) -> int:
     import gc
 
-    # Imports make many objects and no garbage, and looking for it costs a tenth of them. It is
-    # begun when a database is open.
+    # Imports leave no garbage, and looking for it takes a tenth of their time. `db` enables it
+    # once a database is open.
     gc.disable()
+    _exit_on_interrupt()
     from xcomctl.cli import main as run
 
-    code = run(sys.argv[1:])
-    # All that is left goes with the process; the interpreter would look through it twice.
+    code = run(arguments)
+    # Objects end with the process; the interpreter would search them twice for garbage.
     gc.freeze()
-    sys.exit(code)
+    return code
+
+
+def _open_standard_streams() -> None:
+    """Open those of stdin, stdout and stderr that the parent process left closed.
+
+    Otherwise the next file or socket that is opened would be stdout. Reading and writing them
+    still fails: stdin is opened to write, the others to read.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is not None:
+            continue
+        opened = os.open(os.devnull, os.O_WRONLY if mode == "r" else os.O_RDONLY)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+        stream = open(number, mode, closefd=False, encoding="utf-8")  # noqa: SIM115
+        setattr(sys, name, stream)
+
+
+def _print_version() -> None:
+    from xcomctl import __version__
+
+    try:
+        print(f"xcomctl {__version__}", flush=True)  # noqa: T201
+    except BrokenPipeError:
+        os._exit(141)
+    except OSError as error:
+        print(f"xcomctl: error: could not write to stdout: {error.strerror}", file=sys.stderr)  # noqa: T201
+        # Not sys.exit(), which would write what is left to stdout and complain.
+        os._exit(3)
+    sys.exit(0)
+
+
+def _exit_on_interrupt() -> None:
+    """End at once on Ctrl-C during the imports, where an exception may be lost or printed."""
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda _signum, _frame: _exit_interrupted())
+
+
+def _exit_interrupted() -> None:
+    try:
+        os.write(2, b"xcomctl: warning: interrupted\n")
+    finally:
+        os._exit(130)
 
 
 if __name__ == "__main__":

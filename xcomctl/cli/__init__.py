@@ -1,20 +1,21 @@
-"""The command line: which commands there are, and the only place that catches errors."""
+"""The command line: the list of commands, and the only place that catches errors."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import sys
 from importlib import import_module
 from keyword import iskeyword
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from xcomctl import __version__
 from xcomctl.cli.console import Console
-from xcomctl.errors import Interrupted, UsageError, XcomctlError
+from xcomctl.errors import DatabaseError, Interrupted, UsageError, XcomctlError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,14 +36,14 @@ COMMANDS = {
     "config": "Check, show or start the configuration.",
     "demo": "Build a demo metadata DB, and show round.",
 }
-"""Command → what it does, in the order of the help."""
+"""What each command does, in the order of the help."""
 ALIASES = {"get": "pull", "stats": "top", "add": "push", "edit": "push"}
-"""Hidden names for those who come from elsewhere."""
+"""Hidden names, for users of other tools."""
 
 EXIT_BUG = 70
 
 _UsageProblem: type[Exception] = typer.BadParameter.__mro__[1]
-"""The library's base of usage errors, of which it exports only one subclass."""
+"""click's base class of usage errors, of which typer exports only a subclass."""
 
 console = Console()
 
@@ -65,10 +66,9 @@ def _root(
 
 
 def build_app(first: str | None = None) -> typer.Typer:
-    """Return the application as far as a command line that starts with `first` needs it.
+    """Return the application with the command `first` complete, and the others by name only.
 
-    Reading a command's options takes longer than its own `--help`, so of the others only the
-    names are there.
+    Importing all commands would double the time that a short one takes.
     """
     app = typer.Typer(
         name="xcomctl",
@@ -82,59 +82,99 @@ def build_app(first: str | None = None) -> typer.Typer:
         if completing or shown == first:
             from xcomctl.cli.options import spread
 
-            # "import" is a word of Python's, which no module can be named.
+            # No module can be named "import", a keyword.
             module = f"{name}_" if iskeyword(name) else name
             command = spread(import_module(f"xcomctl.cli.{module}").command)
         else:
-            command = _unread
+            command = _placeholder
         app.command(shown, help=COMMANDS[name], hidden=shown in ALIASES)(command)
     return app
 
 
-def _unread() -> None:
-    """Stand for a command that the command line does not name first."""
+def _placeholder() -> None:
+    """Stand for a command that is not the one to run."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     received = _catch_signals()
     try:
-        # The root has no option that takes a value, so the first word is the command.
-        first = next((word for word in arguments if not word.startswith("-")), None)
-        if first == "edit":
-            at = arguments.index("edit")
-            arguments = [*arguments[:at], "push", "--replace", *arguments[at + 1 :]]
-            first = "push"
-        app = build_app(first)
-        # Not list(): that name is the command's module here, once it is imported.
-        code: Any = app(args=[*arguments] or ["--help"], prog_name="xcomctl", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        code = _flushed(_run(arguments, received))
+    except Interrupted as interrupt:
+        # While an error was being printed.
+        code = interrupt.exit_code
+    for stream in (sys.stdout, sys.stderr):
+        _drop_unwritable(stream)
+    _default_signals()
+    return code
+
+
+def _run(arguments: Sequence[str], received: list[int]) -> int:
+    """Run a command line, print its errors, and return its exit code.
+
+    `received` holds the signals that came.
+    """
+    try:
+        return _run_command(arguments)
     except XcomctlError as error:
         if received:
-            # Within a driver's callback an exception is lost, and what it stopped is reported.
-            console.warn("interrupted")
-            code = 128 + received[0]
-        else:
-            console.error(error)
-            code = error.exit_code
+            # An exception raised within a driver's callback is lost, and what it stopped fails.
+            return _interrupted(128 + received[0])
+        console.error(error)
+        return error.exit_code
     except Interrupted as interrupt:
-        console.warn("interrupted")
-        code = interrupt.exit_code
+        return _interrupted(interrupt.exit_code)
     except SystemExit as exit_:
-        # The library ends the process itself where a pipe closes under its help.
-        code = 141 if exit_.code == 1 else exit_.code
+        # click ends the process itself where the reader of its help has gone.
+        return 141 if exit_.code == 1 else int(exit_.code or 0)
     except typer.Abort:
-        code = 130
+        return 130
     except _UsageProblem as problem:
         console.error(_usage_error(problem))
-        code = UsageError.exit_code
+        return UsageError.exit_code
     except BrokenPipeError:
-        code = 141
-    except Exception as bug:  # noqa: BLE001 - the last line: whatever it is, it is told properly
-        code = _report_bug(bug)
-    if code == 141:
-        _silence_stdout()
-    return int(code or 0)
+        return 141
+    except Exception as unexpected:  # noqa: BLE001 - the last resort, which reports it
+        expected = _surroundings_error(unexpected, arguments)
+        if expected is None:
+            return _report_bug(unexpected)
+        console.error(expected)
+        return expected.exit_code
+
+
+def _run_command(arguments: Sequence[str]) -> int:
+    # The root has no option that takes a value, so the first word is the command.
+    first = next((word for word in arguments if not word.startswith("-")), None)
+    if first == "edit":
+        at = arguments.index("edit")
+        arguments = [*arguments[:at], "push", "--replace", *arguments[at + 1 :]]
+        first = "push"
+    app = build_app(first)
+    # Not list(): that name is the command's module here, once it is imported.
+    code: Any = app(args=[*arguments] or ["--help"], prog_name="xcomctl", standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
+def _interrupted(code: int) -> int:
+    console.warn("interrupted")
+    return code
+
+
+def _flushed(code: int) -> int:
+    """Write what stdout still holds, and return the exit code, another one where that fails."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return code or 141
+    except OSError as error:
+        if code in (0, 1):
+            console.error(_stdout_error(error))
+            return DatabaseError.exit_code
+    return code
+
+
+def _stdout_error(error: OSError) -> XcomctlError:
+    return DatabaseError("could not write to stdout", detail=error.strerror or str(error))
 
 
 def _usage_error(problem: Exception) -> UsageError:
@@ -149,6 +189,32 @@ def _usage_error(problem: Exception) -> UsageError:
         message[:1].lower() + message[1:] if message else "no command was given",
         hint=f'"{path} --help" lists what there is.',
     )
+
+
+def _surroundings_error(unexpected: Exception, arguments: Sequence[str]) -> XcomctlError | None:
+    """Return the error to print for a failure of the system or its input; None for a bug."""
+    if isinstance(unexpected, MemoryError):
+        return DatabaseError("not enough memory", hint="Narrow the filters, or add memory.")
+    if isinstance(unexpected, OSError):
+        reason = unexpected.strerror or type(unexpected).__name__
+        if unexpected.filename is None:
+            # click prints the help itself.
+            return _stdout_error(unexpected)
+        name = os.fsdecode(unexpected.filename)
+        return DatabaseError(f'could not access "{name}"', detail=reason)
+    if isinstance(unexpected, UnicodeError):
+        odd = next((one for one in arguments if not _is_utf8(one)), None)
+        if odd is not None:
+            return UsageError(f'the argument "{odd}" is not UTF-8')
+    return None
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _report_bug(bug: Exception) -> int:
@@ -167,27 +233,39 @@ def _report_bug(bug: Exception) -> int:
 
 
 def _catch_signals() -> list[int]:
-    """Raise Interrupted on the signals that end a program; return those that came."""
+    """Raise Interrupted on the signals that end a program; return the list of those that came."""
     received: list[int] = []
 
     def interrupt(signum: int, _frame: FrameType | None) -> None:
         received.append(signum)
-        # A second one must not find a handler that is still tidying up.
+        # A second one ends the process, also while the first is handled.
         signal.signal(signum, signal.SIG_DFL)
         raise Interrupted(signum)
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        # nohup and background jobs ignore a signal on purpose.
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+    for number in _signals():
+        # nohup and a shell's background jobs ignore signals on purpose.
+        if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
     return received
 
 
-def _silence_stdout() -> None:
-    """Keep the interpreter from complaining, at its end, about a pipe that is closed."""
+def _default_signals() -> None:
+    """Let signals end the process, which has only to exit."""
+    for number in _signals():
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _signals() -> list[signal.Signals]:
+    return [
+        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    ]
+
+
+def _drop_unwritable(stream: TextIO) -> None:
+    """Drop what cannot be written, of which the interpreter would complain when it ends."""
     try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        stream.flush()
     except (OSError, ValueError):
-        pass
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

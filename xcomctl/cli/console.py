@@ -1,34 +1,35 @@
 """The only writer: results to stdout or files, everything else to stderr.
 
-Files are written whole or not at all; passwords are blotted out of whatever is said.
+Files are written whole or not at all; passwords are hidden in whatever is printed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
 from xcomctl.errors import ClosedPipeError, DatabaseError, RefusedError, UsageError, XcomctlError
-from xcomctl.text import nearest, visible
+from xcomctl.text import suggestion, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from xcomctl.formats import Layout, Paper, Row
+    from xcomctl.formats import Destination, Layout, Row
     from xcomctl.model import Write
 
 HIDDEN = "***"
 
 
 class OutputError(DatabaseError):
-    """What was to be written could not be, so the command did not finish."""
+    """The output could not be written, so the command did not finish."""
 
 
 class Console:
-    """Where a command speaks. One for each run of the program."""
+    """Writes what a command prints. One per run of the program."""
 
     def __init__(self) -> None:
         self.quiet = False
@@ -37,17 +38,43 @@ class Console:
         self._progress = True
         self._progressing = False
         self._secrets: set[str] = set()
+        self._inputs: dict[object, str] = {}
 
     def configure(
         self, *, color: str | None, quiet: bool, verbose: bool, progress: bool = True
     ) -> None:
-        """Take the options that decide how much is said, and in which colours."""
+        """Apply the options on how much is printed, and in which colours.
+
+        Raises:
+            UsageError: `color` is none of auto, always and never.
+        """
         if color is not None and color not in ("auto", "always", "never"):
-            raise UsageError(f'unknown --color "{color}"', hint="It is auto, always or never.")
+            raise UsageError(
+                f'unknown --color "{color}"', hint="Valid values: auto, always, never."
+            )
         self._color = color or "auto"
         self.quiet = quiet
         self.verbose = verbose
         self._progress = progress and not quiet
+
+    def protect(self, path: str | Path | None) -> None:
+        """Refuse to write over this file, which the command reads."""
+        if path is not None:
+            from xcomctl.cli.files import identity
+
+            self._inputs[identity(str(path))] = str(path)
+
+    def _check_inputs(self, paths: Iterable[str | Path | None]) -> None:
+        if not self._inputs:
+            return
+        from xcomctl.cli.files import identity
+
+        for path in paths:
+            if path is not None and identity(str(path)) in self._inputs:
+                raise RefusedError(
+                    f'the output would replace "{path}", which this command reads',
+                    hint="Name another file.",
+                )
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Never print any of these texts."""
@@ -62,36 +89,36 @@ class Console:
     # --- stderr -------------------------------------------------------------------------------
 
     def note(self, text: str) -> None:
-        """Say something that is not the result."""
+        """Print a note, which --quiet suppresses."""
         if not self.quiet:
-            self._say(f"xcomctl: note: {visible(text)}")
+            self._print(f"xcomctl: note: {visible(text)}")
 
     def warn(self, text: str) -> None:
-        """Say something that the user should not miss."""
-        self._say(f"xcomctl: warning: {visible(text)}")
+        """Print a warning."""
+        self._print(f"xcomctl: warning: {visible(text)}")
 
     def detail(self, text: str) -> None:
-        """Say something that only --verbose asks for."""
+        """Print what only --verbose asks for."""
         if self.verbose:
-            self._say(f"xcomctl: {visible(text)}")
+            self._print(f"xcomctl: {visible(text)}")
 
     def error(self, error: XcomctlError) -> None:
-        """Say what failed, why, and what to try."""
+        """Print an error's message, detail and hint."""
         if isinstance(error, ClosedPipeError):
             return
-        self._say(f"xcomctl: error: {visible(error.message)}")
+        self._print(f"xcomctl: error: {visible(error.message)}")
         if error.detail:
-            self._say(f"xcomctl: detail: {visible(error.detail)}")
+            self._print(f"xcomctl: detail: {visible(error.detail)}")
         if error.hint:
-            self._say(f"xcomctl: hint: {visible(error.hint)}")
+            self._print(f"xcomctl: hint: {visible(error.hint)}")
 
     @property
     def shows_progress(self) -> bool:
-        """Return whether somebody watches stderr, and stdout is not in its way."""
+        """Return whether stderr is a terminal that stdout does not share."""
         return self._progress and sys.stderr.isatty() and not self.terminal
 
     def progress(self, text: str) -> None:
-        """Show how far it is, over what was shown before; an empty text clears it."""
+        """Replace the progress line. An empty text removes it."""
         if not text and not self._progressing:
             return
         self._progressing = bool(text)
@@ -102,11 +129,11 @@ class Console:
     def trace(self, text: str) -> None:
         """Print a traceback, line by line."""
         for line in text.splitlines():
-            self._say(visible(line))
+            self._print(visible(line))
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self.progress("")
-        # There is nowhere left to complain where stderr is closed or full.
+        # A closed or full stderr leaves nowhere to report it.
         with contextlib.suppress(OSError, ValueError):
             print(self.clean(line), file=sys.stderr, flush=True)  # noqa: T201
 
@@ -119,35 +146,38 @@ class Console:
         outputs: Sequence[tuple[str, str | None]],
         *,
         suppressed: bool = False,
+        private: bool = False,
     ) -> None:
         """Write the rows, as they come, in every format that was asked for.
 
-        Rows that do not count only where a format has a way to say so, unless `suppressed`.
+        Args:
+            suppressed: whether findings that do not count are also written in formats that
+                cannot mark them.
+            private: whether new files are readable by their owner only, because rows hold values.
 
         Raises:
             OutputError: a file or stdout could not be written.
-            ClosedPipeError: nobody reads stdout any more.
+            ClosedPipeError: the reader of stdout has gone.
         """
-        from pathlib import Path
+        from xcomctl.cli.files import OutputFiles
+        from xcomctl.formats import FORMATS, SUPPRESSED, WITH_SUPPRESSED, Destination, writer
 
-        from xcomctl.cli.files import whole_file
-        from xcomctl.formats import FORMATS, SUPPRESSED, WITH_SUPPRESSED, Paper, writer
-
-        with _reporting(), contextlib.ExitStack() as stack:
+        self._check_inputs(path for _, path in outputs)
+        with _output_errors(), OutputFiles() as files:
             writers = []
-            told = []
+            with_suppressed = []
             for name, path in outputs:
-                paper = (
-                    self._paper()
+                destination = (
+                    self._destination()
                     if path is None
-                    else Paper(stack.enter_context(whole_file(Path(path))))
+                    else Destination(files.open_text(path, private=private))
                 )
-                one = writer(name, layout, paper)
+                one = writer(name, layout, destination)
                 writers.append(one)
                 if name in WITH_SUPPRESSED or (suppressed and name in FORMATS):
-                    told.append(one)
+                    with_suppressed.append(one)
             for row in rows:
-                for one in told if row.get("state") in SUPPRESSED else writers:
+                for one in with_suppressed if row.get("state") in SUPPRESSED else writers:
                     one.row(row)
             for one in writers:
                 one.end()
@@ -155,54 +185,55 @@ class Console:
 
     def text(self, text: str) -> None:
         """Write a text to stdout."""
-        with _reporting():
+        with _output_errors():
             out = self._stdout()
             out.write(text)
             out.flush()
 
     def data(self, pieces: Iterable[bytes]) -> None:
-        """Write bytes to stdout, untouched."""
-        with _reporting():
+        """Write bytes to stdout, unchanged."""
+        with _output_errors():
             for piece in pieces:
                 sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
 
     @contextlib.contextmanager
-    def sink(self, path: Path | None) -> Iterator[Write]:
-        """Open a file, or stdout for None, for bytes: a file is whole or not there at all."""
-        from xcomctl.cli.files import whole_binary_file
+    def sink(self, path: Path | None, *, private: bool = False) -> Iterator[Write]:
+        """Open a file, or stdout for None, for bytes. See `OutputFiles.open`."""
+        from xcomctl.cli.files import OutputFiles
 
-        with _reporting(), contextlib.ExitStack() as stack:
-            out = (
-                sys.stdout.buffer if path is None else stack.enter_context(whole_binary_file(path))
-            )
+        self._check_inputs([path])
+        with _output_errors(), OutputFiles() as files:
+            out = sys.stdout.buffer if path is None else files.open(path, private=private)
             yield out.write
             out.flush()
 
-    def save(self, path: Path, pieces: Iterable[bytes]) -> None:
-        """Write bytes to a file, whole or not at all."""
-        from xcomctl.cli.files import whole_binary_file
-
-        with _reporting(), whole_binary_file(path) as out:
+    def save(self, path: Path, pieces: Iterable[bytes], *, private: bool = False) -> None:
+        """Write bytes to a file. See `OutputFiles.open`."""
+        with self.sink(path, private=private) as write:
             for piece in pieces:
-                out.write(piece)
+                write(piece)
 
     def journal(self, path: Path) -> Journal:
-        """Return a new file for what is about to be lost; nothing is ever written over.
+        """Return a new undo file.
 
         Raises:
-            RefusedError: there is such a file already.
-            OutputError: it cannot be made.
+            RefusedError: the file exists.
+            OutputError: it cannot be created.
         """
         return Journal(path)
 
     def confirmed(self, question: str) -> bool:
-        """Return whether somebody at the terminal says yes; without a terminal nobody does."""
+        """Return whether someone at the terminal says yes; False without a terminal."""
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             return False
         import typer
 
-        return typer.confirm(visible(self.clean(question)), err=True)
+        try:
+            return typer.confirm(visible(self.clean(question)), err=True)
+        except typer.Abort:
+            # The end of the input.
+            return False
 
     @property
     def terminal(self) -> bool:
@@ -211,20 +242,22 @@ class Console:
 
     def _stdout(self) -> TextIO:
         if not self.terminal and hasattr(sys.stdout, "reconfigure"):
-            # What a program reads is UTF-8 wherever it runs, with one kind of line end.
+            # Programs get UTF-8 and one kind of line end, whatever the locale and system.
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
         return sys.stdout
 
-    def _paper(self) -> Paper:
+    def _destination(self) -> Destination:
         terminal = self.terminal
         width = None
         if terminal:
             import shutil
 
             width = shutil.get_terminal_size().columns
-        from xcomctl.formats import Paper
+        from xcomctl.formats import Destination
 
-        return Paper(self._stdout(), terminal=terminal, color=self._colored(terminal), width=width)
+        return Destination(
+            self._stdout(), terminal=terminal, color=self._colored(terminal), width=width
+        )
 
     def _colored(self, terminal: bool) -> bool:
         if self._color != "auto":
@@ -237,65 +270,90 @@ class Console:
 
 
 class Journal:
-    """A file that holds, safely on disk, what it was told, whatever happens afterwards."""
+    """An undo file: what was written to it is on disk before the database is changed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._empty = True
-        with _reporting():
+        self._size = 0
+        with _output_errors(path):
             try:
-                # For its owner only: it holds values.
-                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                # For its owner only, because it holds values.
+                self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             except FileExistsError:
                 raise RefusedError(
                     f'the undo file "{path}" is there already',
                     detail="What it holds may be needed.",
                     hint="Name another one.",
                 ) from None
-            self._out = os.fdopen(handle, "wb")
 
     def write(self, pieces: Iterable[bytes]) -> None:
-        """Add to the file, and return when it is on disk."""
-        with _reporting():
-            for piece in pieces:
-                self._empty = False
-                self._out.write(piece)
-            self._out.flush()
-            os.fsync(self._out.fileno())
+        """Add to the file, and return when it is on disk.
+
+        Raises:
+            OutputError: it could not be written, and holds what it held before.
+        """
+        added = 0
+        with _output_errors(self.path):
+            try:
+                for piece in pieces:
+                    view = memoryview(piece)
+                    while view:
+                        written = os.write(self._file, view)
+                        added += written
+                        view = view[written:]
+                os.fsync(self._file)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    # Half a line would be in the way of an import.
+                    os.ftruncate(self._file, self._size)
+                    os.lseek(self._file, self._size, os.SEEK_SET)
+                raise
+        self._size += added
 
     def close(self) -> None:
-        """End the file; an empty one is taken away."""
-        self._out.close()
-        if self._empty:
-            with contextlib.suppress(OSError):
+        """Close the file. An empty one is removed."""
+        with contextlib.suppress(OSError):
+            os.close(self._file)
+            if not self._size:
                 self.path.unlink()
 
 
 @contextlib.contextmanager
-def _reporting() -> Iterator[None]:
-    """Turn what the operating system says of our output into our errors."""
+def _output_errors(path: Path | None = None) -> Iterator[None]:
+    """Raise the errors of writing the output, to a path or several places, as ours."""
     try:
         yield
     except BrokenPipeError:
-        raise ClosedPipeError("nobody reads the output any more") from None
+        raise ClosedPipeError("the reader of the output has gone") from None
     except OSError as error:
-        name = f' "{error.filename}"' if error.filename else ""
+        name = path or error.filename
         raise OutputError(
-            f"could not write the output{name}",
+            f'could not write "{name}"' if name else "could not write to stdout",
             detail=error.strerror or type(error).__name__,
-            hint="Nothing half-written is left behind.",
+            hint=_HINT_BY_ERRNO.get(error.errno or 0, "Name another file, or fix this one."),
         ) from None
+
+
+_HINT_BY_ERRNO = {
+    errno.ENOSPC: "Free some space, or write elsewhere.",
+    errno.EDQUOT: "Free some space, or write elsewhere.",
+    errno.EFBIG: "Raise the limit on the size of files, or write elsewhere.",
+    errno.ENOENT: "Create the directory first, or name another file.",
+    errno.EBADF: "Start xcomctl with stdout open, or give every output a file: -o json=FILE.",
+}
 
 
 def parse_outputs(
     given: Sequence[str] | None, formats: Mapping[str, str] | None = None
 ) -> list[tuple[str, str | None]]:
-    """Return format and file of each `-o FORMAT[=FILE]`; of the given formats, else of all tables.
+    """Return format and file of each `-o FORMAT[=FILE]`, the file None for stdout.
 
-    No file is stdout, as is `-`.
+    Args:
+        given: the options as typed; None for the default, a table.
+        formats: the formats to choose from, by default those that every listing has.
 
     Raises:
-        UsageError: an unknown format, an empty file name, or two without a file.
+        UsageError: an unknown format, an empty file name, or two outputs to one place.
     """
     from xcomctl.formats import FORMATS
 
@@ -304,20 +362,27 @@ def parse_outputs(
     for text in given or ["table"]:
         name, equals, path = text.partition("=")
         if name not in known:
-            near = nearest(name, known)
-            raise UsageError(
-                f'unknown output format "{name}"',
-                hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(known)}.",
-            )
+            raise UsageError(f'unknown output format "{name}"', hint=suggestion(name, known))
         if equals and not path:
             raise UsageError(f'"-o {text}" names no file', hint=f"Say -o {name}=FILE or -o {name}.")
         outputs.append((name, path if equals and path != "-" else None))
-    if sum(path is None for _, path in outputs) > 1:
-        raise UsageError(
-            "two outputs want stdout",
-            hint="Give all but one a file: -o table -o json=report.json",
-        )
-    files = [path for _, path in outputs if path]
-    if len(set(files)) < len(files):
-        raise UsageError("two outputs want the same file")
+    if len(outputs) > 1:
+        _refuse_same_place([path for _, path in outputs])
     return outputs
+
+
+def _refuse_same_place(paths: Sequence[str | None]) -> None:
+    from xcomctl.cli.files import identity
+
+    seen: dict[object, str | None] = {}
+    for path in paths:
+        place = 1 if path is None else identity(path)
+        if place is not None and place in seen:
+            if place == 1:
+                raise UsageError(
+                    "two outputs want stdout",
+                    hint="Give all but one a file: -o table -o json=report.json",
+                )
+            both = " and ".join(f'"{one}"' for one in dict.fromkeys((seen[place], path)))
+            raise UsageError(f"two outputs want the same file, {both}", hint="Name another file.")
+        seen[place] = path

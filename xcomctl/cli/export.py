@@ -75,7 +75,7 @@ def command(
         return
     with (
         open_store(target) as store,
-        console.sink(Path(path) if path else None) as write,
+        console.sink(Path(path) if path else None, private=True) as write,
         form(write, store.schema.storage, strict=store.holds_strict_json) as lines,
     ):
         if console.shows_progress:

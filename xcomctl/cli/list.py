@@ -147,7 +147,7 @@ def command(
             chosen=chosen,
             header=not output.no_header,
         )
-        console.write(layout, page.rows(entries), outputs)
+        console.write(layout, page.rows(entries), outputs, private=value)
         if page.truncated:
             if page.total is None:
                 after() if total else None

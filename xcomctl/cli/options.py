@@ -108,6 +108,9 @@ class Connection:
         )
         for url in (target.url, *(one.url for one in target.overridden)):
             console.hide(urls.secrets_of(url))
+        console.protect(config.path)
+        if urls.backend_of(target.url) == "sqlite":
+            console.protect(urls.sqlite_path(target.url))
         console.detail(f'metadata DB "{target.shown}" from {target.origin}')
         return target, config
 

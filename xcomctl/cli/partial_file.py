@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.cli.console import OutputError
-from xcomctl.cli.files import new_mode
 from xcomctl.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -128,7 +127,8 @@ class Partial:
                 out.flush()
                 os.fsync(out.fileno())
             there = self.target.exists()
-            self.path.chmod(self.target.stat().st_mode & 0o777 if there else new_mode())
+            # A new one stays its owner's, because it holds values.
+            self.path.chmod(self.target.stat().st_mode & 0o777 if there else 0o600)
             self.path.replace(self.target)
             for state in (self._state, self._new_state):
                 state.unlink(missing_ok=True)

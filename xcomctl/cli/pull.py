@@ -324,7 +324,7 @@ def _emit_pieces(console: Console, pieces: Iterable[bytes], file: str | None) ->
     if file is None:
         console.data(pieces)
     else:
-        console.save(Path(file), pieces)
+        console.save(Path(file), pieces, private=True)
 
 
 # --- what is missing --------------------------------------------------------------------------

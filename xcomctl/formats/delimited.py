@@ -11,7 +11,7 @@ from xcomctl.values.strictjson import dumps
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from xcomctl.formats import Layout, Destination, Row, Writer
+    from xcomctl.formats import Destination, Layout, Row, Writer
 
 
 def writer(name: str, layout: Layout, destination: Destination) -> Writer:

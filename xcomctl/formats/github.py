@@ -13,7 +13,7 @@ from xcomctl.formats.findings import located, message_of, title_of
 from xcomctl.text import visible
 
 if TYPE_CHECKING:
-    from xcomctl.formats import Layout, Destination, Row, Writer
+    from xcomctl.formats import Destination, Layout, Row, Writer
 
 _COMMAND = {"error": "error", "warning": "warning", "note": "notice"}
 _MOST = {"error": 10, "warning": 10, "note": 9}

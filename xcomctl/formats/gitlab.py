@@ -12,7 +12,7 @@ from xcomctl.formats.findings import located, message_of
 from xcomctl.values.strictjson import dumps
 
 if TYPE_CHECKING:
-    from xcomctl.formats import Layout, Destination, Row, Writer
+    from xcomctl.formats import Destination, Layout, Row, Writer
 
 _SEVERITY = {"error": "critical", "warning": "minor", "note": "info"}
 

@@ -14,7 +14,7 @@ from xcomctl.formats.findings import located, message_of, rules_of
 from xcomctl.text import visible
 
 if TYPE_CHECKING:
-    from xcomctl.formats import Layout, Destination, Row, Writer
+    from xcomctl.formats import Destination, Layout, Row, Writer
 
 
 def writer(name: str, layout: Layout, destination: Destination) -> Writer:

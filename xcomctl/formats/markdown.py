@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xcomctl.formats.cells import Cells
 
 if TYPE_CHECKING:
-    from xcomctl.formats import Layout, Destination, Row, Writer
+    from xcomctl.formats import Destination, Layout, Row, Writer
 
 _BATCH = 500
 _ACTIVE = re.compile(r"[\\`*_{}\[\]<>()#+!|~&$@:-]")

@@ -15,7 +15,7 @@ from xcomctl.text import visible
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from xcomctl.formats import Layout, Destination, Row, Writer
+    from xcomctl.formats import Destination, Layout, Row, Writer
 
 MOST_GROUPS = 1000
 """Each DAG, task and key has four series, and Prometheus slows down with many of them."""

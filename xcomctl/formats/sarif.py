@@ -17,7 +17,7 @@ from xcomctl.values.strictjson import dumps
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from xcomctl.formats import Layout, Destination, Row, Writer
+    from xcomctl.formats import Destination, Layout, Row, Writer
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _HELP_URI = "https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/xcoms.html"

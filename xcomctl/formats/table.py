@@ -9,7 +9,7 @@ from xcomctl.formats.cells import Cells
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xcomctl.formats import Column, Layout, Destination, Row, Writer
+    from xcomctl.formats import Column, Destination, Layout, Row, Writer
 
 _BATCH = 500
 """Rows that are aligned together. Later batches are streamed."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 from xcomctl.values.strictjson import dumps
 
 if TYPE_CHECKING:
-    from xcomctl.formats import Layout, Destination, Row, Writer
+    from xcomctl.formats import Destination, Layout, Row, Writer
 
 
 def writer(name: str, layout: Layout, destination: Destination) -> Writer:
