@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from tests.conftest import clean_environment
 from tests.fixture_databases import all_fixtures
 from tests.metadata import Metadata
-from xcomctl.exchange.lines import JsonLines, told
+from xcomctl.exchange.lines import JsonLines
+from xcomctl.exchange.stored import encode_value
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +105,7 @@ def test_filters_and_files_are_those_of_the_other_commands(tmp_path: Path, run: 
 ).map(lambda value: json.dumps(value).encode())))  # fmt: skip
 def test_every_value_comes_back_from_its_line(data: bytes) -> None:
     """Whatever the bytes are, the line is strict JSON and holds them."""
-    text, other = told(data)
+    text, other = encode_value(data)
     if text is not None:
         assert text == data
         json.loads(text, parse_constant=pytest.fail)

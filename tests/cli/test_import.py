@@ -96,8 +96,8 @@ def test_nothing_comes_in_where_one_line_does_not_fit(
         4: "with map_index 3",
         5: "no timestamp",
         6: "twice",
-        7: "no dag_id",
-        8: "no JSON",
+        7: "no field dag_id",
+        8: "not JSON",
         10: "cut off",
     }.items():
         (said,) = [one for one in done.err.splitlines() if f"line {number}: " in one]

@@ -190,7 +190,7 @@ def _summary(totals: Totals, done: bool) -> str:
 
 
 def _keeper(journal: Journal | None, pruner: Pruner) -> Callable[[list[Current]], None] | None:
-    from xcomctl.exchange.lines import undo_line
+    from xcomctl.exchange.entries import undo_line
 
     if journal is None:
         return None

@@ -338,7 +338,7 @@ def _confirm(console: Console, there: Current, replace: bool, yes: bool, stdin: 
 def _keeper(
     journal: Journal | None, writer: Writer, place: Place, there: list[Current]
 ) -> Callable[[], None]:
-    from xcomctl.exchange.lines import absence_line, undo_line
+    from xcomctl.exchange.entries import absence_line, undo_line
 
     def keep() -> None:
         if journal is None:

@@ -1,6 +1,6 @@
-"""Entries with their values as Parquet: what `export` writes for tables of columns.
+"""Exported XComs as Parquet, with the fields of JSON Lines as typed columns.
 
-The fields are those of JSON Lines, with types. pyarrow, an extra, is loaded only here.
+Loads pyarrow, an optional extra.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.errors import UsageError
-from xcomctl.exchange.lines import Lines, encoding_of, told
+from xcomctl.exchange.lines import Lines
+from xcomctl.exchange.stored import encode_value, encoding_of
 
 if TYPE_CHECKING:
     from xcomctl.model import Storage, StoredRow, Write
 
 _GROUP_BYTES = 32 * 1024 * 1024
-"""Values of so many bytes make a row group, which is held until it is written."""
+"""Bytes of values per row group; a row group is held in memory until it is written."""
 _GROUP_ROWS = 100_000
 _WATCH_ROWS = 256
 _REPEATED = ("dag_id", "task_id", "run_id", "key", "encoding", "stored_as")
@@ -23,24 +24,25 @@ _VALUES = ("value", "value_bytes")
 
 
 def need_pyarrow() -> None:
-    """Raise where pyarrow is not there.
+    """Check that pyarrow is installed.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: it is not.
     """
     try:
         import pyarrow  # noqa: F401
     except ImportError:
         raise UsageError(
             "cannot write Parquet: pyarrow is not installed",
-            hint='Install it with pip install "xcomctl[parquet]", or give -o jsonl or -o csv.',
+            hint='Install it with pip install "xcomctl[parquet]", or use -o jsonl or -o csv.',
         ) from None
 
 
 class ParquetRows(Lines):
-    """Writes rows as a Parquet file, a row group at a time.
+    """Writes rows as a Parquet file, one row group at a time.
 
-    `value` holds what is strict JSON, as its text; `value_bytes` the stored bytes of the rest.
+    The column `value` contains values that are strict JSON, as text; `value_bytes` the stored
+    bytes of all others.
     """
 
     def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
@@ -61,7 +63,7 @@ class ParquetRows(Lines):
                 ("orphan", pa.bool_()),
                 ("dag_run_id", pa.int64()),
                 ("stored_as", pa.string()),
-                # The ordinary ones hold 2 GiB in a batch, which a few values may pass together.
+                # The ordinary types hold 2 GiB per batch, which a few values may exceed.
                 ("value", pa.large_string()),
                 ("value_bytes", pa.large_binary()),
             ]
@@ -78,7 +80,7 @@ class ParquetRows(Lines):
         )
 
     def encode_name(self, name: str, text: str | None) -> Any:
-        # A name that is no UTF-8, which SQLite takes, is shown as other formats show it.
+        # SQLite allows names that are not UTF-8: written as other formats write them.
         return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
     def write_row(self, row: StoredRow) -> None:
@@ -89,7 +91,7 @@ class ParquetRows(Lines):
         if type(raw) is bytes and self._strict:
             text, other = raw, None
         else:
-            text, encoded = told(raw)
+            text, encoded = encode_value(raw)
             other = None if encoded is None else _stored(raw, encoded)
         self._held_rows.append(
             (
@@ -126,7 +128,7 @@ class ParquetRows(Lines):
                 for column, field in zip(columns, self._schema, strict=True)
             ]
             batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-            # One row group of it, however many rows it has.
+            # Exactly one row group.
             self._writer.write_batch(batch, row_group_size=batch.num_rows)
         self.watch()
 
@@ -138,21 +140,21 @@ class ParquetRows(Lines):
         try:
             super().__exit__(kind, *rest)
         finally:
-            # The writer ends its file when it goes, and there is none any more.
-            self._sink.deaf = True
+            # pyarrow writes a footer when the writer is collected: too late for this file.
+            self._sink.closed_for_good = True
 
 
 class _Sink:
-    """What pyarrow takes for a file: it only writes, so that a pipe will do."""
+    """A file for pyarrow that only needs `write`, so that a pipe works."""
 
     closed = False
 
     def __init__(self, write: Write) -> None:
         self._write = write
-        self.deaf = False
+        self.closed_for_good = False
 
     def write(self, data: bytes) -> None:
-        if not self.deaf:
+        if not self.closed_for_good:
             self._write(data)
 
     def flush(self) -> None:

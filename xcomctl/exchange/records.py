@@ -1,6 +1,6 @@
-"""The lines of an export or of an undo file, read: what `import` takes.
+"""Records read back from an exported file or an undo file, for `import`.
 
-What they look like is in `transfer`, which writes them.
+`exchange.lines` and `exchange.entries` write these files.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A line of an export or of an undo file."""
+    """One XCom of an exported file or an undo file."""
 
     line: int
     ref: XComRef
     timestamp: datetime | None
     data: bytes | None
-    """The stored bytes, or the UTF-8 of the stored text; None for SQL NULL."""
+    """The stored bytes, or the stored text in UTF-8; None for SQL NULL."""
     encoding: str = "json"
     stored_as: str | None = None
     undo: str | None = None
-    """Of an undo file: `restore`, or `remove` where there was nothing."""
+    """In an undo file: `restore`, or `remove` if the XCom did not exist before."""
     dag_run_id: int | None = None
-    """Of an orphan, which no run of its name points to."""
+    """Set for an orphan, whose run does not exist."""
 
     def raw(self, storage: Storage, *, sqlite: bool) -> Raw:
-        """Return the value as a column of that storage holds it.
+        """Return the value in the form that a column of this storage takes.
 
         Raises:
-            ValueError: it cannot hold this value.
+            ValueError: the column cannot store this value.
         """
         data = self.data
         if data is None:
@@ -55,16 +55,16 @@ class Record:
         if storage == "bytes":
             return data.decode() if sqlite and self.stored_as == "text" else data
         if sqlite:
-            # Text that looks like a number would become one, and another.
-            as_bytes = self.stored_as == "blob" or (self.stored_as is None and _escapes(data))
+            # NUMERIC affinity would turn text that looks like a number into a number, not always exactly.
+            as_bytes = self.stored_as == "blob" or (self.stored_as is None and _is_altered(data))
             return data if as_bytes else data.decode("utf-8", "surrogateescape")
         if not strictjson.is_strict(data.replace(b"\n", b" ").replace(b"\r", b" ")):
-            what = "a pickle" if self.encoding == "pickle" else "no JSON"
-            raise ValueError(f"its value is {what}, and this column takes JSON only")
+            what = "a pickle" if self.encoding == "pickle" else "not JSON"
+            raise ValueError(f"its value is {what}, and this column only takes JSON")
         return data.decode("utf-8")
 
 
-def _escapes(data: bytes) -> bool:
+def _is_altered(data: bytes) -> bool:
     """Return whether SQLite's NUMERIC affinity would alter this JSON text."""
     if data[:1] not in b"-0123456789" or not data:
         return False
@@ -76,16 +76,16 @@ def _escapes(data: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A line that cannot be read, and why."""
+    """A line that cannot be read."""
 
     line: int
     reason: str
     cut_off: bool = False
-    """Whether it is the last of an undo file whose writer was killed: it removed nothing yet."""
+    """Whether it is the cut last line of an undo file, whose writer was killed before it changed anything."""
 
 
 def records(file: BinaryIO) -> Iterator[Record | Fault]:
-    """Yield what a file of `export` or `--undo-file` holds, JSON Lines or CSV, line by line."""
+    """Yield the records of a file written by `export` or `--undo-file` (JSON Lines or CSV), lazily."""
     first = file.readline()
     if first.startswith(b"dag_id,"):
         yield from _csv_records(first, file)
@@ -106,7 +106,7 @@ def _csv_records(header: bytes, file: BinaryIO) -> Iterator[Record | Fault]:
         for row in reader:
             given: dict[str, Any] = {**row}
             if missing := _missing(given):
-                yield Fault(reader.line_num, f"it has no {missing}")
+                yield Fault(reader.line_num, f"it has no field {missing}")
                 continue
             for name in ("run_id", "logical_date", "timestamp", "stored_as"):
                 given[name] = given.get(name) or None
@@ -115,7 +115,7 @@ def _csv_records(header: bytes, file: BinaryIO) -> Iterator[Record | Fault]:
                 data = base64.b64decode(given.get("value_base64") or "")
             yield _record(given, None if given.get("encoding") == "null" else data, reader.line_num)
     except (csv.Error, UnicodeDecodeError) as error:
-        yield Fault(0, f"it is no CSV: {error}")
+        yield Fault(0, f"it is not CSV: {error}")
     finally:
         text.detach()
 
@@ -126,7 +126,7 @@ def _json_record(line: bytes, number: int) -> Record | Fault:
             given, value = _members(line.decode("utf-8"))
         data: bytes | None = None
         if missing := _missing(given):
-            return Fault(number, f"it has no {missing}")
+            return Fault(number, f"it has no field {missing}")
         if "value_base64" in given:
             data = base64.b64decode(str(given["value_base64"]), validate=True)
         elif given.get("encoding") not in ("null", "absent"):
@@ -136,14 +136,14 @@ def _json_record(line: bytes, number: int) -> Record | Fault:
         return _record(given, data, number)
     except (ValueError, RecursionError, binascii.Error) as error:
         cut = not line.endswith(b"\n") and line.startswith(b'{"undo": ')
-        said = "it is cut off" if not line.endswith(b"\n") else f"it is no JSON: {error}"
-        return Fault(number, said, cut)
+        reason = "it is cut off" if not line.endswith(b"\n") else f"it is not JSON: {error}"
+        return Fault(number, reason, cut)
 
 
 def _members(line: str) -> tuple[dict[str, object], str | None]:
-    """Return the members of a JSON object but `value`, and the text of that one, untouched."""
+    """Return the members of a JSON object except `value`, and the text of `value`, unchanged."""
     others = json.JSONDecoder()
-    # Nothing of the value's numbers is wanted, only where it ends.
+    # Only the end of the value is needed, not its numbers.
     skip = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=strictjson.refuse)
     given: dict[str, object] = {}
     value: str | None = None
@@ -162,7 +162,7 @@ def _members(line: str) -> tuple[dict[str, object], str | None]:
         at = _space(line, end)
         if line[at : at + 1] == "}":
             if line[at + 1 :].strip():
-                raise ValueError("there is more behind its object")
+                raise ValueError("text follows the object")
             return given, value
         at = _expect(line, at, ",")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from xcomctl.db.write.push import KEY_LENGTH, Place
-from xcomctl.exchange.lines import absence_line, undo_line
+from xcomctl.exchange.entries import absence_line, undo_line
 from xcomctl.model import UNMAPPED, Encoding, Size, XComEntry
 
 if TYPE_CHECKING:
