@@ -1,1 +1,1 @@
-"""The demo metadata database: its tables and the rows that Airflow would have left in it."""
+"""The demo database: its tables, and the rows that Airflow would have written."""

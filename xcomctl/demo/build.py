@@ -1,7 +1,7 @@
-"""The demo metadata DB: a SQLite file as Airflow would have left it after weeks of the sample DAGs.
+"""Builds the demo database: the SQLite file that Airflow leaves after running the sample DAGs.
 
-Owns what those DAGs push (the rules in `sample_dags/` once more, for where Airflow is not
-installed) and how five releases of Airflow lay it out. What the demo shows is left to `cli`.
+It repeats what the DAGs in `sample_dags/` push, so that Airflow need not be installed, in the
+table layouts of five Airflow releases. The tour of the demo is in `cli`.
 """
 
 from __future__ import annotations
@@ -24,59 +24,62 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Layout = Literal["1.10", "2.2", "2.8", "2.10", "3.x"]
-"""Whose tables: Airflow 1.10.15 (without pickling), 2.2.5, 2.8.4, 2.10.5 or 3.3."""
+"""Tables of Airflow 1.10.15 (without pickling), 2.2.5, 2.8.4, 2.10.5 or 3.3."""
 
 LAYOUTS: Final[tuple[Layout, ...]] = get_args(Layout)
 
 START: Final = date(2026, 1, 1)
-"""The date of the first run of both DAGs. No clock is asked: the same call gives the same rows."""
+"""Date of the first run of both DAGs. Fixed, so that the same call gives the same rows."""
 
 MAX_DAYS: Final = 366
-"""A year is 68 MB of lists."""
+"""A year takes 68 MB."""
 
 MAX_BLOB: Final = Size(65_535)
-"""What a MySQL BLOB holds, which the list of files outgrows."""
+"""Capacity of a MySQL BLOB, which the list of files outgrows.
+
+https://dev.mysql.com/doc/refman/8.4/en/storage-requirements.html
+"""
 
 NEAR: Final = 0.8
-"""The share of `MAX_BLOB` from which a list counts as near it."""
+"""Share of `MAX_BLOB` from which a list counts as close to it."""
 
 MODELS: Final = ("training_model_a", "training_model_b", "training_model_c")
 
 
 @dataclass(frozen=True, slots=True)
 class DemoFacts:
-    """What was built."""
+    """What the demo contains."""
 
     path: Path
     layout: Layout
     dags: tuple[str, ...]
     runs: int
     rows: int
-    """XComs."""
+    """Number of XComs."""
     first_day: date
     last_day: date
     largest: Size
-    """The longest list of files."""
+    """Size of the largest list of files."""
     near_day: date | None
-    """The run from which the list of files takes 80% of `MAX_BLOB`; None when it never does."""
+    """First run whose list of files takes 80% of `MAX_BLOB`; None if none does."""
     over_day: date | None
-    """The run from which the list of files exceeds `MAX_BLOB`; None when it never does."""
+    """First run whose list of files exceeds `MAX_BLOB`; None if none does."""
 
 
 def build(path: Path, *, layout: Layout = "3.x", days: int = 90, seed: int = 0) -> DemoFacts:
-    """Write the demo to `path`, whole or not at all, and return what is in it.
+    """Write the demo to `path` atomically, and return what it contains.
 
-    A demo that lies there already is replaced. The accuracies are those of `xcom_dag` run with
-    `XCOM_DAG_SEED` set to the seed.
+    An existing demo is replaced. The accuracies are those of `xcom_dag` run with `XCOM_DAG_SEED`
+    set to the seed.
 
     Raises:
-        RefusedError: something else lies at `path`, or the demo there is in use.
+        RefusedError: `path` exists and is not a demo, or the demo is in use.
         UsageError: `days` is not from 1 to `MAX_DAYS`.
         DatabaseError: the file could not be written.
     """
     if not 1 <= days <= MAX_DAYS:
         raise UsageError(
-            f"cannot build a demo of {days} days", hint=f"Choose from 1 to {MAX_DAYS} days."
+            f"cannot build a demo of {days} days", hint=f"Valid values: 1 to {MAX_DAYS} days."
         )
     target = path.resolve()
     fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
@@ -90,7 +93,7 @@ def build(path: Path, *, layout: Layout = "3.x", days: int = 90, seed: int = 0) 
         raise DatabaseError(
             f'could not write the demo to "{path}"',
             detail=f"{error.strerror if isinstance(error, OSError) else error}.",
-            hint="Choose a path in a directory that exists and may be written to.",
+            hint="Choose a path in an existing, writable directory.",
         ) from error
     finally:
         fresh.unlink(missing_ok=True)
@@ -98,12 +101,12 @@ def build(path: Path, *, layout: Layout = "3.x", days: int = 90, seed: int = 0) 
 
 
 def accuracy(seed: int, run_id: str, model: str) -> float:
-    """Return the accuracy that a model reaches in a run of `xcom_dag`."""
+    """Return the accuracy of a model in a run of `xcom_dag`."""
     return random.Random(f"{seed}/{run_id}/{model}").uniform(0.1, 10.0)
 
 
 def file_names(day: date) -> list[str]:
-    """Return what `file_list_dag` lists for a day: 50 bytes of JSON a name, 20 names more a day."""
+    """Return the files that `file_list_dag` lists for a day: 20 more each day, 50 bytes of JSON each."""
     count = max(0, 120 + 20 * (day - START).days)
     folder = f"s3-like/landing/{day:%Y/%m/%d}"
     return [f"{folder}/part-{number:06d}.parquet" for number in range(count)]
@@ -127,8 +130,6 @@ def _facts(path: Path, layout: Layout, days: int) -> DemoFacts:
     )
 
 
-# What may be replaced
-
 _APPLICATION_ID = 0x78636F6D
 """`xcom` in a SQLite file's header marks a demo; Airflow leaves zero there.
 
@@ -140,15 +141,15 @@ def _refuse_what_is_not_ours(path: Path, target: Path) -> None:
     if target.exists() and not _is_demo(target):
         raise RefusedError(
             f'refused to overwrite "{path}"',
-            detail="It is not a demo that xcomctl made.",
-            hint="Choose another path, or remove it first.",
+            detail="The file exists and is not an xcomctl demo.",
+            hint="Choose another path, or delete the file first.",
         )
     for suffix in ("-wal", "-journal"):
-        # SQLite would replay it into the new file: sqlite.org/howtocorrupt.html
+        # SQLite would replay it into the new file: https://www.sqlite.org/howtocorrupt.html
         if target.with_name(target.name + suffix).exists():
             raise RefusedError(
                 f'refused to overwrite "{path}"',
-                detail=f'"{path}{suffix}" shows that it is in use, or was when a program died.',
+                detail=f'"{path}{suffix}" exists: the database is in use, or a program that used it crashed.',
                 hint="Close the program that uses it, or choose another path.",
             )
 
@@ -161,15 +162,12 @@ def _is_demo(target: Path) -> bool:
     return header.startswith(b"SQLite format 3\0") and header[68:] == _APPLICATION_ID.to_bytes(4)
 
 
-# What happened: the same for every layout
-
-
 @dataclass(frozen=True, slots=True)
 class _Task:
     task_id: str
     operator: str
     seconds: float
-    """How long it takes at least."""
+    """Minimum duration."""
     priority: int
     key: str = RETURN_VALUE
 
@@ -199,7 +197,7 @@ _STAGES: Final = {
         (_Task("task_4", "PythonOperator", 0.2, 1),),
     ),
 }
-"""What each DAG runs: stage after stage, the tasks of a stage side by side."""
+"""The tasks of each DAG: stages run one after the other, the tasks of a stage in parallel."""
 
 _DESCRIPTIONS = {
     "file_list_dag": "List the files of a source, then download them: the list grows day by day",
@@ -208,37 +206,34 @@ _DESCRIPTIONS = {
 
 
 def _values(run: _Run, seed: int) -> dict[str, object]:
-    """Return the one value that each task of the run pushes, by task."""
+    """Return the value that each task of the run pushes, by task_id."""
     if run.dag_id == "file_list_dag":
         names = file_names(run.day)
         return {"list_files": names, "download_files": {"downloaded": len(names)}}
     reached = {model: accuracy(seed, run.run_id, model) for model in MODELS}
     best = max(reached, key=lambda model: reached[model])
     return {
-        # What BashOperator returns where the command prints nothing.
+        # BashOperator returns this if the command prints nothing.
         "downloading_data": "",
         **{f"processing_tasks.{model}": value for model, value in reached.items()},
         "task_4": {"model": best, "accuracy": reached[best]},
     }
 
 
-# How it is stored
-
-
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """How a release of Airflow lays out its tables."""
+    """The table layout of an Airflow release."""
 
     head: str
-    """What `alembic_version` holds."""
+    """The row in `alembic_version`."""
     storage: Storage
     ddl: str
     starts_after: timedelta
-    """From a run's date to its start."""
+    """Time from a run's logical date to its start."""
 
 
 def _write(connection: sqlite3.Connection, tables: _Tables, days: int, seed: int) -> None:
-    # A failure throws the whole file away, so nothing needs a journal.
+    # A failure discards the whole file, so no journal is needed.
     connection.executescript(
         f"PRAGMA journal_mode = OFF; PRAGMA application_id = {_APPLICATION_ID}; BEGIN; {tables.ddl}"
     )
@@ -257,7 +252,7 @@ def _write(connection: sqlite3.Connection, tables: _Tables, days: int, seed: int
 
 
 def _rows(tables: _Tables, days: int, seed: int) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """Yield table and row, parents first. A row has a value for the columns of every release."""
+    """Yield (table, row), parents first. A row has the columns of every release."""
     yield "alembic_version", {"version_num": tables.head}
     for dag_id in _STAGES:
         yield "dag", _dag_row(dag_id)
@@ -287,7 +282,7 @@ def _dag_row(dag_id: str) -> dict[str, object]:
 
 
 def _run_rows(run: _Run, tables: _Tables, seed: int) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """Yield the run, then each of its tasks with what it pushed."""
+    """Yield the run, then its task instances and their XComs."""
     clock = random.Random(f"{seed}/{run.run_id}/{run.dag_id}")
     values = _values(run, seed)
     scheduled = datetime.combine(run.day, time(), UTC) + tables.starts_after
@@ -318,7 +313,7 @@ def _dag_run_row(
         "run_id": run.run_id,
         "execution_date": run_date,
         "logical_date": run_date,
-        # Airflow 3 runs on the date itself, so there the interval has no length.
+        # Airflow 3 runs on the logical date itself: the data interval is empty.
         "data_interval_start": run_date,
         "data_interval_end": _text(scheduled),
         "run_after": _text(scheduled),
@@ -373,7 +368,7 @@ def _xcom_row(
         "map_index": UNMAPPED,
         "key": task.key,
         "dag_result": 0,
-        # Bound as text, as Airflow 3 does: the column's affinity makes numbers of numbers.
+        # Bound as text, as Airflow 3 does: the column's affinity turns numbers into numbers.
         "value": text if tables.storage == "json" else text.encode(),
         "timestamp": _text(pushed),
     }
@@ -385,7 +380,7 @@ def _text(moment: datetime) -> str:
 
 
 def _uuid(moment: datetime, generator: random.Random) -> str:
-    """Return a UUID of version 7, which Airflow 3 gives task instances, as 32 hex digits."""
+    """Return a version 7 UUID, the type of Airflow 3's task instance ids, as 32 hex digits."""
     milliseconds = int(moment.timestamp() * 1000)
     variant = 0b10 << 62 | generator.getrandbits(62)
     return f"{milliseconds:012x}7{generator.getrandbits(12):03x}{variant:016x}"
@@ -400,4 +395,4 @@ _LAYOUTS: Final[Mapping[Layout, _Tables]] = {
     "2.10": _Tables("5f2621c13b39", "bytes", DDL_2_8, _DAY),
     "3.x": _Tables("d2f4e1b3c5a7", "json", DDL_3, timedelta()),
 }
-"""`@daily` runs at the end of its day up to Airflow 2 and at its beginning since Airflow 3."""
+"""`@daily` runs at the end of its day in Airflow 1 and 2, and at the beginning in Airflow 3."""

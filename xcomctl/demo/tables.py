@@ -1,7 +1,7 @@
-"""The demo's tables, release by release.
+"""The demo's tables, one script per layout.
 
-Column for column what the release has for `xcom`; of the other tables the main columns with their
-keys, and no foreign keys to tables that are not here.
+`xcom` has every column of the release. Other tables have the main columns and keys, and no foreign
+keys to tables that are left out.
 """
 
 from __future__ import annotations
