@@ -31,10 +31,10 @@ def _connected(target: Target, lock_timeout_s: float | None) -> Backend:
     name = urls.backend_of(target.url)
     # Each driver costs its import, so only the one that is needed is loaded.
     if name == "sqlite":
-        from xcomctl.db.backends.halves import HalvedSQLite
         from xcomctl.db.backends.sqlite import SQLite
+        from xcomctl.db.backends.sqlite_parts import PartedSQLite
 
-        kind = HalvedSQLite if lock_timeout_s is None else SQLite
+        kind = PartedSQLite if lock_timeout_s is None else SQLite
         backend: Backend = kind(target, lock_timeout_s)
     elif name == "postgresql":
         from xcomctl.db.backends.postgresql import PostgreSQL

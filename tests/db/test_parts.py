@@ -1,10 +1,10 @@
-"""Two processes that read one SQLite file: the same as from one, of one state, and neither is left."""
+"""Worker processes that read one SQLite file: the same as from one, of one state, and none is left."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-import mmap
 import os
 import random
 import signal
@@ -23,8 +23,9 @@ from tests.db.test_store import opened
 from tests.metadata import Metadata
 from xcomctl.config.target import resolve_target
 from xcomctl.db import open_store
-from xcomctl.db.backends import halves, twin
-from xcomctl.db.backends.halves import HalvedSQLite
+from xcomctl.db.backends import sqlite_parts, workers
+from xcomctl.db.backends.sqlite_parts import PartedSQLite
+from xcomctl.db.backends.workers import AHEAD, Channel, Part
 from xcomctl.errors import DatabaseError
 from xcomctl.exchange.lines import CsvLines, JsonLines
 from xcomctl.model import Selection, Size
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="there is a second process on Linux only"
+    not sys.platform.startswith("linux"), reason="workers are started on Linux only"
 )
 
 ROWS = 24_000
@@ -41,33 +42,24 @@ EVERYTHING = Selection()
 
 
 @pytest.fixture(autouse=True)
-def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever threads and processors there are here."""
-    monkeypatch.setattr(halves, "worth_it", lambda: True)
+def three_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are started whatever threads and processors there are here."""
+    monkeypatch.setattr(sqlite_parts, "spare_processors", lambda: 3)
 
 
 @pytest.fixture
-def twins(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Note of each second process whether it worked on the same state."""
-    found: list[bool] = []
-    begins = HalvedSQLite._twin
+def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that takes, for each question, how many workers shared it."""
+    found: list[int] = []
+    start = PartedSQLite._workers
 
-    def noted(self: HalvedSQLite, work: Any) -> Any:
-        manager = begins(self, work)
-        enter = manager.__enter__
+    @contextlib.contextmanager
+    def noted(self: PartedSQLite, count: int, work: Any) -> Iterator[Any]:
+        with start(self, count, work) as channels:
+            found.append(len(channels))
+            yield channels
 
-        class Noted:
-            def __enter__(self) -> Any:
-                receiver = enter()
-                found.append(receiver is not None)
-                return receiver
-
-            def __exit__(self, *failure: Any) -> Any:
-                return manager.__exit__(*failure)
-
-        return Noted()
-
-    monkeypatch.setattr(HalvedSQLite, "_twin", noted)
+    monkeypatch.setattr(PartedSQLite, "_workers", noted)
     return found
 
 
@@ -110,17 +102,22 @@ def exported(path: Path, form: type[JsonLines | CsvLines], selection: Selection 
 
 
 def alone(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> Any:
-    """Return what a call gives without a second process."""
+    """Return what a call gives without workers."""
     with monkeypatch.context() as changed:
-        changed.setattr(halves, "worth_it", lambda: False)
+        changed.setattr(sqlite_parts, "spare_processors", lambda: 0)
         return call()
 
 
-@pytest.mark.parametrize("generation", ["2.3", "3.0"])
+@pytest.mark.parametrize(("generation", "count"), [("2.3", 2), ("3.0", 9)])
 def test_all_is_as_from_one_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twins: list[bool], generation: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    started: list[int],
+    generation: str,
+    count: int,
 ) -> None:
     """Exports byte for byte, groups and the largest entries, in the same order."""
+    monkeypatch.setattr(sqlite_parts, "spare_processors", lambda: count)
     path = tmp_path / "airflow.db"
     fill(path, generation)
     some = Selection(min_size=Size(100))
@@ -146,19 +143,21 @@ def test_all_is_as_from_one_process(
     ]
     for call in calls:
         assert call() == alone(monkeypatch, call)
-    # Each once with a twin, in one call three times, and as often without.
-    assert twins == [*([True, False] * 3), *[True] * 3, *[False] * 3, *([True, False] * 3)]
+    # Each once with workers, in one call three times, and as often without.
+    some_workers = min(count, sqlite_parts.MOST_WORKERS)
+    both = [some_workers, 0] * 3
+    assert started == [*both, *[some_workers] * 3, *[0] * 3, *both]
 
 
 def test_filters_along_an_index_and_other_tables_take_one(
-    tmp_path: Path, twins: list[bool]
+    tmp_path: Path, started: list[int]
 ) -> None:
     """Of few rows nothing is to be gained; rows WITHOUT ROWID have no numbers."""
     path = tmp_path / "airflow.db"
     fill(path)
     text, rows, _ = exported(path, JsonLines, Selection(dag_ids=("dag_1*",)))
     assert text.count(b"\n") == rows > 1000
-    assert twins == []
+    assert started == []
     small = tmp_path / "small.db"
     fill(small, rows=100)
     assert exported(small, JsonLines)[1] == 100
@@ -170,13 +169,13 @@ def test_filters_along_an_index_and_other_tables_take_one(
         metadata.execute(f"{made} WITHOUT ROWID")
     metadata.add(b"1")
     assert exported(without, JsonLines)[1] == 1
-    assert twins == [False, False]
+    assert started == [0, 0]
 
 
 @pytest.mark.parametrize("mode", ["wal", "delete"])
-@pytest.mark.parametrize("moment", ["before this process begins", "before the twin begins"])
+@pytest.mark.parametrize("moment", ["before this process begins", "before the workers begin"])
 def test_who_writes_at_the_worst_moment_is_seen_as_a_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twins: list[bool], mode: str, moment: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[int], mode: str, moment: str
 ) -> None:
     """Two states are never mixed: then one process reads alone."""
     path = tmp_path / "airflow.db"
@@ -185,41 +184,34 @@ def test_who_writes_at_the_worst_moment_is_seen_as_a_whole(
     writer.execute(f"PRAGMA journal_mode = {mode}")
     refused: list[str] = []
 
-    def write() -> None:
-        try:
-            writer.execute("UPDATE xcom SET value = CAST('\"new\"' AS BLOB)")
-        except sqlite3.OperationalError as error:
-            refused.append(str(error))
+    def begin(self: PartedSQLite, really: Any = PartedSQLite._begin_reading) -> None:
+        ours = self._parent is None
+        if ours and moment == "before the workers begin":
+            really(self)
+        if ours:
+            try:
+                writer.execute("UPDATE xcom SET value = CAST('\"new\"' AS BLOB)")
+            except sqlite3.OperationalError as error:
+                refused.append(str(error))
+        if not ours or moment == "before this process begins":
+            really(self)
 
-    def go_on(self: twin.Link, facts: object = None, really: Any = twin._LinkToTwin.end) -> None:
-        write()
-        really(self, facts)
-
-    def begin(self: HalvedSQLite, really: Any = HalvedSQLite._begin_reading) -> None:
-        if os.getpid() == ours:
-            write()
-        really(self)
-
-    ours = os.getpid()
-    if moment == "before the twin begins":
-        monkeypatch.setattr(twin._LinkToTwin, "end", go_on)
-    else:
-        monkeypatch.setattr(HalvedSQLite, "_begin_reading", begin)
+    monkeypatch.setattr(PartedSQLite, "_begin_reading", begin)
     text, rows, _ = exported(path, JsonLines)
     writer.close()
     assert rows == ROWS
-    if mode == "delete" and moment == "before the twin begins":
+    if mode == "delete" and moment == "before the workers begin":
         # Who reads holds off who writes.
-        assert (refused, twins) == (["database is locked"], [True])
+        assert (refused, started) == (["database is locked"], [3])
     else:
-        assert (refused, twins) == ([], [False])
+        assert (refused, started) == ([], [0])
     wanted = b"new" if moment == "before this process begins" else b"old"
     assert text.count(b'"value": "%s"}' % wanted) == ROWS
 
 
 @pytest.mark.parametrize("mode", ["wal", "delete"])
 def test_beside_a_busy_writer_all_rows_are_of_one_state(
-    tmp_path: Path, twins: list[bool], mode: str
+    tmp_path: Path, started: list[int], mode: str
 ) -> None:
     """Every row is changed again and again, in one transaction each time."""
     path = tmp_path / "airflow.db"
@@ -248,16 +240,16 @@ def test_beside_a_busy_writer_all_rows_are_of_one_state(
         writer.kill()
         writer.communicate()
     assert len(states) > 3, "nobody wrote"
-    assert True in twins
+    assert 3 in started
 
 
-def test_what_fails_in_the_twin_is_told_here(
+def test_what_fails_in_a_worker_is_reported_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own words; or, where it has gone, that it has."""
     path = tmp_path / "airflow.db"
     fill(path)
-    ours, batches, fork = os.getpid(), HalvedSQLite._batches, os.fork
+    batches, fork = PartedSQLite._batches, os.fork
     made: list[int] = []
 
     def noted() -> int:
@@ -266,30 +258,32 @@ def test_what_fails_in_the_twin_is_told_here(
 
     monkeypatch.setattr(os, "fork", noted)
 
-    def broken(self: HalvedSQLite, *given: Any) -> Iterator[Any]:
-        if os.getpid() != ours:
+    def broken(self: PartedSQLite, *given: Any) -> Iterator[Any]:
+        if self._parent:
             raise DatabaseError("could not read", detail="disk I/O error", hint="Look at it.")
         return batches(self, *given)
 
-    def killed(self: HalvedSQLite, *given: Any) -> Iterator[Any]:
-        if os.getpid() != ours:
+    def killed(self: PartedSQLite, *given: Any) -> Iterator[Any]:
+        if self._parent:
             os.kill(os.getpid(), signal.SIGKILL)
         return batches(self, *given)
 
-    monkeypatch.setattr(HalvedSQLite, "_batches", broken)
+    monkeypatch.setattr(PartedSQLite, "_batches", broken)
     with pytest.raises(DatabaseError, match="could not read") as caught:
         exported(path, JsonLines)
     assert (caught.value.detail, caught.value.hint) == ("disk I/O error", "Look at it.")
-    monkeypatch.setattr(HalvedSQLite, "_batches", killed)
-    with pytest.raises(DatabaseError, match="has gone"):
+    monkeypatch.setattr(PartedSQLite, "_batches", killed)
+    with pytest.raises(DatabaseError, match="worker process ended unexpectedly"):
         exported(path, JsonLines)
-    assert len(made) == 2
+    assert len(made) == 6
     for pid in made:
         with pytest.raises(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
 
 
-def test_a_bug_in_the_twin_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_a_worker_is_reported_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With where it was."""
     path = tmp_path / "airflow.db"
     fill(path)
@@ -305,133 +299,99 @@ def test_a_bug_in_the_twin_is_told_as_one(tmp_path: Path, monkeypatch: pytest.Mo
         exported(path, JsonLines)
 
 
-def test_the_twin_goes_on_until_much_is_unread(tmp_path: Path) -> None:
-    """A part that takes this process long does not stop the other; memory stays bounded."""
-    made, piece, count = tmp_path / "made", b"x" * 1_000_000, 40
+def test_a_worker_is_some_parts_ahead_and_no_more(tmp_path: Path) -> None:
+    """A slow reader does not stop the workers at once; what they hold stays bounded."""
+    done = [tmp_path / str(number) for number in range(2)]
 
-    def work(link: twin.Link) -> None:
-        for number in range(count):
-            link.send(piece)
-            link.end(number)
-            made.write_text(str(number + 1))
+    def work(channel: Channel, number: int) -> None:
+        while True:
+            part = channel.receive()
+            with done[number].open("a") as note:
+                print(part.first, file=note)
+            channel.send(part.first)
 
-    def so_far() -> int:
-        return int(made.read_text() or 0) if made.exists() else 0
+    def parts_done() -> int:
+        return sum(len(one.read_text().split()) for one in done if one.exists())
 
-    with twin.twin(work) as link:
-        assert link is not None
-        # A pipe holds one.
-        end = time.monotonic() + 60
-        while so_far() < 4 and time.monotonic() < end:
-            time.sleep(0.01)
-        time.sleep(0.2)
-        assert so_far() >= 4
-        assert so_far() < 10
-        for number in range(count):
-            taken = bytearray()
-            assert link.part(taken.extend) == number
-            assert taken == piece
-        with pytest.raises(DatabaseError, match="has gone"):
-            link.part()
-
-
-def test_what_is_sent_arrives_whatever_its_size() -> None:
-    """Both ways: nothing, single bytes by the ten thousand, what fills the memory between, and more."""
-    chance = random.Random(5)
-    ahead = twin._AHEAD_BYTES
-    sizes = [0, 1, ahead - 1, ahead, ahead + 1, 3 * ahead + 7, *(chance.randrange(300_000) for _ in range(60))]  # fmt: skip
-    parts = [[chance.randbytes(size)] for size in sizes]
-    parts.append([b"%d" % (number % 10) for number in range(60_000)])
-    parts += [[b"x" * chance.randrange(5) for _ in range(chance.randrange(9))] for _ in range(300)]
-    chance.shuffle(parts)
-
-    def echo(link: twin.Link) -> None:
-        for number, _ in enumerate(parts):
-            taken = bytearray()
-            assert link.part(taken.extend) == number
-            view = memoryview(taken)
-            for at in range(0, len(taken), 100_000):
-                link.send(view[at : at + 100_000])
-            link.end(len(taken))
-
-    def send(link: twin.Link) -> None:
-        for number, pieces in enumerate(parts):
-            for piece in pieces:
-                link.send(piece)
-            link.end(number)
-
-    with twin.twin(echo) as link:
-        assert link is not None
-        for number, pieces in enumerate(parts):
-            for piece in pieces:
-                link.send(piece)
-            link.end(number)
-            taken = bytearray()
-            assert link.part(taken.extend) == len(b"".join(pieces))
-            assert taken == b"".join(pieces)
-    with twin.twin(send) as link:
-        assert link is not None
-        for number, pieces in enumerate(parts):
-            taken = bytearray()
-            assert link.part(taken.extend) == number
-            assert taken == b"".join(pieces)
+    parts = [Part(number, number) for number in range(20)]
+    with workers.workers(2, work) as channels:
+        taken = []
+        for answer in workers.in_order(channels, iter(parts)):
+            taken.append(answer)
+            if len(taken) == 5:
+                # All that were given out: those taken, and so many ahead of each worker.
+                given = 4 + 2 * AHEAD
+                end = time.monotonic() + 60
+                while parts_done() < given and time.monotonic() < end:
+                    time.sleep(0.01)
+                time.sleep(0.2)
+                assert parts_done() == given
+        assert taken == list(range(20))
 
 
-def test_without_pipes_or_processes_one_reads_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twins: list[bool]
+def test_large_messages_pass_both_ways() -> None:
+    """Far more than a pipe holds, whole and in order."""
+
+    def echo(channel: Channel, number: int) -> None:
+        while True:
+            channel.send((number, channel.receive()))
+
+    messages = [b"", b"x" * 5_000_000, {("a", None, b"\xff"): [1, 2.5]}, b"y" * 300_000]
+    with workers.workers(2, echo) as channels:
+        for message in messages:
+            for number, channel in enumerate(channels):
+                channel.send(message)
+                assert channel.receive() == (number, message)
+
+
+def test_without_new_processes_one_reads_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[int]
 ) -> None:
-    """Nothing stays open, and no signal blocked."""
+    """Whichever fork fails; no worker is left, and no signal blocked."""
     path = tmp_path / "airflow.db"
     fill(path)
-    whole, pipe = exported(path, JsonLines), os.pipe
+    whole, fork = exported(path, JsonLines), os.fork
     made: list[int] = []
 
-    def refused(*_: int) -> Any:
-        raise OSError(24, "no more")
-
-    def second_refused() -> Any:
+    def second_refused() -> int:
         if made:
-            refused()
-        made.extend(pipe())
-        return tuple(made)
+            raise OSError(11, "no more processes")
+        pid = fork()
+        # Only seen in this process.
+        made.append(pid)
+        return pid
 
-    cases = ((os, "fork", refused), (os, "pipe", refused), (os, "pipe", second_refused), (mmap, "mmap", refused))  # fmt: skip
-    for module, name, fails in cases:
-        with monkeypatch.context() as changed:
-            changed.setattr(module, name, fails)
-            assert exported(path, JsonLines) == whole
-    assert twins == [True, False, False, False, False]
-    for one in made:
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(one)
+    monkeypatch.setattr(os, "fork", second_refused)
+    assert exported(path, JsonLines) == whole
+    assert exported(path, JsonLines) == whole
+    assert started == [3, 0, 0]
+    with pytest.raises(ChildProcessError):
+        os.waitpid(made[0], os.WNOHANG)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
 
 
 def test_another_file_under_the_name_is_not_mixed_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twins: list[bool]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[int]
 ) -> None:
     """A backup may be moved there at any moment."""
     path, other = tmp_path / "airflow.db", tmp_path / "other.db"
     fill(path, value=b'"old"')
     fill(other, value=b'"new"')
 
-    def begin(self: HalvedSQLite, really: Any = HalvedSQLite.use) -> Any:
-        if os.getpid() == ours and other.exists() and path.exists() and began:
-            time.sleep(0.3)
+    def begin(self: PartedSQLite, really: Any = PartedSQLite._begin_reading) -> None:
+        if self._parent is None:
             other.replace(path)
-        began.append(True)
-        return lambda connection: really(self, connection)
+        really(self)
 
-    ours = os.getpid()
-    began: list[bool] = []
-    monkeypatch.setattr(HalvedSQLite, "use", property(begin))
+    monkeypatch.setattr(PartedSQLite, "_begin_reading", begin)
     text, rows, _ = exported(path, JsonLines)
-    assert (rows, twins) == (ROWS, [False])
-    assert text.count(b'"value": "new"}') == ROWS
+    assert (rows, started) == (ROWS, [0])
+    # The connection was opened before the file was moved away.
+    assert text.count(b'"value": "old"}') == ROWS
 
 
 def test_a_slow_reader_is_no_slow_statement(tmp_path: Path) -> None:
-    """--timeout bounds what the database takes, in both processes."""
+    """--timeout bounds what the database takes, in every process."""
     path = tmp_path / "airflow.db"
     fill(path)
     with sqlite3.connect(path) as connection:
@@ -448,8 +408,8 @@ def test_a_slow_reader_is_no_slow_statement(tmp_path: Path) -> None:
     assert lines.rows == ROWS
 
 
-def test_under_nohup_the_twin_goes_on(tmp_path: Path) -> None:
-    """A terminal that is closed ends neither process."""
+def test_under_nohup_the_workers_go_on(tmp_path: Path) -> None:
+    """A terminal that is closed ends no process."""
     path = tmp_path / "airflow.db"
     fill(path)
     process = subprocess.Popen(
@@ -457,15 +417,15 @@ def test_under_nohup_the_twin_goes_on(tmp_path: Path) -> None:
         cwd=tmp_path, env=clean_environment(tmp_path), stderr=subprocess.PIPE,
         start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )  # fmt: skip
-    child_of(process)
+    children_of(process)
     os.killpg(process.pid, signal.SIGHUP)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (0, b"")
     assert (tmp_path / "out").read_bytes().count(b"\n") == ROWS
 
 
-def test_a_damaged_half_is_told_as_a_whole_one_is(tmp_path: Path) -> None:
-    """Whichever process meets it."""
+def test_damage_is_reported_whoever_meets_it(tmp_path: Path) -> None:
+    """As by one process."""
     path = tmp_path / "airflow.db"
     fill(path, value=b'"%s"' % (b"x" * 300))
     with sqlite3.connect(path) as connection:
@@ -487,34 +447,34 @@ SLOWED = (
     "import sys, time\n"
     "from xcomctl.exchange import lines\n"
     "from xcomctl.cli import main\n"
-    "from xcomctl.db.backends import halves\n"
-    "halves.worth_it = lambda: True\n"
+    "from xcomctl.db.backends import sqlite_parts as parts\n"
+    "parts.spare_processors = lambda: 3\n"
     "pause = float(sys.argv[1])\n"
     "def slowly(self, row, take=lines.JsonLines.write_row):\n"
     "    take(self, row)\n"
     "    time.sleep(pause)\n"
     "lines.JsonLines.write_row = slowly\n"
-    "def gather(batches, width, really=halves.gather_sizes):\n"
+    "def gather(batches, width, really=parts.gather_sizes):\n"
     "    return really((time.sleep(pause * 1000) or rows for rows in batches), width)\n"
-    "halves.gather_sizes = gather\n"
+    "parts.gather_sizes = gather\n"
     "sys.exit(main(sys.argv[2:]))\n"
 )
 """The program, but that it takes its time."""
 
 
-def child_of(process: subprocess.Popen[bytes]) -> str:
-    """Return the pid of the twin, as soon as there is one."""
+def children_of(process: subprocess.Popen[bytes]) -> list[str]:
+    """Return the pids of the workers, as soon as there are all."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     end = time.monotonic() + 60
-    while not (found := children.read_text().split()) and time.monotonic() < end:
+    while len(found := children.read_text().split()) < 3 and time.monotonic() < end:
         time.sleep(0.01)
-    (child,) = found
-    return child
+    assert len(found) == 3
+    return found
 
 
 @pytest.mark.parametrize("command", ["export", "top"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_when_this_process_ends_so_does_the_twin(
+def test_when_this_process_ends_so_do_the_workers(
     tmp_path: Path, how: signal.Signals, command: str
 ) -> None:
     """No process is left behind, nor a part of the file, whether there is anything to say or not."""
@@ -525,15 +485,15 @@ def test_when_this_process_ends_so_does_the_twin(
         [sys.executable, "-c", SLOWED, "0.001", command, "--url", str(path), "-q", *output],
         cwd=tmp_path, env=clean_environment(tmp_path), stderr=subprocess.PIPE,
     )  # fmt: skip
-    child = child_of(process)
+    children = children_of(process)
     time.sleep(0.2)
     process.send_signal(how)
     process.wait(timeout=60)
     assert process.returncode == (-how if how == signal.SIGKILL else 128 + how)
     end = time.monotonic() + 10
-    while _is_running(child) and time.monotonic() < end:
+    while any(map(_is_running, children)) and time.monotonic() < end:
         time.sleep(0.01)
-    assert not _is_running(child)
+    assert not any(map(_is_running, children))
     process.communicate()
     if how != signal.SIGKILL:
         assert [one.name for one in tmp_path.iterdir() if "out" in one.name] == []
@@ -548,16 +508,24 @@ def _is_running(pid: str) -> bool:
     return state != "Z"
 
 
-def test_where_a_second_process_is_not_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_workers_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """With one processor, beside threads, and elsewhere than on Linux."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(threading, "active_count", lambda: 1)
-    assert twin.worth_it()
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
-    assert not twin.worth_it()
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert workers.spare_processors() == 2
     monkeypatch.setattr(threading, "active_count", lambda: 2)
-    assert not twin.worth_it()
+    assert workers.spare_processors() == 0
     monkeypatch.setattr(threading, "active_count", lambda: 1)
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert not twin.worth_it()
+    assert workers.spare_processors() == 0
+
+
+def test_one_processor_reads_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[int]
+) -> None:
+    """Workers would only take turns."""
+    monkeypatch.setattr(sqlite_parts, "spare_processors", lambda: 1)
+    path = tmp_path / "airflow.db"
+    fill(path)
+    assert exported(path, JsonLines)[1] == ROWS
+    assert started == [0]
