@@ -14,7 +14,7 @@ from xcomctl.cli.findings import (
     backend_row,
     check_ignores,
     finding_row,
-    limits_judged_by,
+    limits_to_apply,
     parse_threshold,
     rule_texts,
     severity_counts,
@@ -155,7 +155,7 @@ def command(
     from xcomctl.model import Selection
 
     with open_store(target) as store:
-        limits = limits_judged_by(store, typed.size_limit or config.audit.size_limit or "auto", as_)
+        limits = limits_to_apply(store, typed.size_limit or config.audit.size_limit or "auto", as_)
         policy = audit.Policy(
             limit=limits[0],
             warn_at=share,

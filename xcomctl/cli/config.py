@@ -1,4 +1,4 @@
-"""`xcomctl config`: is the configuration sound, what is in force, and where each value is from."""
+"""`xcomctl config`: check the configuration, show it with the origin of each value, or start one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xcomctl.cli.options import Connection, Manners, Output
 from xcomctl.config.file import CONFIG_NAME, config_schema, load_config
 from xcomctl.errors import RefusedError, UsageError, XcomctlError
 from xcomctl.formats import Column, Layout
-from xcomctl.text import nearest
+from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,11 +82,7 @@ def command(
 
         console.text(dumps(config_schema(), indent=2) + "\n")
     else:
-        near = nearest(action, _ACTIONS)
-        raise UsageError(
-            f'unknown action "{action}" of config',
-            hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(_ACTIONS)}.",
-        )
+        raise UsageError(f'unknown action "{action}" of config', hint=suggestion(action, _ACTIONS))
 
 
 def _check(console: Console, connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""`xcomctl demo`: an embedded metadata DB with the case study, and a guided first minute."""
+"""`xcomctl demo`: create a demo database and take a tour of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from xcomctl.cli.options import Manners
 from xcomctl.errors import UsageError
-from xcomctl.text import nearest
+from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,11 +81,7 @@ def _layout(text: str) -> Layout:
     for layout in LAYOUTS:
         if text == layout:
             return layout
-    near = nearest(text, LAYOUTS)
-    raise UsageError(
-        f'unknown layout "{text}"',
-        hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(LAYOUTS)}.",
-    )
+    raise UsageError(f'unknown layout "{text}"', hint=suggestion(text, LAYOUTS))
 
 
 def _steps(path: str, facts: DemoFacts) -> Iterator[tuple[str, list[str]]]:
@@ -113,7 +109,7 @@ def _shown(arguments: list[str]) -> str:
 
 
 def _run(console: Console, arguments: list[str]) -> None:
-    """Run a command as the user would, and say its exit code where it is not 0."""
+    """Run a command as the user would, and print its exit code if it is not 0."""
     from xcomctl.cli import build_app
 
     app = build_app(arguments[0])

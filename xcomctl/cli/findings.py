@@ -1,4 +1,4 @@
-"""What commands share that judge values: the limit in force, and how findings are told."""
+"""What `audit` and `preflight` share: the limits to apply, and findings as rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xcomctl.errors import UsageError
 from xcomctl.formats import Column
 from xcomctl.model import Limit, parse_size
 from xcomctl.sizes import limits
-from xcomctl.text import nearest
+from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,25 +41,25 @@ FINDING_COLUMNS = (
 
 
 def airflow_version(store: Store) -> tuple[int, int]:
-    """Return the oldest release, as major and minor, that this database can be of."""
+    """Return the oldest release, as (major, minor), that this database can belong to."""
     match = re.match(r"(\d+)\.(\d+)", store.schema.airflow)
     assert match, "every generation has a release"
     return int(match[1]), int(match[2])
 
 
 def limit_in_force(store: Store, as_: str | None) -> Limit:
-    """Return the limit that the live database enforces, or another backend's with `--as`.
+    """Return the limit that the database enforces, or the one of another backend with `--as`.
 
     Raises:
-        UsageError: `--as` names no backend.
+        UsageError: `--as` is not a known backend.
     """
     if as_ is None:
         return store.limits()[0]
     return limits.typical(*limits.parse_as(as_, airflow_version(store)))
 
 
-def limits_judged_by(store: Store, size_limit: str, as_: str | None) -> list[Limit]:
-    """Return the limits that are judged by, the one in force first."""
+def limits_to_apply(store: Store, size_limit: str, as_: str | None) -> list[Limit]:
+    """Return the limits that sizes are compared with, the one in force first."""
     if size_limit == "auto":
         return store.limits() if as_ is None else [limit_in_force(store, as_)]
     if size_limit == "nominal":
@@ -75,7 +75,7 @@ def parse_threshold(text: str) -> Severity | None:
     """Return the severity that `--fail-on` names, None for never.
 
     Raises:
-        UsageError: it names none.
+        UsageError: it is not a severity.
     """
     from xcomctl.audit.rules import Severity
 
@@ -91,23 +91,26 @@ def parse_threshold(text: str) -> Severity | None:
 
 
 def check_ignores(config: Config) -> tuple[Ignore, ...]:
-    """Return the configuration's ignores, each of a rule that there is."""
+    """Return the configuration's ignores.
+
+    Raises:
+        UsageError: one names a rule that does not exist.
+    """
     from fnmatch import fnmatchcase
 
     from xcomctl.audit.rules import KNOWN_IDS
 
     for ignore in config.audit.ignores:
         if not any(fnmatchcase(rule, ignore.rule) for rule in KNOWN_IDS):
-            near = nearest(ignore.rule, KNOWN_IDS)
             raise UsageError(
                 f'unknown rule "{ignore.rule}" in {config.path} [[audit.ignore]]',
-                hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(KNOWN_IDS)}.",
+                hint=suggestion(ignore.rule, KNOWN_IDS),
             )
     return config.audit.ignores
 
 
 def backend_row(store: Store) -> Row:
-    """Return the metadata DB as reports tell it."""
+    """Return the fields of the database in a report."""
     facts = store.facts()
     return {
         "name": facts.backend,
@@ -118,7 +121,7 @@ def backend_row(store: Store) -> Row:
 
 
 def rule_texts(rules: Iterable[Rule]) -> dict[str, dict[str, str]]:
-    """Return what each rule says of itself, by its id."""
+    """Return severity, title and help of each rule, by rule id."""
     return {
         rule.id: {"severity": str(rule.severity), "title": rule.title, "help": rule.help}
         for rule in rules
@@ -126,7 +129,7 @@ def rule_texts(rules: Iterable[Rule]) -> dict[str, dict[str, str]]:
 
 
 def severity_counts(report: Report) -> str:
-    """Return how many findings of each severity count: `2 errors, 1 warning`."""
+    """Return the number of open findings by severity: `2 errors, 1 warning`."""
     from xcomctl.audit.rules import Severity
 
     return ", ".join(
@@ -137,7 +140,7 @@ def severity_counts(report: Report) -> str:
 
 
 def finding_row(finding: Finding, report: Report, threshold: Severity | None) -> Row:
-    """Return a finding as the formats write it."""
+    """Return a finding as a row for the formats."""
     example = finding.example
     return {
         "trips": threshold is not None and finding.severity >= threshold,

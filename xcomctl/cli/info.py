@@ -1,4 +1,4 @@
-"""`xcomctl info`: which metadata DB, found how, and what it turned out to be."""
+"""`xcomctl info`: which metadata database is used, where its URL comes from, and what is in it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xcomctl.db.read.store import Store
 
 SAMPLE = 1000
+"""XComs, the newest, whose encodings are counted."""
 
 _COLUMNS = (Column("fact"), Column("value"))
 
@@ -60,7 +61,6 @@ def _document(store: Store, target: Target, config: Config, *, count: bool) -> d
     limit = store.limits()[0]
     encodings: dict[str, int] = {}
     sampled = 0
-    # The newest rows: along the primary key where there is one that grows.
     for entry in store.scan(Selection(), sort="run", descending=True, limit=SAMPLE):
         sampled += 1
         encodings[entry.encoding.value] = encodings.get(entry.encoding.value, 0) + 1
@@ -99,7 +99,7 @@ def _document(store: Store, target: Target, config: Config, *, count: bool) -> d
 
 
 def _facts(document: dict[str, object]) -> list[dict[str, object]]:
-    """Return the document as one line for each fact."""
+    """Return the document as rows: a name such as `server.version`, and its value as text."""
     from xcomctl.model import Size
 
     rows: list[dict[str, object]] = []

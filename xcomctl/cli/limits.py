@@ -1,4 +1,4 @@
-"""`xcomctl limits`: what is in force here, where it comes from, and what others would allow."""
+"""`xcomctl limits`: the size limit in force, where it comes from, and those of other backends."""
 
 from __future__ import annotations
 
@@ -47,17 +47,14 @@ def command(
     chosen = output.chosen(_COLUMNS)
     target, _ = connection.resolve(console)
 
-    from xcomctl.cli.findings import airflow_version
+    from xcomctl.cli.findings import backend_row
     from xcomctl.db import open_store
-    from xcomctl.sizes.limits import parse_as
 
     with open_store(target) as store:
-        rows = _rows(store, airflow_version(store))
+        rows = _rows(store, as_)
         warnings = store.warnings()
-        facts = store.facts()
-        if as_ is not None:
-            backend, version = parse_as(as_, airflow_version(store))
-            rows = [_elsewhere(backend, version)]
+        backend = backend_row(store)
+
     for warning in warnings:
         console.warn(warning)
     layout = Layout(
@@ -65,12 +62,7 @@ def command(
         "limits",
         _COLUMNS,
         before=lambda: {
-            "backend": {
-                "name": facts.backend,
-                "server_version": facts.server_version,
-                "airflow": facts.airflow,
-                "column_type": facts.column_type,
-            },
+            "backend": backend,
             "limit_bytes": rows[0]["bytes"],
             "warnings": warnings,
         },
@@ -80,9 +72,14 @@ def command(
     console.write(layout, rows, outputs)
 
 
-def _rows(store: Store, version: tuple[int, int]) -> list[Row]:
-    from xcomctl.sizes.limits import BACKENDS, nominal
+def _rows(store: Store, as_: str | None) -> list[Row]:
+    """Return the limits here and elsewhere, or only the one that `--as` names."""
+    from xcomctl.cli.findings import airflow_version
+    from xcomctl.sizes.limits import BACKENDS, nominal, parse_as
 
+    version = airflow_version(store)
+    if as_ is not None:
+        return [_elsewhere(*parse_as(as_, version))]
     here = store.facts().backend
     airflow = store.schema.airflow
     rows = [

@@ -1,14 +1,15 @@
-"""The options that commands share, each written once.
+"""The options that commands share, in groups: `Connection`, `Filters`, `Output` and so on.
 
-A command takes a group (`Connection`, `Filters`, `Output`) as one parameter; `command` spreads
-the group's fields out as options and hands the group back filled.
+A group is a dataclass with one field per option. A command takes groups as parameters; `spread`
+turns each field into an option of its own for typer. Options of one command alone are a group in
+its module.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -18,7 +19,7 @@ from xcomctl.config.file import Config, load_config
 from xcomctl.config.target import Target, parse_duration, parse_moment, resolve_target
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.model import Selection, parse_size
-from xcomctl.text import nearest
+from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ _Texts = list[str] | None
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Which metadata DB."""
+    """Which metadata database."""
 
     url: Annotated[
         _Text,
@@ -91,7 +92,12 @@ class Connection:
     ] = None
 
     def resolve(self, console: Console) -> tuple[Target, Config]:
-        """Return the metadata DB that is meant, its password hidden from now on."""
+        """Return the metadata database to use, and the configuration. Passwords are hidden from now on.
+
+        Raises:
+            UsageError: an option or the configuration is invalid.
+            DatabaseError: nothing names a database.
+        """
         from xcomctl.config import urls
 
         for text in (self.url, *_environment_urls()):
@@ -185,10 +191,10 @@ class Filters:
     ] = None
 
     def selection(self) -> Selection:
-        """Return what the filters say.
+        """Return the filters as a selection.
 
         Raises:
-            UsageError: a time or a size that cannot be read, or that contradicts another.
+            UsageError: a time or a size is invalid, or contradicts another.
         """
         since = parse_moment(self.since) if self.since else None
         until = parse_moment(self.until) if self.until else None
@@ -213,7 +219,7 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Manners:
-    """How much is said on stderr, and in which colours."""
+    """How much is printed on stderr, and in which colours."""
 
     color: Annotated[
         _Text,
@@ -233,7 +239,7 @@ class Manners:
     ] = False
 
     def apply(self, console: Console) -> None:
-        """Tell the console."""
+        """Configure the console."""
         console.configure(
             color=self.color,
             quiet=self.quiet,
@@ -244,7 +250,7 @@ class Manners:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """How something is written, for the commands that do."""
+    """Options of the commands that change the database."""
 
     undo_file: Annotated[
         _Text,
@@ -262,7 +268,7 @@ class Writing:
     ] = "5s"
 
     def wait_s(self) -> float:
-        """Return the seconds that --lock-timeout names."""
+        """Return --lock-timeout in seconds."""
         seconds = parse_duration(self.lock_timeout).total_seconds()
         if seconds <= 0:
             raise UsageError("--lock-timeout must be above 0")
@@ -270,7 +276,7 @@ class Writing:
 
     @staticmethod
     def refuse_read_only(target: Target) -> None:
-        """Raise where the configuration marks the profile as one that is only read."""
+        """Raise RefusedError if the configuration marks the profile as read-only."""
         if target.read_only:
             raise RefusedError(
                 f'the profile "{target.profile}" is read_only',
@@ -280,7 +286,7 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """In which formats."""
+    """Output formats and columns."""
 
     output: Annotated[
         _Texts,
@@ -299,10 +305,10 @@ class Output:
     ] = False
 
     def chosen(self, columns: Sequence[Column]) -> tuple[str, ...]:
-        """Return the names of the chosen columns, none for the format's own choice.
+        """Return the names given with --columns, none for the format's default.
 
         Raises:
-            UsageError: there is no such column.
+            UsageError: a column does not exist.
         """
         if self.columns is None:
             return ()
@@ -310,18 +316,14 @@ class Output:
         names = [name.strip() for name in self.columns.split(",") if name.strip()]
         for name in names:
             if name not in known:
-                near = nearest(name, known)
-                raise UsageError(
-                    f'unknown column "{name}"',
-                    hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(known)}.",
-                )
+                raise UsageError(f'unknown column "{name}"', hint=suggestion(name, known))
         if not names:
-            raise UsageError("--columns names no column", hint=f"There are {', '.join(known)}.")
+            raise UsageError("--columns names no column", hint=f"Valid values: {', '.join(known)}.")
         return tuple(dict.fromkeys(names))
 
 
 def spread(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function with the fields of its option groups as parameters of their own."""
+    """Return the function for typer: the fields of its option groups as parameters of their own."""
     hints = get_type_hints(function, include_extras=True)
     parameters: list[inspect.Parameter] = []
     groups: dict[str, type] = {}
@@ -330,14 +332,14 @@ def spread(function: Callable[..., Any]) -> Callable[..., Any]:
         if not dataclasses.is_dataclass(annotation):
             parameters.append(parameter.replace(annotation=annotation))
             continue
-        assert isinstance(annotation, type)
+        assert isinstance(annotation, type)  # which is_dataclass does not say to mypy
         groups[parameter.name] = annotation
         fields = get_type_hints(annotation, include_extras=True)
         parameters += [
             inspect.Parameter(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
+                default=inspect.Parameter.empty if field.default is MISSING else field.default,
                 annotation=fields[field.name],
             )
             for field in dataclasses.fields(annotation)

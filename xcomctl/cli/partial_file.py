@@ -1,6 +1,7 @@
-"""A file that is written over several runs of a command: its partial, and how far that is safe.
+"""A file that is written over several runs of a command (`export --resume`).
 
-Beside FILE lie FILE.partial and, as JSON, FILE.partial.json; both are gone when FILE is whole.
+While it is incomplete, FILE.partial holds its data and FILE.partial.json how much of that is safely
+on disk. Both are removed when FILE is complete.
 """
 
 from __future__ import annotations
@@ -34,22 +35,23 @@ class Progress:
     bytes: int = 0
     rows: int = 0
     size_bytes: int = 0
-    """The sizes of the rows' values together."""
+    """The sum of the sizes of the rows' values."""
     last: tuple[int, str, int, str] | None = None
-    """The primary key of the last row."""
+    """The primary key of the last row: dag_run_id, task_id, map_index, key."""
     since: str | None = None
-    """The bounds of time as they were when the export began, so that `7d` stays the same."""
+    """--since and --until as absolute times, because `7d` moves between runs."""
     until: str | None = None
 
 
 class Partial:
-    """The partial of a file, and its state.
-
-    Raises:
-        UsageError: the file can only be written in one go.
-    """
+    """The partial file of one target, and its saved state."""
 
     def __init__(self, path: Path, asked: Mapping[str, object]) -> None:
+        """Take the target and what identifies the command, which later runs must repeat.
+
+        Raises:
+            UsageError: the target is not a regular file.
+        """
         if path.exists() and not path.is_file():
             raise UsageError(
                 f'--resume cannot write "{path}": it is no regular file',
@@ -62,10 +64,10 @@ class Partial:
         self._asked: dict[str, Any] = json.loads(json.dumps(asked))
 
     def found(self) -> Progress | None:
-        """Return how far an earlier run came, None where there was none.
+        """Return how far an earlier run came, None without one.
 
         Raises:
-            RefusedError: what lies there belongs to another command, or is damaged.
+            RefusedError: the partial file belongs to another command, or is damaged.
         """
         remove = f'Remove "{self.path}" and "{self._state}" to begin anew, or name another file.'
         if not self._state.exists():
@@ -106,7 +108,9 @@ class Partial:
 
     @contextlib.contextmanager
     def open(self, progress: Progress) -> Iterator[BinaryIO]:
-        """Open the partial behind what is safe of it; at the end it becomes the file.
+        """Open the partial file for appending. At the end of the block it becomes the target.
+
+        What is behind the safe part is cut off.
 
         Raises:
             OutputError: it cannot be written.
@@ -114,9 +118,9 @@ class Partial:
         """
         try:
             if progress.last is None:
-                # First, so that there is never a partial of which nothing is known.
+                # First, because a partial file without a state is refused.
                 self.save(progress)
-            # For its owner only, as long as it is not whole.
+            # For its owner only, because it holds values.
             new = os.O_CREAT if progress.last is None else 0
             handle = os.open(self.path, os.O_RDWR | new, 0o600)
             with os.fdopen(handle, "r+b") as out:
@@ -127,7 +131,6 @@ class Partial:
                 out.flush()
                 os.fsync(out.fileno())
             there = self.target.exists()
-            # A new one stays its owner's, because it holds values.
             self.path.chmod(self.target.stat().st_mode & 0o777 if there else 0o600)
             self.path.replace(self.target)
             for state in (self._state, self._new_state):
@@ -148,7 +151,7 @@ class Partial:
             ) from None
 
     def save(self, progress: Progress) -> None:
-        """Write down how far the partial is safe, all at once."""
+        """Save how much of the partial file is safe, atomically."""
         new = self._new_state
         text = json.dumps({"schema": SCHEMA, "asked": self._asked, **asdict(progress)})
         try:
@@ -165,7 +168,7 @@ class Partial:
 
 
 class Saving:
-    """Takes rows in the order of their keys, and writes down about once a second how far it is."""
+    """A row sink that saves the progress about once a second. Rows come in key order."""
 
     def __init__(self, partial: Partial, out: BinaryIO, lines: Lines, began: Progress) -> None:
         self._partial = partial
@@ -175,7 +178,7 @@ class Saving:
         self._due = time.monotonic() + _SAVE_EVERY_S
 
     def encode_name(self, name: str, text: str | None) -> Any:
-        """Return a name as the lines want it."""
+        """Return a name as the lines take it."""
         return self._lines.encode_name(name, text)
 
     def write_row(self, row: StoredRow) -> None:

@@ -242,7 +242,7 @@ class _Judge:
     def __init__(
         self, console: Console, config: Config, writer: Writer, place: Place, allow: bool
     ) -> None:
-        from xcomctl.cli.findings import limits_judged_by
+        from xcomctl.cli.findings import limits_to_apply
         from xcomctl.config.file import parse_share
 
         self._console = console
@@ -250,7 +250,7 @@ class _Judge:
         self._place = place
         self._product = writer.facts().product
         self._hard: Limit = writer.limits()[0]
-        self._judged: Limit = limits_judged_by(writer, config.audit.size_limit or "auto", None)[0]
+        self._judged: Limit = limits_to_apply(writer, config.audit.size_limit or "auto", None)[0]
         self._warn_at = parse_share(config.audit.warn_at or "80%")
         self._json = writer.schema.storage == "json"
         self._budget = self._budget_of(config)
