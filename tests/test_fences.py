@@ -139,8 +139,8 @@ def test_typer_stays_under_cli() -> None:
 
 
 def test_rich_stays_in_two_places() -> None:
-    """Colours and widths belong to the table format and the console."""
-    assert users_of("rich") <= {"formats/table.py", "cli/console.py"}
+    """The width of text belongs to the formats; progress and colours of notes to the console."""
+    assert users_of("rich") <= {"formats/width.py", "cli/console.py"}
 
 
 def test_pyarrow_stays_in_one_place() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xcomctl.formats import Row
 
 _ACTIONS = ("check", "show", "init", "schema")
-_COLUMNS = (Column("key"), Column("value"), Column("origin"))
+_COLUMNS = (Column("key", "id"), Column("value", "id"), Column("origin", "id"))
 
 _SAMPLE = """\
 # Configuration of xcomctl. `xcomctl config check` tells what is wrong with it,

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 DEFAULT_BATCH = 1000
 _COLUMNS = (
-    Column("dag_id"),
-    Column("task_id"),
+    Column("dag_id", "id", aliases=("dag",)),
+    Column("task_id", "id", aliases=("task",)),
     Column("rows", "number"),
     Column("size_bytes", "size", title="size"),
-    Column("stored_bytes", "size", title="stored"),
+    Column("stored_bytes", "size", title="stored", drop=1),
 )
 
 

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from xcomctl.exchange.records import Record
 
 OUTCOMES = ("added", "replaced", "removed", "unchanged", "refused")
-_COLUMNS = (Column("dag_id"), *(Column(name, "number") for name in OUTCOMES))
+_COLUMNS = (
+    Column("dag_id", "id", aliases=("dag",)),
+    *(Column(name, "number") for name in OUTCOMES),
+)
 _REASONS_SHOWN = 20
 _KEPT = 200
 """Lines of an undo file that are held until they are written."""

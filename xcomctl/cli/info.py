@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SAMPLE = 1000
 """XComs, the newest, whose encodings are counted."""
 
-_COLUMNS = (Column("fact"), Column("value"))
+_COLUMNS = (Column("fact", "id"), Column("value", "id"))
 
 
 def command(

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from xcomctl.model import Limit
 
 _COLUMNS = (
-    Column("where"),
+    Column("where", "id"),
     Column("backend", people=False),
-    Column("airflow"),
-    Column("name"),
+    Column("airflow", "id", drop=1),
+    Column("name", "id"),
     Column("bytes", "exact", title="limit"),
     Column("in_force", title="in force"),
     Column("hard", people=False),
-    Column("source"),
-    Column("beyond", title="a larger value"),
+    Column("source", drop=2),
+    Column("beyond", title="a larger value", drop=3),
 )
 
 

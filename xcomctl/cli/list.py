@@ -25,17 +25,17 @@ DEFAULT_LIMIT = 100
 PREVIEW_BYTES = 200
 
 _COLUMNS = (
-    Column("dag_id"),
-    Column("task_id"),
-    Column("run_id"),
-    Column("map_index", "number", title="map"),
-    Column("key"),
-    Column("timestamp", "time"),
+    Column("dag_id", "id", aliases=("dag",)),
+    Column("task_id", "id", aliases=("task",)),
+    Column("run_id", "run", aliases=("run",)),
+    Column("map_index", "index", title="map", usual=-1),
+    Column("key", "id"),
+    Column("timestamp", "time", drop=1),
     Column("logical_date", "time", people=False),
     Column("size_bytes", "size", title="size"),
-    Column("percent", "percent", machine=False, title="of limit"),
-    Column("limit_bytes", "size", people=False),
-    Column("encoding"),
+    Column("percent", "percent", machine=False, title="of limit", drop=2),
+    Column("limit_bytes", "exact", people=False, title="limit"),
+    Column("encoding", "id", usual="json", drop=3),
 )
 
 

@@ -20,27 +20,33 @@ if TYPE_CHECKING:
     from xcomctl.sizes.statistics import Summary
 
 DEFAULT_LIMIT = 20
-DIMENSIONS = ("dag_id", "task_id", "key", "run_id", "day")
 SORTS = ("bytes", "rows", "max", "growth")
 _BAR = 20
-_ROOMY = 150
-"""Characters of a terminal in which ids of usual length and every number fit."""
+
+_DIMENSION_COLUMNS = {
+    "dag_id": Column("dag_id", "id", aliases=("dag",)),
+    "task_id": Column("task_id", "id", aliases=("task",)),
+    "key": Column("key", "id"),
+    "run_id": Column("run_id", "run", aliases=("run",)),
+    "day": Column("day", "id"),
+}
+DIMENSIONS = tuple(_DIMENSION_COLUMNS)
 
 _NUMBERS = (
-    Column("count", "number"),
-    Column("total_bytes", "size", title="total"),
-    Column("mean_bytes", "size", title="mean"),
-    Column("p50_bytes", "size", title="p50"),
-    Column("p95_bytes", "size", title="p95"),
-    Column("p99_bytes", "size", title="p99"),
-    Column("max_bytes", "size", title="max"),
-    Column("share", "percent"),
-    Column("bar", machine=False),
+    Column("count", "number", aliases=("rows",)),
+    Column("total_bytes", "size", title="total", aliases=("bytes",)),
+    Column("mean_bytes", "size", title="mean", drop=4),
+    Column("p50_bytes", "size", title="p50", drop=3),
+    Column("p95_bytes", "size", title="p95", drop=5),
+    Column("p99_bytes", "size", title="p99", drop=6),
+    Column("max_bytes", "size", title="max", drop=1),
+    Column("share", "percent", drop=2),
+    Column("bar", "bar", machine=False, drop=7),
 )
 _FORECAST = (
-    Column("trend"),
-    Column("growth_bytes_per_day", "size", title="a day"),
-    Column("meets_limit_on", title="meets limit"),
+    Column("trend", "id"),
+    Column("growth_bytes_per_day", "size", title="growth"),
+    Column("meets_limit_on", "id", title="meets limit"),
     Column("forecast_note", people=False),
 )
 
@@ -97,9 +103,11 @@ def command(
     key = _known("sort by", sort or "bytes", SORTS)
     forecasting = forecast or key == "growth"
     most = DEFAULT_LIMIT if limit is None else limit
-    columns = (*map(Column, names), *_NUMBERS, *(_FORECAST if forecasting else ()))
-    if console.terminal:
-        columns = _fitting(columns, forecasting)
+    columns = (
+        *(_DIMENSION_COLUMNS[name] for name in names),
+        *_NUMBERS,
+        *(_FORECAST if forecasting else ()),
+    )
     chosen = output.chosen(columns)
     target, _ = connection.resolve(console)
 
@@ -138,17 +146,6 @@ def command(
         console.note("no XCom matches")
     elif len(shown) < len(ordered):
         console.note(f"showing {len(shown):,} of {len(ordered):,} groups; -n 0 shows all")
-
-
-def _fitting(columns: tuple[Column, ...], forecasting: bool) -> tuple[Column, ...]:
-    """Return the columns with fewer of them for people where the terminal has no room for all."""
-    from dataclasses import replace
-    from shutil import get_terminal_size
-
-    if get_terminal_size().columns >= _ROOMY:
-        return columns
-    hidden = {"mean_bytes", "p95_bytes", "p99_bytes"} | ({"share", "bar"} if forecasting else set())
-    return tuple(replace(one, people=one.people and one.name not in hidden) for one in columns)
 
 
 def _parse_by(by: list[str] | None) -> tuple[str, ...]:

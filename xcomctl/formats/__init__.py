@@ -17,8 +17,13 @@ from typing import TYPE_CHECKING, Literal, Protocol, TextIO, cast
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Kind = Literal["text", "number", "size", "exact", "time", "percent"]
-"""How people see a value: `size` is rounded to a unit, `exact` has the bytes beside it."""
+Kind = Literal["id", "run", "text", "time", "index", "number", "size", "exact", "percent", "bar"]
+"""How people see a value.
+
+`id` and `run` are shortened in the middle and `text` at its end where room is short. `size` is
+rounded to a unit, `exact` is in bytes, `index` is a number without separators, and `bar` is
+decoration.
+"""
 Row = Mapping[str, object]
 """Values by field name: None, bool, int, float, str, and lists or mappings of those."""
 
@@ -34,6 +39,13 @@ class Column:
     people: bool = True
     """Whether formats for people write it by default."""
     title: str = ""
+    """The header for people, where it is not `name`. Accepted as a name by --columns."""
+    aliases: tuple[str, ...] = ()
+    """Other names that --columns accepts."""
+    drop: int = 0
+    """Columns with the highest number are dropped first on a narrow terminal; 0 stays."""
+    usual: object = None
+    """A value that tells nothing: a column that holds no other is dropped before the rest."""
 
     @property
     def heading(self) -> str:
@@ -62,6 +74,10 @@ class Layout:
     chosen: tuple[str, ...] = ()
     """The columns that the user named; empty for the format's default."""
     header: bool = True
+    digest: Callable[[Sequence[Row]], Sequence[Row]] | None = None
+    """Returns the rows as people see them: sorted, folded. Called with all rows."""
+    group_by: str = ""
+    """The column that a table for people shows as a heading above its rows."""
     context: Mapping[str, object] = field(default_factory=dict)
     """What only some formats need: the rules' texts, the program's version, measurements."""
 
@@ -101,6 +117,7 @@ class Writer(Protocol):
 
 FORMATS = {
     "table": "table",
+    "plain": "table",
     "json": "json",
     "jsonl": "json",
     "csv": "delimited",

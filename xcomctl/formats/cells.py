@@ -2,70 +2,105 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from xcomctl.model import Size
 from xcomctl.text import visible
 from xcomctl.values.strictjson import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from xcomctl.formats import Column, Row
 
-ABSENT = "-"
+ABSENT: Final = "-"
+
+RIGHT: Final = frozenset({"index", "number", "size", "exact", "percent"})
+"""Kinds of columns that are aligned to the right."""
+
+_UNITS: Final = (("B", 1), ("KiB", 2**10), ("MiB", 2**20), ("GiB", 2**30), ("TiB", 2**40))
+_MOST_IN_UNIT: Final = 10_000
+_LEAST_IN_UNIT: Final = 10
+"""Three significant digits with the one decimal that sizes have."""
 
 
 class Cells:
-    """Turns rows into text. Two different sizes never get the same text."""
+    """Turns rows into text. Sizes of a column have one unit where that can be read."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        self._columns = columns
-        self._size_by_text: dict[str, int] = {}
+        self.columns = columns
+        self._range_by_column: dict[str, tuple[int, int]] = {}
 
-    def texts(self, rows: Sequence[Row]) -> list[list[str]]:
-        """Return the rows' cells: a size is exact where rounding would make it equal to another."""
-        clashing = self._clashes(rows)
+    def by_column(self, rows: Sequence[Row]) -> list[list[str]]:
+        """Return the texts of each column."""
         return [
-            [self._text(row.get(column.name), column, clashing) for column in self._columns]
-            for row in rows
+            self._sizes(column, [row.get(column.name) for row in rows])
+            if column.kind == "size"
+            else [_text(row.get(column.name), column) for row in rows]
+            for column in self.columns
         ]
 
-    def _clashes(self, rows: Sequence[Row]) -> set[str]:
-        clashing: set[str] = set()
-        for column in self._columns:
-            if column.kind != "size":
-                continue
-            for row in rows:
-                value = row.get(column.name)
-                if isinstance(value, int):
-                    text = str(Size(value))
-                    if self._size_by_text.setdefault(text, value) != value:
-                        clashing.add(text)
-        return clashing
+    def by_row(self, rows: Sequence[Row]) -> Iterable[tuple[str, ...]]:
+        """Return the texts of each row."""
+        return zip(*self.by_column(rows), strict=True)
 
-    def _text(self, value: object, column: Column, clashing: set[str]) -> str:
-        if value is None:
-            return ABSENT
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        if isinstance(value, int) and column.kind == "size":
-            size = Size(value)
-            return size.exactly() if str(size) in clashing else str(size)
-        if isinstance(value, int) and column.kind == "exact":
+    def _sizes(self, column: Column, values: Sequence[object]) -> list[str]:
+        sizes = [value for value in values if isinstance(value, int) and value > 0]
+        if sizes:
+            low, high = self._range_by_column.get(column.name, (sizes[0], sizes[0]))
+            self._range_by_column[column.name] = (min(low, *sizes), max(high, *sizes))
+        unit = _common_unit(*self._range_by_column.get(column.name, (0, 0)))
+        return [
+            format_in(unit, value) if unit and isinstance(value, int) else _text(value, column)
+            for value in values
+        ]
+
+
+def _common_unit(smallest: int, largest: int) -> tuple[str, int] | None:
+    """Return the unit in which both have three significant digits or more, but not too many."""
+    for name, size in reversed(_UNITS):
+        enough = smallest >= _LEAST_IN_UNIT * size or (size == 1 and smallest)
+        if enough and largest < _MOST_IN_UNIT * size:
+            return name, size
+    return None
+
+
+def format_in(unit: tuple[str, int], value: int) -> str:
+    """Return a number of bytes in the unit: `1,228.8 KiB`."""
+    name, size = unit
+    return f"{value:,} B" if size == 1 else f"{value / size:,.1f} {name}"
+
+
+def _text(value: object, column: Column) -> str:
+    if value is None:
+        return ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        if column.kind == "size":
+            return str(Size(value))
+        if column.kind == "exact":
             return Size(value).exactly()
-        if isinstance(value, int | float) and column.kind == "percent":
-            return format_percent(value)
-        if isinstance(value, str):
-            return visible(_short_time(value) if column.kind == "time" else value)
-        return visible(dumps(value))
+        if column.kind == "number":
+            return f"{value:,}"
+    if isinstance(value, int | float) and column.kind == "percent":
+        return format_percent(value)
+    if isinstance(value, str):
+        # An empty id would look like a cell that is missing.
+        return visible(_short_time(value) if column.kind == "time" else value) or '""'
+    return visible(dumps(value))
 
 
 def format_percent(percent: float) -> str:
-    """Return a percentage for people, rounded down: 99.99 is not shown as full."""
+    """Return a percentage for people, rounded, but never to 100 or to 0 where it is neither."""
     if 0 < percent < 0.1:
         return "<0.1%"
-    return f"{int(percent * 10) / 10:.1f}%"
+    text = f"{percent:.1f}%"
+    if text == "100.0%" and percent != 100:
+        text = f"{percent:.2f}%"
+        if text == "100.00%":
+            return "<100%" if percent < 100 else ">100%"
+    return text
 
 
 def _short_time(text: str) -> str:

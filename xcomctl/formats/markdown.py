@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from xcomctl.formats.cells import Cells
+from xcomctl.formats.cells import RIGHT, Cells
 
 if TYPE_CHECKING:
     from xcomctl.formats import Destination, Layout, Row, Writer
@@ -36,10 +36,12 @@ class Markdown:
 
     def row(self, row: Row) -> None:
         self._batch.append(row)
-        if len(self._batch) >= _BATCH:
+        if len(self._batch) >= _BATCH and self._layout.digest is None:
             self._flush()
 
     def end(self) -> None:
+        if self._layout.digest is not None:
+            self._batch = list(self._layout.digest(self._batch))
         if self._batch:
             self._flush()
         closing = self._layout.closing()
@@ -52,13 +54,10 @@ class Markdown:
         rows, self._batch = self._batch, []
         if not self._written and self._layout.header:
             headings = [_inert(column.heading) for column in self._columns]
-            rules = [
-                "---:" if column.kind in ("number", "size", "exact", "percent") else "---"
-                for column in self._columns
-            ]
+            rules = ["---:" if column.kind in RIGHT else "---" for column in self._columns]
             self._out.write(f"| {' | '.join(headings)} |\n| {' | '.join(rules)} |\n")
         self._written = True
-        for line in self._cells.texts(rows):
+        for line in self._cells.by_row(rows):
             self._out.write(f"| {' | '.join(map(_inert, line))} |\n")
 
 

@@ -1,130 +1,268 @@
-"""Tables for people: aligned plain text, fitted to the width of a terminal."""
+"""Tables for people: a row is one line, fitted to the width of a terminal."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from xcomctl.formats.cells import Cells
+from xcomctl.formats.cells import ABSENT, RIGHT, Cells
+from xcomctl.formats.fit import GAP, Need, fit
+from xcomctl.formats.width import (
+    cell_width,
+    pad,
+    shorten_column,
+    shorten_end,
+    shorten_runs,
+    widest,
+    wrap,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xcomctl.formats import Column, Destination, Layout, Row, Writer
+    from xcomctl.formats import Column, Destination, Kind, Layout, Row, Writer
 
-_BATCH = 500
+_BATCH: Final = 500
 """Rows that are aligned together. Later batches are streamed."""
 
-_RIGHT = ("number", "size", "exact", "percent")
+_WIDEST: Final[dict[Kind, int]] = {"id": 64, "run": 64, "text": 200}
+"""The widths at which cells are cut, wherever the table goes."""
+
+_CARDS_BELOW: Final = 60
+"""Columns of a terminal below which an entry takes several lines."""
+
+_FEWEST_IN_CARD: Final = 4
+"""Narrower tables, such as names and values, stay tables."""
+
+_LONG: Final = frozenset({"id", "run", "text"})
+"""Kinds that have a line of their own on a card."""
+
+_STYLES: Final = {"error": "1;31", "warning": "1;35", "note": "1;36", "heading": "1"}
+"""SGR codes: GCC's colours, which can be read on light and dark backgrounds.
+
+https://gcc.gnu.org/onlinedocs/gcc/Diagnostic-Message-Formatting-Options.html
+"""
 
 
 def writer(name: str, layout: Layout, destination: Destination) -> Writer:
-    """Return a writer of `table`."""
-    return Table(layout, destination)
+    """Return a writer of `table` or `plain`."""
+    return Plain(layout, destination) if name == "plain" else Table(layout, destination)
 
 
-class Table:
-    """Writes rows under a header, a batch at a time."""
+class Plain:
+    """Writes aligned columns, as Airflow's `-o plain` does: no cell is cut, no line is added."""
 
     def __init__(self, layout: Layout, destination: Destination) -> None:
         self._layout = layout
-        self._paper = destination
+        self._out = destination.out
         self._columns = layout.people_columns()
         self._cells = Cells(self._columns)
-        self._batch: list[Row] = []
+        self._rows: list[Row] = []
         self._widths = [0] * len(self._columns)
         self._header = layout.header
 
     def row(self, row: Row) -> None:
-        self._batch.append(row)
-        if len(self._batch) >= _BATCH:
+        self._rows.append(row)
+        if len(self._rows) >= _BATCH and self._layout.digest is None:
             self._flush()
 
     def end(self) -> None:
-        # An empty table has no header either.
-        if self._batch:
-            self._flush()
-        for line in self._layout.closing():
-            self._paper.out.write(f"{line}\n")
+        if self._layout.digest is not None:
+            self._rows = list(self._layout.digest(self._rows))
+        self._flush()
 
     def _flush(self) -> None:
-        rows, self._batch = self._batch, []
-        texts = self._cells.texts(rows)
-        if self._paper.terminal or self._paper.color:
-            self._write_fitted(rows, texts)
-        else:
-            self._write_plain(texts)
-        self._header = False
+        rows, self._rows = self._rows, []
+        if not rows:
+            return
+        texts = self._cells.by_column(rows)
+        if self._header:
+            texts = [[one.heading, *cells] for one, cells in zip(self._columns, texts, strict=True)]
+            self._header = False
+        for index, (column, cells) in enumerate(zip(self._columns, texts, strict=True)):
+            # A wider cell is still whole, but does not push the other rows apart.
+            most = min(widest(cells), _WIDEST.get(column.kind, 200))
+            self._widths[index] = width = max(self._widths[index], most)
+            texts[index] = [pad(cell, width, right=column.kind in RIGHT) for cell in cells]
+        for line in zip(*texts, strict=True):
+            self._out.write((" " * GAP).join(line).rstrip() + "\n")
 
-    def _write_plain(self, texts: list[list[str]]) -> None:
-        lines = [[column.heading for column in self._columns], *texts] if self._header else texts
-        self._widths = [
-            max(width, *(cell_width(line[index]) for line in lines))
-            for index, width in enumerate(self._widths)
+
+class Table:
+    """Writes rows under a header, a batch at a time, and cards where there is no room for rows."""
+
+    def __init__(self, layout: Layout, destination: Destination) -> None:
+        self._layout = layout
+        self._destination = destination
+        self._group_by = "" if layout.chosen else layout.group_by
+        self._cells = Cells([one for one in layout.people_columns() if one.name != self._group_by])
+        self._rows: list[Row] = []
+        self._needs = [
+            Need(one, cell_width(one.heading) if layout.header else 0, usual=True)
+            for one in self._cells.columns
         ]
-        for line in lines:
+        self._shown: list[str] = []
+        self._group: object = None
+
+    def row(self, row: Row) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= _BATCH and self._layout.digest is None:
+            self._flush()
+
+    def end(self) -> None:
+        if self._layout.digest is not None:
+            self._rows = list(self._layout.digest(self._rows))
+        self._flush()
+        for line in self._layout.closing():
+            for part in wrap(line, self._destination.width or 10_000):
+                self._write(part, indented=False)
+
+    def _write(self, line: str, *, indented: bool = True) -> None:
+        indent = self._indent if indented else ""
+        self._destination.out.write(f"{indent}{line}".rstrip() + "\n")
+
+    @property
+    def _indent(self) -> str:
+        return " " * GAP if self._group_by else ""
+
+    @property
+    def _room(self) -> int:
+        """Return the columns that a line may have behind the indent."""
+        return (self._destination.width or 10_000) - len(self._indent)
+
+    def _flush(self) -> None:
+        rows, self._rows = self._rows, []
+        # An empty table has no header either.
+        if not rows:
+            return
+        columns = self._cells.columns
+        texts = [
+            _shortened(column, cells, _WIDEST.get(column.kind))
+            for column, cells in zip(columns, self._cells.by_column(rows), strict=True)
+        ]
+        self._needs = [
+            Need(
+                need.column,
+                max(need.width, widest(cells)),
+                usual=need.usual and all(_is_usual(row, need.column) for row in rows),
+            )
+            for need, cells in zip(self._needs, texts, strict=True)
+        ]
+        widths = self._widths()
+        if widths is None:
+            self._write_cards(rows, texts)
+        else:
+            self._write_rows(rows, texts, widths)
+
+    def _widths(self) -> dict[str, int] | None:
+        """Return the widths of the columns that are shown, by name; None for cards."""
+        natural = {one.column.name: one.width for one in self._needs}
+        terminal = self._destination.width
+        fits = sum(natural.values()) + GAP * (len(natural) - 1) <= self._room
+        if terminal is None or fits:
+            return natural
+        if terminal < _CARDS_BELOW and len(natural) >= _FEWEST_IN_CARD:
+            return None
+        return fit(self._needs, self._room, droppable=not self._layout.chosen)
+
+    def _write_rows(
+        self, rows: Sequence[Row], texts: Sequence[Sequence[str]], widths: dict[str, int]
+    ) -> None:
+        shown = [
+            (column, widths[column.name], _shortened(column, cells, widths[column.name]))
+            for column, cells in zip(self._cells.columns, texts, strict=True)
+            if column.name in widths
+        ]
+        if self._layout.header and list(widths) != self._shown:
+            self._shown = list(widths)
             cells = [
-                _pad(text, width, right=column.kind in _RIGHT)
-                for text, width, column in zip(line, self._widths, self._columns, strict=True)
+                pad(shorten_end(column.heading, width), width, right=column.kind in RIGHT)
+                for column, width, _ in shown
             ]
-            self._paper.out.write("  ".join(cells).rstrip() + "\n")
-
-    def _write_fitted(self, rows: Sequence[Row], texts: list[list[str]]) -> None:
-        from rich.console import Console
-        from rich.table import Table as RichTable
-        from rich.text import Text
-
-        table = RichTable(
-            box=None, pad_edge=False, show_header=self._header, header_style="bold", padding=(0, 1)
-        )
-        for column in self._columns:
-            right = column.kind in _RIGHT
-            table.add_column(
-                Text(column.heading),
-                justify="right" if right else "left",
-                overflow="fold",
-                no_wrap=right or column.kind == "time",
-            )
-        for row, line in zip(rows, texts, strict=True):
-            table.add_row(
-                *(
-                    Text(text, style=_style(row, column))
-                    for text, column in zip(line, self._columns, strict=True)
+            self._write(self._styled((" " * GAP).join(cells).rstrip(), "heading"))
+        for index, row in enumerate(rows):
+            self._write_group(row)
+            line = (
+                self._styled(
+                    pad(cells[index], width, right=column.kind in RIGHT), _style(row, column)
                 )
+                for column, width, cells in shown
             )
-        console = Console(
-            file=self._paper.out,
-            width=self._paper.width or 10_000,
-            force_terminal=self._paper.color,
-            no_color=not self._paper.color,
-            color_system="standard" if self._paper.color else None,
-            highlight=False,
-            markup=False,
-            emoji=False,
-            legacy_windows=False,
-        )
-        console.print(table)
+            self._write((" " * GAP).join(line))
+
+    def _write_cards(self, rows: Sequence[Row], texts: Sequence[Sequence[str]]) -> None:
+        """Write each row as a few lines: texts below each other, then the short columns."""
+        for index, row in enumerate(rows):
+            if self._shown:
+                self._write("")
+            self._shown = ["card"]
+            self._write_group(row)
+            card = [
+                (column, cells[index])
+                for column, cells in zip(self._cells.columns, texts, strict=True)
+                if cells[index] != ABSENT and column.kind != "bar" and not _is_usual(row, column)
+            ]
+            self._write_long(row, [one for one in card if one[0].kind in _LONG])
+            self._write_short(row, [one for one in card if one[0].kind not in _LONG])
+
+    def _write_long(self, row: Row, card: Sequence[tuple[Column, str]]) -> None:
+        label = widest(column.heading for column, _ in card)
+        room = max(self._room - label - GAP, 10)
+        for column, text in card:
+            lines = wrap(text, room) if column.kind == "text" else _shortened(column, [text], room)
+            heading = self._styled(pad(column.heading, label), "heading")
+            for line in lines:
+                self._write(f"{heading}  {self._styled(line, _style(row, column))}")
+                heading = " " * label
+
+    def _write_short(self, row: Row, card: Sequence[tuple[Column, str]]) -> None:
+        line, taken = "", 0
+        for column, text in card:
+            width = cell_width(column.heading) + 1 + cell_width(text)
+            if line and taken + GAP + width > self._room:
+                self._write(line)
+                line, taken = "", 0
+            heading = self._styled(column.heading, "heading")
+            line += " " * GAP * bool(line) + f"{heading} {self._styled(text, _style(row, column))}"
+            taken += GAP * bool(taken) + width
+        if line:
+            self._write(line)
+
+    def _write_group(self, row: Row) -> None:
+        """Write the heading of the row's group where it is another one than before."""
+        if not self._group_by or row.get(self._group_by) == self._group:
+            return
+        self._group = row.get(self._group_by)
+        column = next(one for one in self._layout.columns if one.name == self._group_by)
+        text = next(iter(Cells([column]).by_column([row])[0]))
+        room = min(self._destination.width or 200, 200)
+        heading = self._styled(_shortened(column, [text], room)[0], "heading")
+        self._write(heading, indented=False)
+
+    def _styled(self, text: str, style: str) -> str:
+        code = _STYLES.get(style)
+        return f"\x1b[{code}m{text}\x1b[0m" if code and self._destination.color else text
+
+
+def _shortened(column: Column, texts: Sequence[str], width: int | None) -> Sequence[str]:
+    if width is None:
+        return texts
+    if column.kind == "run":
+        return shorten_runs(texts, width)
+    if column.kind == "id":
+        return shorten_column(texts, width)
+    return [shorten_end(text, width) for text in texts]
+
+
+def _is_usual(row: Row, column: Column) -> bool:
+    """Return whether the row tells nothing in a column that may be dropped."""
+    droppable = column.usual is not None or column.drop > 0
+    return droppable and row.get(column.name) in (column.usual, None)
 
 
 def _style(row: Row, column: Column) -> str:
+    value = row.get(column.name)
     if column.name == "severity":
-        return {"error": "bold red", "warning": "yellow", "note": "cyan"}.get(
-            str(row.get("severity")), ""
-        )
-    percent = row.get(column.name) if column.kind == "percent" else None
-    if isinstance(percent, int | float):
-        return "bold red" if percent > 100 else "yellow" if percent >= 80 else ""
+        return str(value)
+    if column.kind == "percent" and isinstance(value, int | float):
+        return "error" if value > 100 else "warning" if value >= 80 else ""
     return ""
-
-
-def cell_width(text: str) -> int:
-    """Return how many columns of a terminal the text occupies."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def _pad(text: str, width: int, *, right: bool) -> str:
-    space = " " * (width - cell_width(text))
-    return space + text if right else text + space
