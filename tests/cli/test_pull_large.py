@@ -22,7 +22,8 @@ from xcomctl.cli import pull
 from xcomctl.config.target import resolve_target
 from xcomctl.db import open_store
 from xcomctl.db.backends import mysql, postgresql, sqlite
-from xcomctl.db.read import store
+from xcomctl.db.read import entries
+from xcomctl.db.read.store import Store
 from xcomctl.errors import DatabaseError
 from xcomctl.values import decode, jsontext, render
 
@@ -195,8 +196,8 @@ def test_reading_ends_where_it_is_known() -> None:
 @pytest.fixture
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small values be large ones."""
-    monkeypatch.setattr(store, "PLAIN_BYTES", 500)
-    monkeypatch.setattr(store, "_PIECE_CHARS", 333)
+    monkeypatch.setattr(entries, "PLAIN_BYTES", 500)
+    monkeypatch.setattr(entries, "_PIECE_CHARS", 333)
     for module in (sqlite, postgresql, mysql):
         monkeypatch.setattr(module, "_SLICE_BYTES", 1501)
 
@@ -221,9 +222,9 @@ def test_slices_make_the_value(empty_url: str, generation: str) -> None:
         metadata.add(text if metadata.json else text.encode(), task_id=task)
     with opened(empty_url) as one:
         for task, text in given.items():
-            (entry,) = one.find("dag", task, "return_value")
-            pieces = list(one.read_pieces(entry))
-            plain = one.read(entry)
+            (entry,) = one.entries.find("dag", task, "return_value")
+            pieces = list(one.entries.read_pieces(entry))
+            plain = one.entries.read(entry)
             assert b"".join(pieces) == decode.to_bytes(plain)
             assert json.loads(b"".join(pieces)) == json.loads(text)
             assert task == "small" or len(pieces) > 1
@@ -246,8 +247,8 @@ def test_slices_of_twenty_megabytes(
             stack.enter_context(any_server(kind).variable("max_allowed_packet", packet))
         metadata.add(whole)
         with opened(empty_url) as one:
-            (entry,) = one.find("dag", "task", "return_value")
-            pieces = list(one.read_pieces(entry))
+            (entry,) = one.entries.find("dag", "task", "return_value")
+            pieces = list(one.entries.read_pieces(entry))
     assert b"".join(pieces) == whole
     assert 1 < len(pieces) < 5
 
@@ -259,8 +260,8 @@ def test_nulls_and_empty_values(empty_url: str, generation: str) -> None:
     metadata = Metadata(empty_url, generation)
     metadata.add(None)
     with opened(empty_url) as one:
-        (entry,) = one.find("dag", "task", "return_value")
-        assert list(one.read_pieces(entry)) == []
+        (entry,) = one.entries.find("dag", "task", "return_value")
+        assert list(one.entries.read_pieces(entry)) == []
         assert entry.encoding.value == "null"
 
 
@@ -275,8 +276,8 @@ def test_every_storage_class_of_sqlite(tmp_path: Path) -> None:
     metadata.add("text" * 500, task_id="text")
     with opened(metadata.url) as one:
         for task, expected in (("odd", odd), ("number", b"2.5"), ("text", b"text" * 500)):
-            (entry,) = one.find("dag", task, "return_value")
-            assert b"".join(one.read_pieces(entry)) == expected
+            (entry,) = one.entries.find("dag", task, "return_value")
+            assert b"".join(one.entries.read_pieces(entry)) == expected
             assert isinstance(entry.head, float if task == "number" else str)
     wide = Metadata(str(tmp_path / "b.db"), "3.0")
     fresh = sa.create_engine(f"sqlite:///{tmp_path / 'c.db'}")
@@ -292,8 +293,8 @@ def test_every_storage_class_of_sqlite(tmp_path: Path) -> None:
             " VALUES (1, 'task', 'k', 'dag', 'r', ?, '2026-01-01')", (document(0.01),),
         )  # fmt: skip
     with opened(str(tmp_path / "c.db")) as one:
-        (entry,) = one.find("dag", "task", "k")
-        assert b"".join(one.read_pieces(entry)) == document(0.01).encode()
+        (entry,) = one.entries.find("dag", "task", "k")
+        assert b"".join(one.entries.read_pieces(entry)) == document(0.01).encode()
 
 
 @pytest.mark.usefixtures("small_slices")
@@ -303,8 +304,8 @@ def test_a_value_replaced_meanwhile_is_no_mixture(server: Server) -> None:
     metadata = Metadata(url)
     metadata.add(b"a" * 20_000)
     with opened(url) as one:
-        (entry,) = one.find("dag", "task", "return_value")
-        pieces = one.read_pieces(entry)
+        (entry,) = one.entries.find("dag", "task", "return_value")
+        pieces = one.entries.read_pieces(entry)
         got = next(pieces)
         metadata.execute("DELETE FROM xcom")
         metadata.add(b"b" * 20_000, timestamp=WHEN + dt.timedelta(days=1))
@@ -323,15 +324,15 @@ def test_what_sqlite_changes_itself_ends_the_handle(tmp_path: Path) -> None:
     from xcomctl.db import _backend
 
     backend = _backend(resolve_target(url=metadata.url), 1.0)
-    one = store.Store(backend)
-    (entry,) = one.find("dag", "task", "return_value")
-    pieces = one.read_pieces(entry)
+    one = Store(backend)
+    (entry,) = one.entries.find("dag", "task", "return_value")
+    pieces = one.entries.read_pieces(entry)
     next(pieces)
     backend.connection.exec_driver_sql("DELETE FROM xcom")
     with pytest.raises(DatabaseError, match="changed while it was read"):
         list(pieces)
     with pytest.raises(DatabaseError, match="changed while it was read"):
-        list(one.read_pieces(entry))
+        list(one.entries.read_pieces(entry))
     one.close()
 
 
@@ -344,10 +345,10 @@ def test_a_value_above_the_packet_is_read(mysql_like: Server) -> None:
     for _ in range(4):
         metadata.execute("UPDATE xcom SET value = CONCAT(value, :more)", more=document_)
     with mysql_like.variable("max_allowed_packet", str(4 * 1024 * 1024)), opened(url) as one:
-        (entry,) = one.find("dag", "task", "return_value")
-        assert b"".join(one.read_pieces(entry)) == document_ * 4
+        (entry,) = one.entries.find("dag", "task", "return_value")
+        assert b"".join(one.entries.read_pieces(entry)) == document_ * 4
         with pytest.raises(DatabaseError, match="in one piece"):
-            one.read(entry)
+            one.entries.read(entry)
 
 
 def test_text_that_postgresql_cannot_say(run: Run, postgres: Server) -> None:
@@ -385,11 +386,11 @@ def test_plain_json_is_passed_on_and_the_rest_decoded(
     console, file = Console(), tmp_path / "out"
     with opened(empty_url) as one:
         for task, (_, plain) in given.items():
-            (entry,) = one.find("dag", task, "return_value")
+            (entry,) = one.entries.find("dag", task, "return_value")
             file.unlink(missing_ok=True)
             assert pull._pass_on(console, one, entry, str(file)) is plain
             if plain:
-                decoded = decode.decode(one.read(entry), one.context)
+                decoded = decode.decode(one.entries.read(entry), one.context)
                 assert json.loads(file.read_bytes()) == decoded.value
                 assert file.read_bytes().endswith(b"}\n")
                 assert "\u202e" not in file.read_text("utf-8")
@@ -408,7 +409,7 @@ def test_text_where_airflow_wants_bytes_is_not_passed_on(
     metadata = Metadata(str(tmp_path / "a.db"))
     metadata.add(json.dumps(["x" * 2000]))
     with opened(metadata.url) as one:
-        (entry,) = one.find("dag", "task", "return_value")
+        (entry,) = one.entries.find("dag", "task", "return_value")
         assert not pull._pass_on(Console(), one, entry, str(tmp_path / "out"))
 
 
@@ -431,7 +432,7 @@ def test_what_was_checked_is_what_is_written(
 
     monkeypatch.setattr(jsontext, "is_plain", replaced)
     with opened(metadata.url) as one:
-        (entry,) = one.find("dag", "task", "return_value")
+        (entry,) = one.entries.find("dag", "task", "return_value")
         with pytest.raises(DatabaseError, match="changed while it was read"):
             pull._pass_on(Console(), one, entry, str(tmp_path / "out"))
     assert [path.name for path in tmp_path.iterdir()] == ["a.db"]

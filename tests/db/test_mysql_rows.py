@@ -56,7 +56,7 @@ def lines(url: str) -> list[Any]:
     """Return what an export says."""
     written = bytearray()
     with opened(url) as store, JsonLines(written.extend, store.schema.storage) as sink:
-        store.stream_into(Selection(), sink)
+        store.entries.stream_into(Selection(), sink)
     return [json.loads(line) for line in written.splitlines()]
 
 
@@ -131,9 +131,9 @@ def test_who_ends_it_waits_for_nothing(mysql_like: Server) -> None:
             raise KeyError("after the first")
 
     with opened(metadata.url) as store:
-        driver = store._connection.connection.driver_connection
+        driver = store.table.connection.connection.driver_connection
         with pytest.raises(KeyError, match="after the first"):
-            store.stream_into(Selection(), Fails(lambda _: None, "bytes"))
+            store.entries.stream_into(Selection(), Fails(lambda _: None, "bytes"))
         assert not driver.open
         gc.collect()
     assert len(lines(metadata.url)) == 8

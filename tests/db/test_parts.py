@@ -97,7 +97,7 @@ def exported(path: Path, form: type[JsonLines | CsvLines], selection: Selection 
     """Return what an export writes, and what it counted."""
     written = bytearray()
     with opened(str(path)) as store, form(written.extend, store.schema.storage) as lines:
-        store.stream_into(selection, lines)
+        store.entries.stream_into(selection, lines)
     return bytes(written), lines.rows, lines.bytes
 
 
@@ -125,11 +125,11 @@ def test_all_is_as_from_one_process(
     def groups() -> Any:
         names = ("dag_id", "task_id", "key"), ("dag_id",), ("key", "run_id")
         with opened(str(path)) as store:
-            return [dict(store.summaries(EVERYTHING, by, percentiles=True)) for by in names]
+            return [dict(store.sizes.by_group(EVERYTHING, by, percentiles=True)) for by in names]
 
     def first(descending: bool, limit: int) -> Any:
         with opened(str(path)) as store:
-            found = store.scan(EVERYTHING, sort="size", descending=descending, limit=limit)
+            found = store.entries.scan(EVERYTHING, sort="size", descending=descending, limit=limit)
             return [(entry.ref, entry.size, entry.encoding) for entry in found]
 
     calls: list[Callable[[], Any]] = [
@@ -404,7 +404,7 @@ def test_a_slow_reader_is_no_slow_statement(tmp_path: Path) -> None:
             time.sleep(0.06)
 
     with open_store(target) as store, JsonLines(write, store.schema.storage) as lines:
-        store.stream_into(EVERYTHING, lines)
+        store.entries.stream_into(EVERYTHING, lines)
     assert lines.rows == ROWS
 
 

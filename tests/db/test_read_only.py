@@ -86,7 +86,7 @@ def test_a_wal_database_in_a_folder_that_nobody_may_write(
     # Permissions do not bind root, who may be running this.
     monkeypatch.setattr(os, "access", lambda *_: False)
     with open_store(resolve_target(url=str(path))) as store:
-        assert store.count(Selection()) == 50
+        assert store.entries.count(Selection()) == 50
         assert [one.name for one in tmp_path.iterdir()] == ["airflow.db"]
 
 
@@ -152,7 +152,7 @@ def test_the_connection_itself_refuses(empty_url: str, statement: str) -> None:
         open_store(resolve_target(url=empty_url)) as store,
         pytest.raises(sa.exc.DBAPIError, match=r"(?i)read[- ]?only"),
     ):
-        store._connection.exec_driver_sql(statement)
+        store.table.connection.exec_driver_sql(statement)
     with metadata.engine.connect() as connection:
         assert (
             connection.exec_driver_sql("SELECT count(*) FROM xcom WHERE value IS NOT NULL").scalar()
@@ -165,7 +165,7 @@ def test_guards_hold_in_the_transaction_that_reads(server: Server) -> None:
     url = server.create_database()
     Metadata(url).add(b"1")
     with open_store(resolve_target(url=url, timeout="7s")) as store:
-        ask = store._connection.exec_driver_sql
+        ask = store.table.connection.exec_driver_sql
         if server.backend == "postgresql":
             assert ask("SHOW transaction_read_only").scalar() == "on"
             assert ask("SHOW statement_timeout").scalar() == "7s"

@@ -98,7 +98,7 @@ def url_of(metadata: Metadata) -> str:
 
 def scanned(store: Store, selection: Selection) -> dict[str, Sizes]:
     """Return the sizes that xcomctl tells, by task."""
-    entries = store.scan(selection, text=True, stored=True)
+    entries = store.entries.scan(selection, text=True, stored=True)
     return {one.ref.task_id: Sizes(one.size, one.text_size, one.stored_size) for one in entries}
 
 
@@ -159,7 +159,7 @@ def _check_filters(metadata: Metadata, run: Run, expected: Mapping[str, Sizes]) 
                     (at_least, {name for name, size in sizes.items() if size >= bound}),
                     (at_most, {name for name, size in sizes.items() if size <= bound}),
                 ):
-                    found = {entry.ref.task_id for entry in store.scan(selection)}
+                    found = {entry.ref.task_id for entry in store.entries.scan(selection)}
                     assert found == wanted, selection
     # From outside, too, once: both filters at the size of the largest.
     largest = max(one.size or 0 for one in expected.values())

@@ -12,6 +12,10 @@ import pytest
 from tests.metadata import Metadata
 from xcomctl.config.target import resolve_target
 from xcomctl.db import open_store
+from xcomctl.db.write.delete import Delete
+from xcomctl.db.write.push import Push
+from xcomctl.db.write.restore import RestoreTarget
+from xcomctl.errors import NotFoundError
 from xcomctl.model import Encoding, Selection, Size
 
 if TYPE_CHECKING:
@@ -19,8 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Run
-    from xcomctl.db.read.entries import SortKey
     from xcomctl.db.read.store import Store
+    from xcomctl.db.write.delete import BatchDeleter
+    from xcomctl.db.write.push import ValuePusher
+    from xcomctl.db.write.restore import RowTarget
+    from xcomctl.model import EntrySource, NameSource, SortKey
+    from xcomctl.sizes.statistics import SizeSource
 
 GENERATIONS = ("1.10", "2.0", "2.3", "3.0")
 DAY = dt.datetime(2026, 3, 1, 12)
@@ -91,11 +99,11 @@ def test_globs_and_exact_names(empty_url: str) -> None:
                 Selection(keys=(glob,)),
                 Selection(run_ids=(f"r {glob}",)),
             ):
-                found = {entry.ref.dag_id for entry in store.scan(selection)}
+                found = {entry.ref.dag_id for entry in store.entries.scan(selection)}
                 assert found == wanted, (glob, selection)
-                assert store.count(selection) == len(wanted)
+                assert store.entries.count(selection) == len(wanted)
         several = Selection(dag_ids=("plain", "a?b", "nothing"))
-        assert {one.ref.dag_id for one in store.scan(several)} == {"plain", "a.b", "axb"}
+        assert {one.ref.dag_id for one in store.entries.scan(several)} == {"plain", "a.b", "axb"}
 
 
 def test_every_generation_is_read(empty_url: str, generation: str) -> None:
@@ -110,7 +118,7 @@ def test_every_generation_is_read(empty_url: str, generation: str) -> None:
     with opened(empty_url) as store:
         assert store.schema.generation.name == generation.replace("3.0", "2.3")
         assert store.schema.storage == ("json" if generation == "3.0" else "bytes")
-        entries = list(store.scan(Selection(), sort="run", descending=True))
+        entries = list(store.entries.scan(Selection(), sort="run", descending=True))
         assert [entry.ref.run_id for entry in entries] == ["run_2", "run_1", "run_0"]
         newest = entries[0]
         assert newest.ref.logical_date == (DAY + dt.timedelta(days=2)).replace(tzinfo=dt.UTC)
@@ -118,13 +126,15 @@ def test_every_generation_is_read(empty_url: str, generation: str) -> None:
         assert newest.encoding is Encoding.JSON
         if metadata.backend != "postgresql" or not metadata.json:
             assert newest.size == 10
-        (found,) = store.find("dag", "task", "return_value")
+        (found,) = store.entries.find("dag", "task", "return_value")
         assert found.ref.run_id == "run_2"
-        assert store.read(found) in (b'{"day": 2}', '{"day": 2}')
-        (by_run,) = store.find("dag", "task", "return_value", run_id="run_1")
+        assert store.entries.read(found) in (b'{"day": 2}', '{"day": 2}')
+        (by_run,) = store.entries.find("dag", "task", "return_value", run_id="run_1")
         assert by_run.ref.run_id == "run_1"
         if generation in ("1.10", "2.0"):
-            (by_date,) = store.find("dag", "task", "return_value", run_id="2026-03-01T12:00:00Z")
+            (by_date,) = store.entries.find(
+                "dag", "task", "return_value", run_id="2026-03-01T12:00:00Z"
+            )
             assert by_date.ref.run_id == "run_0"
 
 
@@ -220,20 +230,22 @@ def test_filters_by_time_and_size(empty_url: str, generation: str) -> None:
     utc = DAY.replace(tzinfo=dt.UTC)
 
     def runs(store: Store, selection: Selection) -> list[str]:
-        return sorted(str(one.ref.run_id) for one in store.scan(selection))
+        return sorted(str(one.ref.run_id) for one in store.entries.scan(selection))
 
     with opened(empty_url) as store:
         since = utc + dt.timedelta(hours=3)
         assert runs(store, Selection(since=since)) == ["run_3", "run_4"]
         assert runs(store, Selection(until=utc + dt.timedelta(hours=1))) == ["run_0", "run_1"]
-        sizes = {str(one.ref.run_id): one.size or 0 for one in store.scan(Selection())}
+        sizes = {str(one.ref.run_id): one.size or 0 for one in store.entries.scan(Selection())}
         middle = Size(sizes["run_2"])
         assert runs(store, Selection(min_size=middle)) == ["run_2", "run_3", "run_4"]
         assert runs(store, Selection(max_size=middle)) == ["run_0", "run_1", "run_2"]
         keys: tuple[SortKey, ...] = ("size", "timestamp", "run")
         for key in keys:
-            up = [one.ref.run_id for one in store.scan(Selection(), sort=key)]
-            down = [one.ref.run_id for one in store.scan(Selection(), sort=key, descending=True)]
+            up = [one.ref.run_id for one in store.entries.scan(Selection(), sort=key)]
+            down = [
+                one.ref.run_id for one in store.entries.scan(Selection(), sort=key, descending=True)
+            ]
             assert up == [f"run_{number}" for number in range(5)]
             assert down == up[::-1]
 
@@ -246,9 +258,9 @@ def test_largest_first_with_a_large_json_value(empty_url: str) -> None:
     with opened(empty_url) as store:
         keys: tuple[SortKey, ...] = ("size", "timestamp", "dag_id", "run")
         for sort in keys:
-            found = list(store.scan(Selection(), sort=sort, descending=True))
+            found = list(store.entries.scan(Selection(), sort=sort, descending=True))
             assert len(found) == 3
-        largest = next(iter(store.scan(Selection(), sort="size", descending=True)))
+        largest = next(iter(store.entries.scan(Selection(), sort="size", descending=True)))
         assert largest.ref.run_id == "run_1"
 
 
@@ -258,7 +270,7 @@ def test_columns_that_are_new_do_not_matter(empty_url: str, generation: str) -> 
     metadata.execute("ALTER TABLE xcom ADD COLUMN dag_result INTEGER")
     metadata.add("1" if metadata.json else b"1")
     with opened(empty_url) as store:
-        assert len(list(store.scan(Selection()))) == 1
+        assert len(list(store.entries.scan(Selection()))) == 1
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
@@ -332,8 +344,27 @@ def test_rows_stream(empty_url: str) -> None:
                 f"INSERT INTO xcom (dag_run_id, task_id, dag_id, run_id, {name}, timestamp) VALUES {rows}"
             )
     with opened(empty_url) as store:
-        rows_: Iterator[Any] = store.scan(Selection())
+        rows_: Iterator[Any] = store.entries.scan(Selection())
         first = next(rows_)
         assert first.ref.dag_id == "dag"
-        assert store._open, "the result is still open"
+        assert store.table.streams, "the result is still open"
         assert sum(1 for _ in rows_) == 2999
+
+
+def test_the_parts_of_a_store_are_what_their_contracts_say(tmp_path: Path) -> None:
+    """mypy checks these assignments: a stand-in with the same methods can take their places."""
+    Metadata(str(tmp_path / "airflow.db"), with_instances=True).add(b"1")
+    with open_store(resolve_target(url=str(tmp_path / "airflow.db"))) as store:
+        entries: EntrySource = store.entries
+        sizes: SizeSource = store.sizes
+        names: NameSource = store.suggest
+        pusher: ValuePusher = Push(store)
+        deleter: BatchDeleter = Delete(store)
+        target: RowTarget = RestoreTarget(store)
+        assert entries.count(Selection()) == 1
+        assert [one.rows for _, one in sizes.by_group(Selection(), ["dag_id"])] == [1]
+        assert names.dag_ids() == ["dag"]
+        with pytest.raises(NotFoundError):
+            pusher.place("dag", "task", "key", None, -1)
+        assert deleter.breather_s >= 0
+        assert target.schema.mapped

@@ -45,16 +45,16 @@ def both(store: Store, policy: audit.Policy) -> tuple[audit.Report, audit.Report
 
     def suspects() -> Any:
         full = policy.capacity
-        return store.scan_values(Selection(min_size=full, max_size=full)) if full else ()
+        return store.entries.values(Selection(min_size=full, max_size=full)) if full else ()
 
     from_sums = audit.run_on_groups(
         policy,
-        store.survey(everything, pickles="xcom-pickled" in policy.enabled),
-        lambda size, pickles: store.scan_doubtful(everything, at_least=size, pickles=pickles),
-        lambda: store.summaries(everything, ("dag_id", "task_id", "key", "run_id")),
+        store.sizes.survey(everything, pickles="xcom-pickled" in policy.enabled),
+        lambda size, pickles: store.sizes.candidates(everything, at_least=size, pickles=pickles),
+        lambda: store.sizes.by_group(everything, ("dag_id", "task_id", "key", "run_id")),
         suspects,
     )
-    rows = ((entry, None) for entry in store.scan(everything))
+    rows = ((entry, None) for entry in store.entries.scan(everything))
     return from_sums, audit.run(policy, rows, suspects)
 
 

@@ -272,7 +272,7 @@ def _run(store: Store, selection: Selection, policy: Policy) -> Report:
 
     text = policy.measure == "text"
     if policy.deep:
-        return audit.run(policy, store.scan_values(selection, text=text))
+        return audit.run(policy, store.entries.values(selection, text=text))
 
     def suspects() -> Iterator[tuple[XComEntry, Raw]]:
         full = policy.capacity
@@ -282,17 +282,17 @@ def _run(store: Store, selection: Selection, policy: Policy) -> Report:
             return iter(())
         if selection.min_size is not None and selection.min_size > full:
             return iter(())
-        return store.scan_values(replace(selection, min_size=full, max_size=full))
+        return store.entries.values(replace(selection, min_size=full, max_size=full))
 
     by_run = any(budget.max_total_per_run is not None for budget in policy.budgets)
-    if text or (by_run and not store.groups_in_server):
-        entries = ((entry, None) for entry in store.scan(selection, text=text))
+    if text or (by_run and not store.sizes.groups_in_server):
+        entries = ((entry, None) for entry in store.entries.scan(selection, text=text))
         return audit.run(policy, entries, suspects)
     return audit.run_on_groups(
         policy,
-        store.survey(selection, pickles=PICKLED.id in policy.enabled),
-        lambda size, pickles: store.scan_doubtful(selection, at_least=size, pickles=pickles),
-        lambda: store.summaries(selection, ("dag_id", "task_id", "key", "run_id")),
+        store.sizes.survey(selection, pickles=PICKLED.id in policy.enabled),
+        lambda size, pickles: store.sizes.candidates(selection, at_least=size, pickles=pickles),
+        lambda: store.sizes.by_group(selection, ("dag_id", "task_id", "key", "run_id")),
         suspects,
     )
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xcomctl.cli.console import Console, Journal
-    from xcomctl.db.write.delete import Pruner
+    from xcomctl.db.read.store import Store
     from xcomctl.db.write.prune import Plan, Totals
-    from xcomctl.db.write.push import Current
+    from xcomctl.db.write.statements import Current
 
 DEFAULT_BATCH = 1000
 _COLUMNS = (
@@ -85,29 +85,31 @@ def command(
     if yes:
         writing.refuse_read_only(target)
 
-    from xcomctl.db import open_writer
+    from xcomctl.db import open_for_writing
+    from xcomctl.db.write.delete import Delete
     from xcomctl.db.write.prune import Plan, Prune
 
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as kept,
-        open_writer(target, lock_timeout_s=wait_s if yes else None) as pruner,
+        open_for_writing(target, lock_timeout_s=wait_s if yes else None) as store,
     ):
+        delete = Delete(store)
         plan = Plan(kept)
         plan.add(
-            pruner.rows_to_delete(selection, keep_last=keep_last, dag_missing=dag_missing),
+            delete.rows_to_delete(selection, keep_last=keep_last, dag_missing=dag_missing),
             active_too=include_active,
         )
-        totals, active, reclaiming = plan.totals, plan.active, pruner.reclaiming()
+        totals, active, reclaiming = plan.totals, plan.active, delete.reclaiming()
         if yes:
             journal = console.journal(Path(writing.undo_file)) if writing.undo_file else None
             prune = Prune(
-                pruner,
+                delete,
                 plan,
                 batch_size,
                 pause_s,
                 wait_s,
                 include_active,
-                _keeper(journal, pruner),
+                _keeper(journal, store),
                 _progress(console, plan),
             )
             _carry_out(console, prune.run, journal, prune.done)
@@ -189,12 +191,12 @@ def _summary(totals: Totals, done: bool) -> str:
     return f"{said} {totals.all.rows:,} {noun}, {Size(totals.all.size)}{on_disk}"
 
 
-def _keeper(journal: Journal | None, pruner: Pruner) -> Callable[[list[Current]], None] | None:
+def _keeper(journal: Journal | None, store: Store) -> Callable[[list[Current]], None] | None:
     from xcomctl.exchange.entries import undo_line
 
     if journal is None:
         return None
-    storage = pruner.schema.storage
+    storage = store.schema.storage
 
     def keep(rows: list[Current]) -> None:
         journal.write(undo_line(one.entry, one.raw, storage) for one in rows)

@@ -79,8 +79,8 @@ def command(
         form(write, store.schema.storage, strict=store.holds_strict_json) as lines,
     ):
         if console.shows_progress:
-            lines.watch = _Progress(console, lines, store.count(selection)).show
-        store.stream_into(selection, lines)
+            lines.watch = _Progress(console, lines, store.entries.count(selection)).show
+        store.entries.stream_into(selection, lines)
     _say_done(console, lines)
 
 
@@ -125,9 +125,9 @@ def _resumable(
                     f'after "{task_id}{mapped}:{key}" of the run with the id {run}'
                 )
             if console.shows_progress:
-                lines.watch = _Progress(console, lines, store.count(selection)).show
+                lines.watch = _Progress(console, lines, store.entries.count(selection)).show
             saving = Saving(partial, out, lines, began)
-            store.stream_into(selection, saving, ordered=True, after=began.last)
+            store.entries.stream_into(selection, saving, ordered=True, after=began.last)
     _say_done(console, lines)
 
 

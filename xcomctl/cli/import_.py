@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.cli.console import Console
-    from xcomctl.db.write.push import Writer
-    from xcomctl.db.write.restore import Importer
+    from xcomctl.db.read.store import Store
+    from xcomctl.db.write.restore import Restore
     from xcomctl.exchange.records import Record
 
 OUTCOMES = ("added", "replaced", "removed", "unchanged", "refused")
@@ -81,13 +81,13 @@ def command(
     if not dry_run:
         writing.refuse_read_only(target)
 
-    from xcomctl.db import open_writer
+    from xcomctl.db import open_for_writing
 
     with (
         _opened(file) as source,
-        open_writer(target, lock_timeout_s=None if dry_run else wait_s) as writer,
+        open_for_writing(target, lock_timeout_s=None if dry_run else wait_s) as store,
     ):
-        job = _Job(console, writer, source, dags, replace)
+        job = _Job(console, store, source, dags, replace)
         job.look()
         if not dry_run:
             job.refuse_unless(batch_size is not None)
@@ -145,13 +145,15 @@ class _Job:
     def __init__(
         self,
         console: Console,
-        writer: Writer,
+        store: Store,
         source: BinaryIO,
         dags: dict[str, str],
         replace: bool,
     ) -> None:
         self._console = console
-        self._writer = writer
+        from xcomctl.db.write.restore import RestoreTarget
+
+        self._target = RestoreTarget(store)
         self._source = source
         self._dags = dags
         self._replace = replace
@@ -168,13 +170,13 @@ class _Job:
 
     def look(self) -> None:
         """Find out, without writing, what becomes of each line; say what does not fit."""
-        from xcomctl.db.write.restore import Importer
+        from xcomctl.db.write.restore import Restore
 
-        importer = Importer(self._writer, self._dags, write=False, replace_=self._replace)
+        restore = Restore(self._target, self._dags, write=False, replace_=self._replace)
         pickles = 0
         for record in self._records(tell=True):
             pickles += record.encoding == "pickle"
-            self._take(importer, record, tell=True)
+            self._take(restore, record, tell=True)
         if pickles:
             self._console.warn(
                 f"{pickles} of the values are pickles, which run code when Airflow loads them: "
@@ -183,13 +185,13 @@ class _Job:
 
     def do(self, batch_size: int | None, undo_file: str | None) -> None:
         """Write what fits: all in one transaction, or in batches."""
-        from xcomctl.db.write.restore import Importer
+        from xcomctl.db.write.restore import Restore
 
         self._tally.clear()
         journal = self._console.journal(Path(undo_file)) if undo_file else None
         kept: list[bytes] = []
-        importer = Importer(
-            self._writer,
+        restore = Restore(
+            self._target,
             self._dags,
             write=True,
             replace_=self._replace,
@@ -197,9 +199,9 @@ class _Job:
         )
         try:
             for batch in _batches(self._records(tell=False), batch_size):
-                with self._writer.transaction():
+                with self._target.transaction():
                     for record in batch:
-                        self._take(importer, record, tell=False, skip=batch_size is not None)
+                        self._take(restore, record, tell=False, skip=batch_size is not None)
                         if journal and len(kept) >= _KEPT:
                             journal.write(kept)
                             kept.clear()
@@ -228,12 +230,12 @@ class _Job:
             else:
                 self._refuse("", one.line, one.reason, tell=tell)
 
-    def _take(self, importer: Importer, record: Record, *, tell: bool, skip: bool = True) -> None:
+    def _take(self, restore: Restore, record: Record, *, tell: bool, skip: bool = True) -> None:
         from xcomctl.db.write.restore import MisfitError
 
         dag_id = self._dags.get(record.ref.dag_id, record.ref.dag_id)
         try:
-            outcome = importer.take(record)
+            outcome = restore.apply(record)
         except MisfitError as misfit:
             if not skip:
                 raise RefusedError(

@@ -61,7 +61,7 @@ def _document(store: Store, target: Target, config: Config, *, count: bool) -> d
     limit = store.limits()[0]
     encodings: dict[str, int] = {}
     sampled = 0
-    for entry in store.scan(Selection(), sort="run", descending=True, limit=SAMPLE):
+    for entry in store.entries.scan(Selection(), sort="run", descending=True, limit=SAMPLE):
         sampled += 1
         encodings[entry.encoding.value] = encodings.get(entry.encoding.value, 0) + 1
     readable = store.readable()
@@ -90,7 +90,7 @@ def _document(store: Store, target: Target, config: Config, *, count: bool) -> d
             "storage": facts.storage,
             "limit_bytes": limit.size,
             "limit_source": limit.source,
-            "rows": store.count(Selection()) if count else None,
+            "rows": store.entries.count(Selection()) if count else None,
             "sampled": sampled,
             "encodings": encodings,
         },

@@ -111,7 +111,7 @@ def command(
     with open_store(target) as store:
         in_force = limit_in_force(store, as_)
         page = _Page(store, in_force, most, preview=value)
-        entries = store.scan(
+        entries = store.entries.scan(
             selection,
             sort=key,  # type: ignore[arg-type]
             descending=descending,
@@ -125,12 +125,12 @@ def command(
         def following() -> str | None:
             if key != "run" or not page.truncated or page.last is None:
                 return None
-            return cursor_at(store.position(page.last))
+            return cursor_at(store.entries.position(page.last))
 
         def after() -> Row:
             count: int | None = page.returned
             if page.truncated or cursor is not None:
-                count = store.count(selection) if total else None
+                count = store.entries.count(selection) if total else None
             page.total = count
             return {
                 "returned": page.returned,
@@ -194,7 +194,7 @@ def _parse_cursor(cursor: str) -> list[object]:
 
 def _read_place(store: Store, place: list[object]) -> list[object]:
     try:
-        return store.read_position(place)
+        return store.entries.read_position(place)
     except ValueError:
         raise _no_cursor(cursor_at(place)) from None
 

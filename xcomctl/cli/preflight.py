@@ -184,15 +184,15 @@ def _judge(store: Store, selection: Selection, preflight: Preflight, moves: IO[s
     def move(entry: XComEntry, problem: Problem) -> None:
         if moves is None:
             return
-        first, second = store.move_statements(entry, QUARANTINE)
+        first, second = store.quarantine.move_statements(entry, QUARANTINE)
         moves.write(f"-- {_comment(entry, problem)}\n{first};\n{second};\n")
 
-    for entries in store.duplicates(selection):
+    for entries in store.quarantine.duplicates(selection):
         problem = preflight.add_duplicates(entries)
         for entry in entries[1:]:
             moved.add(entry.row)
             move(entry, problem)
-    for entry, raw in store.scan_values(selection):
+    for entry, raw in store.entries.values(selection):
         why = preflight.add(entry, raw)
         if why is not None and entry.row not in moved:
             move(entry, why)
@@ -210,7 +210,7 @@ def _quarantine(store: Store, release: str, moves: IO[str]) -> Iterator[bytes]:
     head = (
         f"-- XComs that stop the migration to Airflow {release}, or that it loses: moved, not dropped.\n"
         "-- Review, take a backup, stop the scheduler, run once.\n"
-        f"{store.copy_table_statement(QUARANTINE)};\n{begin};\n"
+        f"{store.quarantine.copy_table_statement(QUARANTINE)};\n{begin};\n"
     )
     yield head.encode()
     for line in moves:

@@ -95,7 +95,7 @@ def command(
 
     with open_store(target) as store:
         index = None if all_map_indexes else UNMAPPED if map_index is None else map_index
-        entries = store.find(dag_id, task_id, key, run_id=run_id, map_index=index)
+        entries = store.entries.find(dag_id, task_id, key, run_id=run_id, map_index=index)
         if not entries:
             if default is None:
                 raise _absence(store, dag_id, task_id, key, run_id, map_index)
@@ -105,7 +105,7 @@ def command(
         entries = _one_each(console, entries)
         if run_id is None:
             _say_which_run(console, store, entries[0])
-        if not store.has_its_run(entries[0]):
+        if not store.suggest.has_its_run(entries[0]):
             console.note(
                 "its dag_run_id is of no run of that name, so Airflow's own xcom_pull returns None"
             )
@@ -113,18 +113,18 @@ def command(
             console.note("Airflow's own xcom_pull takes an empty key for none, and returns another")
         if all_map_indexes:
             mapped = [entry for entry in entries if entry.ref.map_index != UNMAPPED]
-            raws = [store.read(entry) for entry in mapped or entries]
+            raws = [store.entries.read(entry) for entry in mapped or entries]
             _emit(console, _rendered_list(console, store, raws, form, steps), file)
             return
         if form == "raw":
             if entries[0].size is None:
                 console.note("the value is SQL NULL, which has no bytes")
-            _emit_pieces(console, store.read_pieces(entries[0]), file)
+            _emit_pieces(console, store.entries.read_pieces(entries[0]), file)
             return
         passable = form == "json" and not steps and (file is not None or not console.terminal)
         if passable and _pass_on(console, store, entries[0], file):
             return
-        raw = store.read(entries[0])
+        raw = store.entries.read(entries[0])
     _emit(console, _rendered(console, store, raw, form, steps), file)
 
 
@@ -233,7 +233,7 @@ def _one_each(console: Console, entries: list[XComEntry]) -> list[XComEntry]:
 
 
 def _say_which_run(console: Console, store: Store, entry: XComEntry) -> None:
-    newer = store.newer_run_without(entry)
+    newer = store.suggest.newer_run(entry)
     console.note(f'this is of run "{entry.ref.run}"')
     if newer is not None:
         console.note(f'a newer run lacks it: "{newer}"')
@@ -269,15 +269,17 @@ def _pass_on(console: Console, store: Store, entry: XComEntry, file: str | None)
     from xcomctl.values import jsontext
 
     digest = blake2b()
-    if not jsontext.is_plain(_noted(store.read_pieces(entry), digest.update)):
+    if not jsontext.is_plain(_noted(store.entries.read_pieces(entry), digest.update)):
         return False
     expected = digest.digest()
 
     def text() -> Iterator[bytes]:
         digest = blake2b()
-        yield from jsontext.shown(_noted(store.read_pieces(entry), digest.update))
+        yield from jsontext.shown(_noted(store.entries.read_pieces(entry), digest.update))
         if digest.digest() != expected:
-            raise store.moved(entry)
+            from xcomctl.db.read.entries import changed_while_read
+
+            raise changed_while_read(entry)
         yield b"\n"
 
     _emit_pieces(console, text(), file)
@@ -341,9 +343,9 @@ def _absence(
     """Return the error that names the part of the name that leads nowhere, and what is near."""
     missing = f'"{dag_id}/{run_id}/{task_id}:{key}"' if run_id else f'"{dag_id}/{task_id}:{key}"'
     message = f"there is no XCom {missing}"
-    tasks = store.names("task_id", dag_id)
+    tasks = store.suggest.names("task_id", dag_id)
     if not tasks:
-        near = nearest(dag_id, store.dag_ids())
+        near = nearest(dag_id, store.suggest.dag_ids())
         return NotFoundError(
             message,
             detail=f'No XCom is of a DAG "{dag_id}".',
@@ -360,7 +362,7 @@ def _absence(
             + (" A task in a group carries the group's prefix." if grouped else ""),
             hint=f'Did you mean the task "{near}"?' if near else f"There are {_some(tasks)}.",
         )
-    keys = store.names("key", dag_id, task_id)
+    keys = store.suggest.names("key", dag_id, task_id)
     if key not in keys:
         near = nearest(key, keys)
         return NotFoundError(
@@ -369,9 +371,9 @@ def _absence(
             hint=f'Did you mean the key "{near or keys[0]}"?' if keys else None,
         )
     if run_id is not None:
-        runs = store.names("run_id", dag_id, task_id, key)
-        if not store.names("task_id", dag_id, task_id, key, run_id):
-            known = store.has_run(dag_id, run_id)
+        runs = store.suggest.names("run_id", dag_id, task_id, key)
+        if not store.suggest.names("task_id", dag_id, task_id, key, run_id):
+            known = store.suggest.has_run(dag_id, run_id)
             near = nearest(run_id, runs) or (runs[-1] if runs else None)
             return NotFoundError(
                 message,
@@ -380,7 +382,7 @@ def _absence(
                 else f'There is no run "{run_id}" of the DAG.',
                 hint=f'The run "{near}" has it.' if near else None,
             )
-    indexes = store.names("map_index", dag_id, task_id, key, run_id)
+    indexes = store.suggest.names("map_index", dag_id, task_id, key, run_id)
     wanted = UNMAPPED if map_index is None else map_index
     return NotFoundError(
         f"{message} with map_index {wanted}",

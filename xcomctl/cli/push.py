@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from xcomctl.cli.console import Console, Journal
     from xcomctl.config.file import Config
-    from xcomctl.db.write.push import Current, Place, Writer
+    from xcomctl.db.read.store import Store
+    from xcomctl.db.write.push import Push
+    from xcomctl.db.write.statements import Current, Place
     from xcomctl.model import Budget, Limit
     from xcomctl.values.encode import Encoded, Traits, Type
 
@@ -100,38 +102,40 @@ def command(
         writing.refuse_read_only(target)
     text = _text(given)
 
-    from xcomctl.db import open_writer
+    from xcomctl.db import open_for_writing
+    from xcomctl.db.write.push import Push
     from xcomctl.values import encode
 
     value = text if string else encode.parse(text)
-    with open_writer(target, lock_timeout_s=None if dry_run else wait_s) as writer:
+    with open_for_writing(target, lock_timeout_s=None if dry_run else wait_s) as store:
+        push = Push(store)
         encoded = encode.encode(
-            value, kind, describe(writer), allow_reserved_keys=allow_reserved_keys
+            value, kind, describe(store), allow_reserved_keys=allow_reserved_keys
         )
-        _check_key(writer, key)
-        refuse_pickling(writer)
-        place = writer.place(dag_id, task_id, key, run_id, map_index)
+        _check_key(store, key)
+        refuse_pickling(store, push)
+        place = push.place(dag_id, task_id, key, run_id, map_index)
         if run_id is None:
             console.note(f'into the run "{place.ref.run}"')
-        there = writer.current(place)
-        judge = _Judge(console, config, writer, place, allow_over_limit)
+        there = push.current(place)
+        judge = _Judge(console, config, store, place, allow_over_limit)
         judge.before(encoded)
-        for note in (*encoded.notes, *_stale(writer, place, key, encoded)):
+        for note in (*encoded.notes, *_stale(push, place, key, encoded)):
             console.warn(note)
         if dry_run:
-            _show_plan(console, writer, place, encoded, there)
+            _show_plan(console, store, place, encoded, there)
             judge.warn(Size(len(encoded.data)))
             return
         if there:
             _confirm(console, there[0], replace, yes, given == "-")
         journal = console.journal(Path(writing.undo_file)) if writing.undo_file else None
         try:
-            entry = writer.write(
+            entry = push.write(
                 place,
                 encoded,
                 there[0] if there else None,
                 accept=judge.after,
-                keep=_keeper(journal, writer, place, there),
+                keep=_keeper(journal, store, place, there),
             )
         finally:
             if journal:
@@ -192,22 +196,22 @@ def _text(given: str) -> str:
 # --- may it be written? -----------------------------------------------------------------------
 
 
-def describe(writer: Writer) -> Traits:
+def describe(store: Store) -> Traits:
     """Return the traits of this database by which values are encoded."""
     from xcomctl.values.encode import Traits
 
     return Traits(
-        context=writer.context,
-        backend=writer.facts().backend,
-        uuid_read=writer.schema.airflow.startswith("3.3"),
+        context=store.context,
+        backend=store.facts().backend,
+        uuid_read=store.schema.airflow.startswith("3.3"),
     )
 
 
-def refuse_pickling(writer: Writer) -> None:
+def refuse_pickling(store: Store, push: Push) -> None:
     """Raise where this Airflow, 1.10, keeps its XComs as pickles, or may do so."""
-    if writer.schema.major > 1:
+    if store.schema.major > 1:
         return
-    pickled = writer.pickles()
+    pickled = push.pickles()
     if pickled is False:
         return
     raise RefusedError(
@@ -220,17 +224,17 @@ def refuse_pickling(writer: Writer) -> None:
     )
 
 
-def _check_key(writer: Writer, key: str) -> None:
-    from xcomctl.db.write.push import KEY_LENGTH
+def _check_key(store: Store, key: str) -> None:
+    from xcomctl.db.write.statements import KEY_LENGTH
 
     reason = None
     if not key:
         reason = "Airflow takes an empty key for none, and would return another."
     elif len(key) > KEY_LENGTH:
         reason = f"It has {len(key)} characters, and the column holds {KEY_LENGTH}."
-    elif writer.schema.major == 3 and any(char in key for char in "?#"):
+    elif store.schema.major == 3 and any(char in key for char in "?#"):
         reason = "A task of Airflow 3 asks for it in a URL, which ? and # cut short."
-    elif writer.schema.airflow.startswith("3.0.") and "/" in key:
+    elif store.schema.airflow.startswith("3.0.") and "/" in key:
         reason = "A task of Airflow 3.0 asks for it in a URL, and does not find one with a slash."
     if reason:
         raise RefusedError(f'cannot push the key "{key[:80]}"', detail=reason)
@@ -240,7 +244,7 @@ class _Judge:
     """Holds sizes against the database's limit, the configured one and the budget."""
 
     def __init__(
-        self, console: Console, config: Config, writer: Writer, place: Place, allow: bool
+        self, console: Console, config: Config, store: Store, place: Place, allow: bool
     ) -> None:
         from xcomctl.cli.findings import limits_to_apply
         from xcomctl.config.file import parse_share
@@ -248,11 +252,11 @@ class _Judge:
         self._console = console
         self._allow = allow
         self._place = place
-        self._product = writer.facts().product
-        self._hard: Limit = writer.limits()[0]
-        self._judged: Limit = limits_to_apply(writer, config.audit.size_limit or "auto", None)[0]
+        self._product = store.facts().product
+        self._hard: Limit = store.limits()[0]
+        self._judged: Limit = limits_to_apply(store, config.audit.size_limit or "auto", None)[0]
         self._warn_at = parse_share(config.audit.warn_at or "80%")
-        self._json = writer.schema.storage == "json"
+        self._json = store.schema.storage == "json"
         self._budget = self._budget_of(config)
 
     def _budget_of(self, config: Config) -> Budget | None:
@@ -305,11 +309,11 @@ class _Judge:
             )
 
 
-def _stale(writer: Writer, place: Place, key: str, encoded: Encoded) -> list[str]:
+def _stale(push: Push, place: Place, key: str, encoded: Encoded) -> list[str]:
     """Return a warning where a mapped task downstream was counted out by another length."""
     if key != RETURN_VALUE or not isinstance(encoded.value, list | dict):
         return []
-    length = writer.expected_length(place)
+    length = push.expected_length(place)
     if length is None or length == len(encoded.value):
         return []
     return [
@@ -336,14 +340,14 @@ def _confirm(console: Console, there: Current, replace: bool, yes: bool, stdin: 
 
 
 def _keeper(
-    journal: Journal | None, writer: Writer, place: Place, there: list[Current]
+    journal: Journal | None, store: Store, place: Place, there: list[Current]
 ) -> Callable[[], None]:
     from xcomctl.exchange.entries import absence_line, undo_line
 
     def keep() -> None:
         if journal is None:
             return
-        storage = writer.schema.storage
+        storage = store.schema.storage
         if there:
             entry, raw = there[0].entry, there[0].raw
             journal.write([undo_line(entry, raw, storage)])
@@ -357,19 +361,19 @@ def _keeper(
 
 
 def _show_plan(
-    console: Console, writer: Writer, place: Place, encoded: Encoded, there: list[Current]
+    console: Console, store: Store, place: Place, encoded: Encoded, there: list[Current]
 ) -> None:
-    lines = [f'would {"replace" if there else "add"} "{place.ref}" in {writer.facts().product}']
+    lines = [f'would {"replace" if there else "add"} "{place.ref}" in {store.facts().product}']
     size = Size(len(encoded.data))
     stored = encoded.text if size <= _SHOWN else f"{encoded.text[:_SHOWN]}..."
-    kind = "as bytes" if writer.schema.storage == "bytes" else f"as {writer.schema.value_type}"
+    kind = "as bytes" if store.schema.storage == "bytes" else f"as {store.schema.value_type}"
     lines += [f"stored {kind}, {size.exactly()} of JSON text:", stored]
     if there:
-        lines += _difference(writer, there[0], encoded)
+        lines += _difference(store, there[0], encoded)
     console.text("".join(f"{visible(line)}\n" for line in lines))
 
 
-def _difference(writer: Writer, there: Current, encoded: Encoded) -> list[str]:
+def _difference(store: Store, there: Current, encoded: Encoded) -> list[str]:
     """Return a unified diff of the value that is there and the new one."""
     import difflib
 
@@ -379,10 +383,10 @@ def _difference(writer: Writer, there: Current, encoded: Encoded) -> list[str]:
         return [f"over {there.entry.size}; too large to compare here"]
 
     def told(raw: bytes | str | int | float | None) -> list[str]:
-        value, _ = render.to_json(decode.decode(raw, writer.context).value)
+        value, _ = render.to_json(decode.decode(raw, store.context).value)
         return strictjson.dumps(value, indent=2).splitlines()
 
-    new = encoded.data if writer.schema.storage == "bytes" else encoded.text
+    new = encoded.data if store.schema.storage == "bytes" else encoded.text
     lines = difflib.unified_diff(
         told(there.raw),
         told(new),

@@ -116,7 +116,7 @@ def command(
     from xcomctl.sizes.forecast import forecast as forecast_of
 
     with open_store(target) as store:
-        groups = dict(store.summaries(selection, names, days=forecasting, percentiles=True))
+        groups = dict(store.sizes.by_group(selection, names, days=forecasting, percentiles=True))
         bound = limit_in_force(store, as_)
     forecasts: dict[tuple[str | None, ...], Forecast] = {}
     if forecasting:

@@ -1,4 +1,4 @@
-"""The door to the metadata DB: the only package that knows SQLAlchemy, and it stays inside."""
+"""The metadata database. The only package that imports SQLAlchemy and drivers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from xcomctl.config import urls
+from xcomctl.errors import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from xcomctl.config.target import Target
     from xcomctl.db.backends.base import Backend
     from xcomctl.db.read.store import Store
-    from xcomctl.db.write.delete import Pruner
 
 
 def _backend(target: Target, lock_timeout_s: float | None = None) -> Backend:
@@ -56,15 +56,43 @@ def _connected(target: Target, lock_timeout_s: float | None) -> Backend:
 
 @contextmanager
 def open_store(target: Target) -> Iterator[Store]:
-    """Open a metadata DB for reading only, as `Store`, and close it at the end.
+    """Open a metadata database for reading only, and close it at the end.
 
     Raises:
         UsageError: the url is malformed or of a product that Airflow does not use.
         DatabaseError: it cannot be reached, refuses, or is not Airflow's.
     """
+    with _opened(target, None) as store:
+        yield store
+
+
+@contextmanager
+def open_for_writing(target: Target, *, lock_timeout_s: float | None) -> Iterator[Store]:
+    """Open a metadata database for `Push`, `Delete` or `Restore`, and close it at the end.
+
+    With a lock timeout of None it is opened for reading only: plans can be made, and nothing
+    can be written.
+
+    Raises:
+        UsageError, DatabaseError: as `open_store`.
+        RefusedError: the table has a column that must be filled and that no known Airflow has.
+    """
+    with _opened(target, lock_timeout_s) as store:
+        required = store.schema.unknown_required
+        if required and lock_timeout_s is not None:
+            raise RefusedError(
+                f'cannot write: no known Airflow has the column "xcom.{required[0]}", which '
+                "must be filled",
+                hint="Reading is safe. A newer xcomctl may know this layout.",
+            )
+        yield store
+
+
+@contextmanager
+def _opened(target: Target, lock_timeout_s: float | None) -> Iterator[Store]:
     from xcomctl.db.read.store import Store
 
-    backend = _backend(target)
+    backend = _backend(target, lock_timeout_s)
     try:
         store = Store(backend)
     except BaseException:
@@ -74,27 +102,3 @@ def open_store(target: Target) -> Iterator[Store]:
         yield store
     finally:
         store.close()
-
-
-@contextmanager
-def open_writer(target: Target, *, lock_timeout_s: float | None) -> Iterator[Pruner]:
-    """Open a metadata DB for writing, and close it at the end.
-
-    With a lock timeout of None it is opened for reading only: a plan can be made, and nothing
-    can be written.
-
-    Raises:
-        UsageError, DatabaseError: as `open_store`.
-    """
-    from xcomctl.db.write.delete import Pruner
-
-    backend = _backend(target, lock_timeout_s)
-    try:
-        writer = Pruner(backend)
-    except BaseException:
-        backend.close()
-        raise
-    try:
-        yield writer
-    finally:
-        writer.close()

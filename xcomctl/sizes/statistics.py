@@ -7,11 +7,13 @@ import sys
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import date
+
+    from xcomctl.model import Selection, XComEntry
 
 
 def percentile(ordered: Sequence[int], share: float) -> int | None:
@@ -58,6 +60,39 @@ class Survey:
     may_hold_pickles: bool
     sampled: bool
     """Whether only one large value of each group was checked for a pickle."""
+
+
+class SizeSource(Protocol):
+    """What aggregates the sizes of XComs: `db.read.sizes.Sizes`, or a stand-in in a test.
+
+    Every method raises DatabaseError where the database cannot be read.
+    """
+
+    @property
+    def groups_in_server(self) -> bool:
+        """Return whether grouping is faster than sending the rows."""
+
+    def by_group(
+        self,
+        selection: Selection,
+        by: Sequence[str],
+        *,
+        days: bool = False,
+        percentiles: bool = False,
+        pickles: bool = False,
+    ) -> Iterator[tuple[tuple[str | None, ...], Summary]]:
+        """Yield the names and the sizes of each group, in no order.
+
+        `by` holds names among dag_id, task_id, key, run_id and day.
+        """
+
+    def survey(self, selection: Selection, *, pickles: bool) -> Survey:
+        """Return the sizes of each dag, task and key, and whether there may be pickles."""
+
+    def candidates(
+        self, selection: Selection, *, at_least: int, pickles: bool
+    ) -> Iterator[XComEntry]:
+        """Yield the XComs of at least so many bytes or, if asked for, maybe pickles."""
 
 
 Name = tuple[Any, ...]

@@ -1,51 +1,49 @@
-"""Entries in an order, a page at a time, without their values."""
+"""XComs and their values: listed, found by name, read and streamed."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import itertools
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from xcomctl.db.backends.base import MovedError
-from xcomctl.db.read.table import HEAD_BYTES, Table
-from xcomctl.model import Selection, Size, XComEntry
+from xcomctl.db.backends.base import STREAMED, MovedError
+from xcomctl.db.read.sorting import MAX_SORTED_KEYS, Details, Order, Sorting, without
+from xcomctl.errors import DatabaseError
+from xcomctl.model import UNMAPPED, Encoding, Raw, Selection, Size, XComEntry
 from xcomctl.values import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from xcomctl.db.backends.base import Element
+    from xcomctl.db.read.rows import Rows
+    from xcomctl.model import RowSink, SortKey
 
 
-SortKey = Literal["run", "size", "timestamp", "dag_id"]
+PLAIN_BYTES = 8 * 1024 * 1024
+"""Values up to this size are read by one plain statement."""
 
-_MOST_AT_ONCE = 10_000
-"""Entries whose keys are sorted first; more are sorted as a whole, and streamed."""
-
-_KEYS_AT_ONCE = 500
-
-_FEW = 5_000
-"""Rows that are sorted in no time, however they are found."""
-
-_MANY = 100_000
-"""Rows to pass over before the first one that is wanted."""
-
-_EVERYTHING = 2**63 - 1
-"""A LIMIT that keeps MySQL from merging a derived table into the query around it."""
+_PIECE_CHARS = 2 * 1024 * 1024
+_PIECE_BYTES = 12 * 1024 * 1024
+"""A little more than any backend's slice."""
 
 
-def without(base: sa.Select[Any], *names: str) -> sa.Select[Any]:
-    """Return a query of entries with NULL for what is told otherwise."""
-    kept = [one for one in base.selected_columns if one.name not in names]
-    return base.with_only_columns(*kept, *(sa.null().label(name) for name in names))
+class Entries:
+    """The XComs of an open metadata database. Implements `model.EntrySource`.
 
+    Every method raises DatabaseError where the connection is lost, a statement times out or the
+    table may not be read.
+    """
 
-class Listing(Table):
-    """Entries by filters: all as they come, or the first ones in an order."""
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._sorting = Sorting(rows)
+        self._table = rows.table
+        self._backend = rows.table.backend
+        self._schema = rows.table.schema
+
+    # --- listing ------------------------------------------------------------------------------
 
     def scan(
         self,
@@ -59,22 +57,29 @@ class Listing(Table):
         heads: int | None = None,
         after: Sequence[object] | None = None,
     ) -> Iterator[XComEntry]:
-        """Yield the selected entries without their values, as the database sends them.
+        """Yield the selected XComs without their values, as the database sends them.
 
-        Unsorted where `sort` is None. `heads` is how many bytes of each value to bring along;
-        by default what telling its encoding takes. Sorted by run, only those behind a `position`.
-
-        Raises:
-            DatabaseError: the connection was lost, timed out or may not read the table.
+        Unsorted where `sort` is None. `text` fills `entry.text_size`, `stored` fills
+        `entry.stored_size`, `heads` is how many bytes of each value `entry.head` holds (by
+        default as many as recognising its encoding takes). Sorted by run, `after` is a position
+        (see `position`) and only entries behind it are yielded.
         """
-        with self._explained():
-            if sort is not None and limit is not None and limit <= _MOST_AT_ONCE:
-                keys = self._first_keys(selection, sort, descending, limit, after)
-                yield from self._entries(keys, sort, text=text, stored=stored, heads=heads)
+        order = Order(sort, descending, limit, after)
+        details = Details(text, stored, heads)
+        with self._table.explained():
+            if sort is not None and limit is not None and limit <= MAX_SORTED_KEYS:
+                yield from self._sorting.first(selection, order, details)
                 return
-            statement = self._scan(selection, sort, descending, limit, text, stored, heads, after)
-            for row in self._stream(statement, self._backend.paged.rows):
-                yield self._entry(row)
+            statement = self._sorting.statement(selection, order, details)
+            entry = self._rows.entry
+            for row in self._table.stream(statement, self._backend.paged.rows):
+                yield entry(row)
+
+    def count(self, selection: Selection) -> int:
+        """Return how many XComs are selected."""
+        with self._table.explained():
+            statement = self._rows.over(selection, sa.func.count())
+            return int(self._table.connection.scalar(statement) or 0)
 
     def position(self, entry: XComEntry) -> list[int | float | str | None]:
         """Return where an entry stands in the order of runs, as JSON holds it."""
@@ -89,143 +94,8 @@ class Listing(Table):
         Raises:
             ValueError: it is no position in such a table.
         """
-        named = zip(self._run_order, place, strict=True)
+        named = zip(self._rows.run_order, place, strict=True)
         return [self._read_key(name, value) for name, value in named]
-
-    def _first_keys(
-        self,
-        selection: Selection,
-        sort: SortKey,
-        descending: bool,
-        limit: int,
-        after: Sequence[object] | None,
-    ) -> dict[tuple[Any, ...], int | None]:
-        """Return the primary keys of the first entries in an order, behind a `position`.
-
-        With their sizes, where it is the order of those. Nothing else goes through the sort but
-        what is sorted by.
-        """
-        x, size = self._x.c, self._size().label("size")
-        identity = self.schema.generation.identity
-        by: dict[str, list[str]] = {"timestamp": ["timestamp"], "dag_id": ["dag_id", "task_id"]}
-        names = dict.fromkeys([*identity, *by.get(sort, ())])
-        if sort == "run" and not self.schema.mapped:
-            names["execution_date"] = None
-        columns: list[Element] = [x[name] for name in names]
-        order = self._order(sort, descending, None)
-        if sort == "size":
-            columns.append(size)
-            # By its label: told once, and not once more for the sort. Equal ones come in the order
-            # of the scan, which is that of the key; long keys would be most of the sort's work.
-            ties = [] if self._backend.scans_in_order else order[-len(identity) :]
-            order = [*self._backend.nulls_last(size, descending), *ties]
-        old_runs = not self.schema.mapped and selection.run_ids
-        keys = sa.select(*columns).select_from(self._from() if old_runs else self._x)
-        hidden = sort == "run" and self._is_quicker_along_the_key(selection)
-        keys = keys.where(*self._where(selection, along_key=hidden))
-        if after is not None:
-            place = [x[name] for name in self._run_order]
-            keys = keys.where(self._backend.beyond(place, after, descending=descending))
-        bounded = selection.min_size is not None or selection.max_size is not None
-        separate = self._backend.needs_separate_sort(self.schema.storage) and bounded
-        if separate or (sort == "size" and self._backend.measures_first):
-            measured = keys.limit(_EVERYTHING).subquery("m")
-            keys, order = sa.select(*measured.c), self._order(sort, descending, measured.c)
-            if sort == "size":
-                order = self._backend.nulls_last(measured.c.size, descending)
-        # Not streamed: PostgreSQL lets no other processes help a cursor.
-        statement = keys.order_by(*order).limit(limit)
-        if sort != "size":
-            rows = self._connection.execute(statement)
-            return {tuple(row[: len(identity)]): None for row in rows}
-        whole = not selection.narrows
-        sized = self._backend.first_by_size(statement, limit, descending, whole=whole)
-        return {tuple(row[: len(identity)]): row[-1] for row in sized}
-
-    def _entries(
-        self,
-        keys: Mapping[tuple[Any, ...], int | None],
-        sort: SortKey,
-        *,
-        text: bool,
-        stored: bool,
-        heads: int | None,
-    ) -> Iterator[XComEntry]:
-        """Yield the entries of primary keys, in their order; those that are gone are left out."""
-        base = self._base(Selection(), text=text, stored=stored, heads=heads or HEAD_BYTES)
-        peeks = sort == "size" and self._backend.peeks and heads is None
-        if sort == "size":
-            base = without(base, "size", *(["head"] if peeks else []))
-        columns: list[Element] = [self._x.c[name] for name in self.schema.generation.identity]
-        for at in range(0, len(keys), _KEYS_AT_ONCE):
-            some = list(itertools.islice(keys, at, at + _KEYS_AT_ONCE))
-            rows = self._connection.execute(base.where(self._backend.is_one_of(columns, some)))
-            found = {}
-            for row in rows.all():
-                key = tuple(row._mapping[name] for name in self.schema.generation.identity)
-                found[key] = self._entry(row, keys.get(key))
-            for key in some:
-                if key in found:
-                    yield from self._peeked(found[key]) if peeks else [found[key]]
-
-    def _peeked(self, entry: XComEntry) -> Iterator[XComEntry]:
-        """Yield the entry with what its value tells; nothing where it was deleted meanwhile."""
-        storage = self.schema.storage
-        with contextlib.suppress(MovedError):
-            number, head = self._backend.peek(self._x, self._is_row(entry), storage, HEAD_BYTES)
-            size = None if number is None else Size(number)
-            encoding = decode.sniff(head, size, storage)
-            yield dataclasses.replace(entry, size=size, head=head, encoding=encoding)
-
-    def _is_quicker_along_the_key(self, selection: Selection) -> bool:
-        """Return whether walking from the newest run on meets enough entries of these DAGs soon.
-
-        Asked of a database without statistics only. Whatever the answer, the same is found.
-        """
-        if not (self._backend.needs_hints and self.schema.mapped and selection.dag_ids):
-            return False
-        x, run = self._x.c, self._run.c
-        of_dags = self._where(Selection(dag_ids=selection.dag_ids))
-        some = sa.select(sa.literal(1)).select_from(self._x).where(*of_dags).limit(_FEW)
-        count = sa.select(sa.func.count()).select_from(some.subquery())
-        if (self._connection.scalar(count) or 0) < _FEW or not self._joined:
-            return False
-        dag_ids = self._dags_like(selection.dag_ids)
-        newest = sa.select(sa.func.max(run.id)).select_from(self._run)
-        last = self._connection.scalar(newest.where(run.dag_id.in_(dag_ids)))
-        newer = sa.select(sa.literal(1)).select_from(self._x).where(x.dag_run_id > last)
-        above = sa.select(sa.func.count()).select_from(newer.limit(_MANY).subquery())
-        return last is not None and (self._connection.scalar(above) or 0) < _MANY
-
-    def _scan(
-        self,
-        selection: Selection,
-        sort: SortKey | None,
-        descending: bool,
-        limit: int | None,
-        text: bool,
-        stored: bool,
-        heads: int | None,
-        after: Sequence[object] | None,
-    ) -> sa.Select[Any]:
-        base = self._base(selection, text=text, stored=stored, heads=heads or HEAD_BYTES)
-        if after is not None:
-            key = [self._x.c[name] for name in self._run_order]
-            base = base.where(self._backend.beyond(key, after, descending=descending))
-        if sort is None:
-            return base if limit is None else base.limit(limit)
-        if self._backend.needs_separate_sort(self.schema.storage):
-            if self._sorts_by_key(sort) and selection == Selection():
-                # Read along the primary key, nothing is sorted at all.
-                base = base.with_hint(self._x, "FORCE INDEX (PRIMARY)", "mysql")
-            else:
-                # Measure first, sort the measures: the values stay out of the sort.
-                derived = base.limit(_EVERYTHING).subquery("d")
-                base = sa.select(*derived.c)
-                ordered = base.order_by(*self._order(sort, descending, derived.c))
-                return ordered if limit is None else ordered.limit(limit)
-        ordered = base.order_by(*self._order(sort, descending, None))
-        return ordered if limit is None else ordered.limit(limit)
 
     def _read_key(self, name: str, value: object) -> object:
         anything = self._backend.name == "sqlite"
@@ -243,21 +113,228 @@ class Listing(Table):
             raise ValueError(name)
         return value
 
-    def _sorts_by_key(self, sort: SortKey) -> bool:
-        return sort == "run" and self.schema.mapped
+    # --- by name ------------------------------------------------------------------------------
 
-    def _order(self, sort: SortKey, descending: bool, columns: Any) -> list[Element]:
-        """Return the order: the sort key, then the identity, so that it is always the same."""
-        x: Any = self._x.c if columns is None else columns
-        identity: list[Any] = [x[name] for name in self.schema.generation.identity]
-        keys: list[Any]
-        if sort == "size":
-            measured = self._size() if columns is None else columns.size
-            return [*self._backend.nulls_last(measured, descending), *identity]
-        if sort == "timestamp":
-            keys = [x.timestamp, *identity]
-        elif sort == "dag_id":
-            keys = [x.dag_id, x.task_id, *identity]
-        else:
-            keys = [x[name] for name in self._run_order]
-        return [key.desc() if descending else key.asc() for key in keys]
+    def find(
+        self,
+        dag_id: str,
+        task_id: str,
+        key: str,
+        *,
+        run_id: str | None = None,
+        map_index: int | None = UNMAPPED,
+    ) -> list[XComEntry]:
+        """Return the entries of one name in its newest run that has it, or in `run_id`.
+
+        In map_index order, all of them where `map_index` is None. Airflow 1.10 can have several
+        rows of one name: the newest first. Empty where nothing has the name.
+        """
+        conditions = self._rows.conditions.named(dag_id, task_id, key)
+        if map_index is not None:
+            if self._schema.mapped:
+                conditions.append(self._table.x.c.map_index == map_index)
+            elif map_index != UNMAPPED:
+                return []
+        with self._table.explained():
+            if run_id is not None:
+                conditions.append(self._rows.conditions.of_run(run_id))
+            else:
+                newest = self._newest(conditions)
+                if newest is None:
+                    return []
+                conditions.append(newest)
+            query = self._rows.select(Selection())
+            peeks = self._backend.peeks and map_index is not None
+            if peeks:
+                query = without(query, "size", "head")
+            rows = self._table.connection.execute(query.where(*conditions)).all()
+            entries = [self._rows.entry(row) for row in rows]
+            if peeks:
+                entries = [one for entry in entries for one in self._sorting.peeked(entry)]
+        # Of two pushed in the same moment Airflow, which sorts by that alone, reads the first.
+        entries.sort(
+            key=lambda entry: entry.row[:1] if self._schema.generation.name == "1.10" else ()
+        )
+        entries.sort(key=pushed_at, reverse=True)
+        entries.sort(key=lambda entry: entry.ref.map_index)
+        return entries
+
+    def of_run(self, dag_id: str, pointer: object) -> list[XComEntry]:
+        """Return the entries of a run by what its rows point to it, orphans marked.
+
+        The newest of 1.10's duplicates first.
+        """
+        x = self._table.x.c
+        by = x.dag_run_id if self._schema.mapped else x.execution_date
+        query = self._rows.select(Selection(), orphans=True)
+        statement = query.where(self._backend.same(x.dag_id, dag_id), by == pointer)
+        with self._table.explained():
+            rows = self._table.connection.execute(statement).all()
+        return sorted(map(self._rows.entry, rows), key=pushed_at, reverse=True)
+
+    def _newest(self, conditions: list[Element]) -> Element | None:
+        """Return the condition that names the newest run among the rows, None without rows."""
+        table = self._table
+        by = table.x.c.dag_run_id if self._schema.mapped else table.x.c.execution_date
+        statement = sa.select(by).where(*conditions).order_by(by.desc()).limit(1)
+        if self._schema.mapped and table.joined:
+            # Rows of no run count only where there are no others.
+            real = statement.select_from(self._rows.source()).where(table.run.c.id.is_not(None))
+            found = table.connection.execute(real).first()
+            if found is not None:
+                return _equals(by, found[0])
+        found = table.connection.execute(statement).first()
+        return None if found is None else _equals(by, found[0])
+
+    # --- values -------------------------------------------------------------------------------
+
+    def values(
+        self, selection: Selection, *, text: bool = False
+    ) -> Iterator[tuple[XComEntry, Raw]]:
+        """Yield the selected XComs with their whole values, unsorted, one by one."""
+        page = self._backend.paged_values
+        value, storage = self._table.x.c.value, self._schema.storage
+        whole: Element = self._backend.raw(value, storage)
+        if page.inline_bytes is not None:
+            small = self._backend.stored_size(value, storage) <= page.inline_bytes // 4
+            size = self._backend.size(value, storage)
+            if storage == "bytes":
+                small = size <= page.inline_bytes
+            whole = sa.case((small, whole))
+        with self._table.explained():
+            query = self._rows.select(selection, text=text)
+            query = query.add_columns(whole.label("whole"), self._rows.orphan())
+            for row in self._table.stream(query, page.rows):
+                entry = self._rows.entry(row)
+                raw = self._backend.fetched(row.whole)
+                if raw is None and entry.encoding is not Encoding.NULL:
+                    raw = self.read(entry)
+                yield entry, raw
+
+    def read(self, entry: XComEntry) -> Raw:
+        """Return the whole value of an entry as it is stored.
+
+        Raises:
+            DatabaseError: it cannot be read, or is gone.
+        """
+        storage = self._schema.storage
+        value = self._backend.raw(self._table.x.c.value, storage)
+        is_row = self._rows.conditions.is_row(entry)
+        statement = sa.select(value).select_from(self._table.x).where(*is_row)
+        if entry.size is not None and entry.size > PLAIN_BYTES:
+            most = self._backend.largest_answer(storage)
+            if most is not None and entry.size > most:
+                raise DatabaseError(
+                    f'cannot read "{entry.ref}" in one piece: {Size(entry.size).exactly()}'
+                    f" exceed the {most.exactly()} of one answer",
+                    hint='"xcomctl pull -o raw --file FILE" reads it piece by piece.',
+                )
+        with self._table.explained():
+            found = self._table.connection.execute(statement).first()
+        if found is None:
+            raise DatabaseError(
+                f'could not read "{entry.ref}"', detail="It was deleted a moment ago."
+            )
+        return self._backend.fetched(found[0])
+
+    def read_pieces(self, entry: XComEntry) -> Iterator[bytes]:
+        """Yield the whole value of an entry as it is stored, text as UTF-8, in pieces of some MB.
+
+        A large value is never held whole, except a jsonb, whose text PostgreSQL gives in one
+        piece only. Yields nothing where it is SQL NULL.
+
+        Raises:
+            DatabaseError: it cannot be read, is gone, or was changed meanwhile.
+        """
+        if entry.size is None or entry.size <= PLAIN_BYTES:
+            yield from _pieces(self.read(entry))
+            return
+        is_row = self._rows.conditions.is_row(entry)
+        try:
+            with self._table.explained():
+                slices = self._backend.slices(self._table.x, is_row, self._schema.storage)
+                for raw in slices:
+                    yield from _pieces(raw)
+        except MovedError:
+            raise changed_while_read(entry) from None
+
+    def stream_into(
+        self,
+        selection: Selection,
+        sink: RowSink,
+        *,
+        ordered: bool = False,
+        after: tuple[int, str, int, str] | None = None,
+    ) -> None:
+        """Write the selected rows with their whole values into a sink, at the driver's speed.
+
+        Unsorted; with `ordered` (Airflow 2.3 and newer) in the order of the primary key, from
+        behind the key `after`.
+        """
+        identity, backend = self._schema.generation.identity, self._backend
+        with self._table.explained():
+            statement = self._streamed(selection)
+            if ordered:
+                key = [self._table.x.c[name] for name in identity]
+                statement = backend.along_key(statement.order_by(*key), self._table.x)
+                if after is not None:
+                    statement = statement.where(backend.beyond(key, after))
+            narrow = ordered or selection.narrows
+            stream_into = backend.stream_into if narrow else backend.stream_all_into
+            stream_into(statement, self._schema.storage, sink)
+
+    def _streamed(self, selection: Selection) -> sa.Select[Any]:
+        """Return the query whose rows `Backend.stream_into` writes."""
+        table, backend, schema = self._table, self._backend, self._schema
+        x, run, mapped, joined = table.x.c, table.run.c, schema.mapped, table.joined
+        date: Element = sa.null() if mapped else x.execution_date
+        orphan, rows = self._rows.orphan().element, self._rows.source()
+        if mapped and joined:
+            date = run[schema.run_date or ""]
+            if not selection.narrows and backend.knows_runs(table.run, date):
+                date, orphan, rows = sa.null(), sa.literal(0), table.x
+        number = sa.Integer
+        columns: dict[str, Element] = {
+            "map_index": sa.cast(x.map_index if mapped else UNMAPPED, number),
+            "dag_run_id": sa.cast(x.dag_run_id if mapped else 0, number),
+            "orphan": sa.cast(orphan, number),
+            "timestamp": backend.streamed_time(x.timestamp),
+            "logical_date": backend.streamed_time(date),
+            "run_id": x.run_id if mapped else run.run_id if joined else sa.null(),
+            "dag_id": x.dag_id,
+            "task_id": x.task_id,
+            "key": x.key,
+            "whole": backend.streamed_value(x.value, schema.storage),
+        }
+        wanted = {name: columns[name] for name in STREAMED}
+        wanted |= backend.streamed_besides(x.value, schema.storage)
+        statement = sa.select(*(column.label(name) for name, column in wanted.items()))
+        return statement.select_from(rows).where(*self._rows.conditions.where(selection))
+
+
+def changed_while_read(entry: XComEntry) -> DatabaseError:
+    """Return the error for a value of which parts of two versions were read."""
+    return DatabaseError(
+        f'could not read "{entry.ref}": it was changed while it was read',
+        detail="Another session replaced or deleted it.",
+        hint="Pull it again.",
+    )
+
+
+def pushed_at(entry: XComEntry) -> datetime:
+    """Return when the XCom was pushed; long ago where that is unknown. For sorting."""
+    return entry.timestamp or datetime.min.replace(tzinfo=UTC)
+
+
+def _pieces(raw: Raw) -> Iterator[bytes]:
+    """Yield the bytes of what the database handed over."""
+    if raw is None:
+        return
+    whole = raw if isinstance(raw, bytes | str) else str(raw)
+    step = _PIECE_CHARS if isinstance(whole, str) else _PIECE_BYTES
+    for start in range(0, len(whole), step):
+        yield decode.to_bytes(whole[start : start + step])
+
+
+def _equals(column: Element, value: object) -> Element:
+    return column == value

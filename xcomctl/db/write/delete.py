@@ -1,15 +1,15 @@
-"""Which rows a prune removes, and the statements that remove them, batch by batch."""
+"""Finds the rows that a deletion is about, and deletes them in batches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import sqlalchemy as sa
 
 from xcomctl.db.backends.times import to_moment
-from xcomctl.db.read.table import HEAD_BYTES
-from xcomctl.db.write.push import Current, Writer
+from xcomctl.db.write.statements import Current
+from xcomctl.db.write.transaction import transaction
 from xcomctl.errors import DatabaseError
 from xcomctl.model import Selection, Size, is_glob
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from xcomctl.db.backends.base import Element
+    from xcomctl.db.read.store import Store
 
 ENDED = ("success", "failed")
 """States of a run in which no task of it reads an XCom any more."""
@@ -25,7 +26,7 @@ ENDED = ("success", "failed")
 
 @dataclass(frozen=True, slots=True)
 class RowToDelete:
-    """A row that a prune is to remove, as it was when the plan was made."""
+    """A row to be deleted, as it was when the plan was made."""
 
     row: tuple[object, ...]
     """Its primary key."""
@@ -38,34 +39,61 @@ class RowToDelete:
     """Whether its run has not ended."""
 
 
-class Pruner(Writer):
-    """An open metadata DB whose XComs are pruned."""
+class BatchDeleter(Protocol):
+    """What deletes batches of planned rows. `Delete` does it to a database."""
+
+    @property
+    def breather_s(self) -> float:
+        """Return how long to rest now and then so that other writers get their turn."""
+
+    def delete(
+        self,
+        rows: Sequence[RowToDelete],
+        *,
+        active_too: bool,
+        keep: Callable[[list[Current]], None] | None,
+    ) -> list[RowToDelete]:
+        """Delete a batch in one transaction and return what was deleted.
+
+        Leaves rows that have changed since the plan. `keep` is given the rows before they go.
+        Raises LockedError where another session holds them.
+        """
+
+
+class Delete:
+    """Deletes XComs of an open metadata database. Implements `BatchDeleter`."""
+
+    def __init__(self, store: Store) -> None:
+        self._rows = store.rows
+        self._table = store.table
+        self._backend = store.table.backend
+        self._schema = store.table.schema
 
     def rows_to_delete(
         self, selection: Selection, *, keep_last: int | None, dag_missing: bool
     ) -> Iterator[RowToDelete]:
-        """Yield what a prune would remove, as the database sends it, without the values.
+        """Yield the rows to delete, as the database sends them, without their values.
 
-        `keep_last` runs of each task and key are spared; `dag_missing` takes those only whose DAG
-        the table `dag` does not know.
+        Keeps the newest `keep_last` runs of each task and key; with `dag_missing`, only rows
+        whose DAG is not in the table `dag`.
         """
-        x = self._x.c
-        names = [*self.schema.generation.identity]
+        x = self._table.x.c
+        names = [*self._schema.generation.identity]
         others = [name for name in ("dag_id", "task_id", "timestamp") if name not in names]
         statement = sa.select(
             *(x[name] for name in (*names, *others)),
-            self._size().label("size"),
-            self._backend.stored_size(x.value, self.schema.storage).label("stored_size"),
-            self._active().label("active"),
-        ).select_from(self._from())
-        for condition in self._where(selection):
+            self._rows.size().label("size"),
+            self._backend.stored_size(x.value, self._schema.storage).label("stored_size"),
+            self._is_active().label("active"),
+        ).select_from(self._rows.source())
+        for condition in self._rows.conditions.where(selection):
             statement = statement.where(condition)
         if dag_missing:
-            statement = statement.where(self._dag_missing())
+            statement = statement.where(self._has_no_dag())
         if keep_last is not None:
             statement = statement.where(self._is_older_than_newest(selection, keep_last))
-        with self._explained():
-            for row in self._stream(statement, self._backend.paged.rows):
+        with self._table.explained():
+            for row in self._table.stream(statement, self._backend.paged.rows):
                 named = row._mapping
                 yield RowToDelete(
                     tuple(named[name] for name in names),
@@ -77,18 +105,18 @@ class Pruner(Writer):
                     bool(row.active),
                 )
 
-    def _active(self) -> Element:
-        if not self._joined or "state" not in self._run.c:
+    def _is_active(self) -> Element:
+        if not self._table.joined or "state" not in self._table.run.c:
             return sa.literal(0)
-        run = self._run.c
+        run = self._table.run.c
         ended = sa.or_(run.id.is_(None), run.state.in_(ENDED))
         return sa.case((ended, 0), else_=1)
 
-    def _dag_missing(self) -> Element:
-        if not self._columns["dag"]:
+    def _has_no_dag(self) -> Element:
+        if not self._table.columns["dag"]:
             raise DatabaseError("cannot tell which DAGs are missing: there is no table dag")
-        dag = self._table("dag", self._columns["dag"]).alias("g")
-        known = sa.exists().where(self._backend.same_column(dag.c.dag_id, self._x.c.dag_id))
+        dag = self._table.named("dag").alias("g")
+        known = sa.exists().where(self._backend.same_column(dag.c.dag_id, self._table.x.c.dag_id))
         return sa.not_(known)
 
     def _is_older_than_newest(self, selection: Selection, keep: int) -> Element:
@@ -96,39 +124,44 @@ class Pruner(Writer):
 
         All runs count, whichever the other filters select: what is left are the newest.
         """
-        other = self._table("xcom", self._columns["xcom"]).alias("k")
-        by = other.c.dag_run_id if self.schema.mapped else other.c.execution_date
+        other = self._table.named("xcom").alias("k")
+        by = other.c.dag_run_id if self._schema.mapped else other.c.execution_date
         group = [self._backend.exact(other.c[name]) for name in ("dag_id", "task_id", "key")]
         rank = sa.func.dense_rank().over(partition_by=group, order_by=by.desc()).label("rank")
-        names = self.schema.generation.identity
+        names = self._schema.generation.identity
         ranked = sa.select(*(other.c[name] for name in names), rank)
         if selection.dag_ids and not any(map(is_glob, selection.dag_ids)):
             # The others' ranks are not asked for.
             ranked = ranked.where(other.c.dag_id.in_(selection.dag_ids))
         derived = ranked.subquery("n")
         old = sa.select(*(derived.c[name] for name in names)).where(derived.c.rank > keep)
-        mine = sa.tuple_(*(self._x.c[name] for name in names))
+        mine = sa.tuple_(*(self._table.x.c[name] for name in names))
         return mine.in_(old)
 
-    def remove(
+    def delete(
         self,
-        candidates: Sequence[RowToDelete],
+        rows: Sequence[RowToDelete],
         *,
         active_too: bool,
         keep: Callable[[list[Current]], None] | None,
     ) -> list[RowToDelete]:
-        """Remove a batch in one transaction, and return what was removed.
+        """Delete a batch in one transaction, and return what was deleted.
 
-        What has changed since the plan, or whose run has become active, is left. `keep` is given
-        the rows before they go.
+        Leaves rows that have changed since the plan, or whose run has become active. `keep` is
+        given the rows, with their values, before they go.
+
+        Raises:
+            LockedError: another session holds the rows; nothing was deleted.
+            DatabaseError: the database did not do it.
         """
-        by_row = {candidate.row: candidate for candidate in candidates}
-        names = self.schema.generation.identity
-        table = self._xcom
-        with self.transaction():
-            is_one = self._backend.is_one_of([table.c[name] for name in names], list(by_row))
-            lock = sa.select(*(table.c[name] for name in names), table.c.timestamp).where(is_one)
-            found = self._connection.execute(self._backend.locked(lock)).all()
+        by_row = {planned.row: planned for planned in rows}
+        names = self._schema.generation.identity
+        xcom, connection = self._table.xcom, self._table.connection
+        key: list[Element] = [xcom.c[name] for name in names]
+        with transaction(self._table):
+            is_one = self._backend.is_one_of(key, list(by_row))
+            lock = sa.select(*key, xcom.c.timestamp).where(is_one)
+            found = connection.execute(self._backend.locked(lock)).all()
             there = [
                 by_row[tuple(row[:-1])]
                 for row in found
@@ -139,43 +172,41 @@ class Pruner(Writer):
                 there = self._of_ended_runs(there)
             if not there:
                 return []
-            rows = [candidate.row for candidate in there]
+            keys = [planned.row for planned in there]
             if keep is not None:
-                keep(self._currents(rows))
-            is_one = self._backend.is_one_of([table.c[name] for name in names], rows)
-            removed = self._connection.execute(sa.delete(table).where(is_one)).rowcount
-            if removed != len(rows):
+                keep(self._currents(keys))
+            is_one = self._backend.is_one_of(key, keys)
+            deleted = connection.execute(sa.delete(xcom).where(is_one)).rowcount
+            if deleted != len(keys):
                 raise DatabaseError(
-                    f"the database would remove {removed} rows instead of {len(rows)}",
+                    f"the database would remove {deleted} rows instead of {len(keys)}",
                     hint="This batch was not removed.",
                 )
         return there
 
     def _of_ended_runs(self, candidates: list[RowToDelete]) -> list[RowToDelete]:
-        if not (self.schema.mapped and self._joined and "state" in self._run.c):
+        if not (self._schema.mapped and self._table.joined and "state" in self._table.run.c):
             return candidates
-        run = self._run.c
+        run = self._table.run.c
         ids = {candidate.row[0] for candidate in candidates}
         statement = sa.select(run.id).where(run.id.in_(ids), run.state.not_in(ENDED))
-        active = set(self._connection.execute(statement).scalars())
+        active = set(self._table.connection.execute(statement).scalars())
         return [candidate for candidate in candidates if candidate.row[0] not in active]
 
     def _currents(self, rows: list[tuple[object, ...]]) -> list[Current]:
-        x = self._x.c
-        names = self.schema.generation.identity
-        base = self._base(Selection(), text=False, stored=False, heads=HEAD_BYTES)
-        raw = self._backend.raw(x.value, self.schema.storage).label("whole")
-        statement = base.add_columns(raw, self._orphan()).where(
-            self._backend.is_one_of([x[name] for name in names], rows)
-        )
-        found: list[Any] = list(self._connection.execute(statement).all())
-        return [Current(self._entry(row), self._backend.fetched(row.whole)) for row in found]
+        x = self._table.x.c
+        names = self._schema.generation.identity
+        raw = self._backend.raw(x.value, self._schema.storage).label("whole")
+        query = self._rows.select(Selection(), orphans=True).add_columns(raw)
+        statement = query.where(self._backend.is_one_of([x[name] for name in names], rows))
+        found = self._table.connection.execute(statement).all()
+        return [Current(self._rows.entry(row), self._backend.fetched(row.whole)) for row in found]
 
     @property
     def breather_s(self) -> float:
-        """Return how long a series of removals has to rest now and then for others' sake."""
+        """Return how long to rest now and then so that other writers get their turn."""
         return self._backend.breather_s
 
     def reclaiming(self) -> str:
-        """Return what becomes of the space of removed rows, for people."""
+        """Return what happens to the space of deleted rows, as a sentence."""
         return self._backend.reclaiming

@@ -1,4 +1,4 @@
-"""Carries out a prune: the plan is kept on disk, and removed from the table batch by batch."""
+"""A planned deletion: the plan is kept on disk and carried out batch by batch."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from xcomctl.model import Size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from xcomctl.db.write.delete import Pruner
-    from xcomctl.db.write.push import Current
+    from xcomctl.db.write.delete import BatchDeleter
+    from xcomctl.db.write.statements import Current
 
 _BATCH_BYTES = 16 * 2**20
 """Of values in one batch: with an undo file they are read before they go."""
@@ -25,76 +25,76 @@ _ATTEMPTS = 3
 
 @dataclass(slots=True)
 class Sum:
-    """What adds up of some rows."""
+    """Number and bytes of some rows."""
 
     rows: int = 0
     size: int = 0
     stored_size: int | None = None
 
-    def add(self, candidate: RowToDelete) -> None:
+    def add(self, row: RowToDelete) -> None:
         """Count one more."""
         self.rows += 1
-        self.size += candidate.size or 0
-        if candidate.stored_size is not None:
-            self.stored_size = (self.stored_size or 0) + candidate.stored_size
+        self.size += row.size or 0
+        if row.stored_size is not None:
+            self.stored_size = (self.stored_size or 0) + row.stored_size
 
 
 @dataclass(slots=True)
 class Totals:
-    """What adds up, in all and by DAG and task."""
+    """Number and bytes of rows, in all and by DAG and task."""
 
     all: Sum = field(default_factory=Sum)
     by_task: dict[tuple[str, str], Sum] = field(default_factory=dict)
 
-    def add(self, candidate: RowToDelete) -> None:
+    def add(self, row: RowToDelete) -> None:
         """Count one more."""
-        self.all.add(candidate)
-        self.by_task.setdefault((candidate.dag_id, candidate.task_id), Sum()).add(candidate)
+        self.all.add(row)
+        self.by_task.setdefault((row.dag_id, row.task_id), Sum()).add(row)
 
 
 class Plan:
-    """The rows that are to go, in a file: a prune holds no more than a batch of them in memory."""
+    """The rows to delete, in a file: no more than a batch of them is held in memory."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
         self.totals = Totals()
         self.active = Sum()
-        """What would go, and is left because its run is active."""
+        """Rows that match and are left because their run is active."""
 
-    def add(self, candidates: Iterable[RowToDelete], *, active_too: bool) -> None:
-        """Take what the database found."""
-        for candidate in candidates:
-            if candidate.active and not active_too:
-                self.active.add(candidate)
+    def add(self, rows: Iterable[RowToDelete], *, active_too: bool) -> None:
+        """Write down the rows that the database found, but those of active runs."""
+        for row in rows:
+            if row.active and not active_too:
+                self.active.add(row)
                 continue
-            self.totals.add(candidate)
-            self._file.write(json.dumps(_told(candidate)) + "\n")
+            self.totals.add(row)
+            self._file.write(json.dumps(_to_json(row)) + "\n")
 
     def rows_to_delete(self) -> Iterator[RowToDelete]:
-        """Yield what is to go."""
+        """Yield the rows to delete, from the start."""
         self._file.seek(0)
         for line in self._file:
-            yield _read(json.loads(line))
+            yield _from_json(json.loads(line))
 
 
-def _told(candidate: RowToDelete) -> list[object]:
-    row = [{"t": one.isoformat()} if isinstance(one, datetime) else one for one in candidate.row]
-    moment = candidate.timestamp
+def _to_json(row: RowToDelete) -> list[object]:
+    key = [{"t": one.isoformat()} if isinstance(one, datetime) else one for one in row.row]
+    moment = row.timestamp
     return [
-        row,
+        key,
         moment.isoformat() if moment else None,
-        candidate.dag_id,
-        candidate.task_id,
-        candidate.size,
-        candidate.stored_size,
+        row.dag_id,
+        row.task_id,
+        row.size,
+        row.stored_size,
     ]
 
 
-def _read(told: list[object]) -> RowToDelete:
-    row, moment, dag_id, task_id, size, stored = told
-    assert isinstance(row, list)
+def _from_json(values: list[object]) -> RowToDelete:
+    key, moment, dag_id, task_id, size, stored = values
+    assert isinstance(key, list)
     return RowToDelete(
-        tuple(datetime.fromisoformat(one["t"]) if isinstance(one, dict) else one for one in row),
+        tuple(datetime.fromisoformat(one["t"]) if isinstance(one, dict) else one for one in key),
         datetime.fromisoformat(str(moment)) if moment else None,
         str(dag_id),
         str(task_id),
@@ -106,47 +106,47 @@ def _read(told: list[object]) -> RowToDelete:
 
 @dataclass(slots=True)
 class Prune:
-    """A prune at work."""
+    """Deletes the rows of a plan."""
 
-    pruner: Pruner
+    deleter: BatchDeleter
     plan: Plan
     batch_size: int
     pause_s: float
     lock_timeout_s: float
     active_too: bool
     keep: Callable[[list[Current]], None] | None
-    said: Callable[[Totals], None]
-    """Told after each batch how far it is."""
+    report: Callable[[Totals], None]
+    """Called after each batch with what was deleted so far."""
     done: Totals = field(default_factory=Totals)
     left: int = 0
     """Rows that had changed, or whose run had become active, since the plan was made."""
 
     def run(self) -> None:
-        """Remove everything that the plan says.
+        """Delete every row of the plan.
 
         Raises:
-            DatabaseError: the database stopped; what was removed until then is in `done`.
+            DatabaseError: the database stopped; what was deleted until then is in `done`.
         """
         most = self.batch_size
-        candidates = self.plan.rows_to_delete()
+        rows = self.plan.rows_to_delete()
         waiting: list[RowToDelete] = []
         worked = 0.0
         while True:
-            batch, waiting = _batch(candidates, waiting, most)
+            batch, waiting = _batch(rows, waiting, most)
             if not batch:
                 return
             started = time.monotonic()
-            for candidate in self._removed(batch):
-                self.done.add(candidate)
+            for row in self._removed(batch):
+                self.done.add(row)
             spent = time.monotonic() - started
-            self.said(self.done)
+            self.report(self.done)
             if spent > self.lock_timeout_s / 2 and most > 1:
                 # Others wait for our locks as long as a batch takes.
                 most = max(1, most // 2)
             worked += spent
             rest = self.pause_s
-            if worked > 2 * self.pruner.breather_s:
-                rest, worked = max(rest, self.pruner.breather_s), 0.0
+            if worked > 2 * self.deleter.breather_s:
+                rest, worked = max(rest, self.deleter.breather_s), 0.0
             if rest:
                 time.sleep(rest)
 
@@ -154,7 +154,7 @@ class Prune:
         attempts = 1
         while True:
             try:
-                removed = self.pruner.remove(batch, active_too=self.active_too, keep=self.keep)
+                removed = self.deleter.delete(batch, active_too=self.active_too, keep=self.keep)
             except LockedError:
                 if attempts == _ATTEMPTS:
                     raise
@@ -166,17 +166,17 @@ class Prune:
 
 
 def _batch(
-    candidates: Iterator[RowToDelete], waiting: list[RowToDelete], most: int
+    rows: Iterator[RowToDelete], waiting: list[RowToDelete], most: int
 ) -> tuple[list[RowToDelete], list[RowToDelete]]:
     """Return the next rows, few and small enough for one transaction, and the one that is next."""
     batch = waiting
-    size = sum(int(candidate.size or 0) for candidate in batch)
+    size = sum(int(row.size or 0) for row in batch)
     while len(batch) < most:
-        candidate = next(candidates, None)
-        if candidate is None:
+        row = next(rows, None)
+        if row is None:
             break
-        size += candidate.size or 0
+        size += row.size or 0
         if batch and size > _BATCH_BYTES:
-            return batch, [candidate]
-        batch.append(candidate)
+            return batch, [row]
+        batch.append(row)
     return batch, []

@@ -1,21 +1,28 @@
-"""Puts the records of an export or an undo file back where they belong, or says why not."""
+"""Writes the records of an export or an undo file back into a database, or says why not."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from xcomctl.db.write.push import KEY_LENGTH, Place
+import sqlalchemy as sa
+
+from xcomctl.db.write.statements import KEY_LENGTH, Place, Statements
+from xcomctl.db.write.transaction import transaction
 from xcomctl.exchange.entries import absence_line, undo_line
 from xcomctl.model import UNMAPPED, Encoding, Size, XComEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+    from datetime import datetime
 
-    from xcomctl.db.write.push import Writer
+    from xcomctl.db.backends.base import Element
+    from xcomctl.db.read.store import Store
+    from xcomctl.db.schema import Schema
     from xcomctl.exchange.records import Record
-    from xcomctl.model import Raw
+    from xcomctl.model import Facts, Limit, Raw, XComRef
 
 Outcome = Literal["added", "replaced", "unchanged", "removed"]
 
@@ -40,30 +47,131 @@ class _Run:
     """By task_id, map_index and key."""
 
 
-class Importer:
-    """Imports record by record; without `write` it only says what would happen."""
+class RowTarget(Protocol):
+    """Where records are written: a database (`RestoreTarget`), or a stand-in in a test.
+
+    Methods raise DatabaseError where the database cannot be read, and RefusedError where it does
+    not accept a value.
+    """
+
+    @property
+    def schema(self) -> Schema:
+        """Return the traits of the xcom table."""
+
+    def facts(self) -> Facts:
+        """Return product, version and generation."""
+
+    def limits(self) -> list[Limit]:
+        """Return the limits on a value, the one in force first."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Commit everything inside the block, or nothing."""
+
+    def run_of(self, ref: XComRef) -> tuple[object, str] | None:
+        """Return what rows point to the run by, and its id; None where there is no such run."""
+
+    def bound_date(self, date: datetime) -> object:
+        """Return the date of a run that does not exist, as rows point to one."""
+
+    def instances_of(self, dag_id: str, run_id: str) -> frozenset[tuple[str, int]] | None:
+        """Return task_id and map_index of a run's task instances; None where none are kept."""
+
+    def entries_of(self, dag_id: str, pointer: object) -> list[XComEntry]:
+        """Return the entries of a run, without their values; 1.10's duplicates newest first."""
+
+    def read(self, entry: XComEntry) -> Raw:
+        """Return the whole value of an entry as it is stored."""
+
+    def insert(self, place: Place, raw: Raw, timestamp: datetime) -> None:
+        """Insert a row, inside a transaction."""
+
+    def delete(self, entry: XComEntry) -> None:
+        """Delete a row, inside a transaction."""
+
+
+class RestoreTarget:
+    """An open metadata database as `Restore` sees it. Implements `RowTarget`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._table = store.table
+        self._backend = store.table.backend
+        self._statements = Statements(store)
+        self.schema = store.schema
+        self.facts = store.facts
+        self.limits = store.limits
+        self.entries_of = store.entries.of_run
+        self.read = store.entries.read
+        self.insert = self._statements.insert
+        self.delete = self._statements.delete
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Commit everything inside the block, or nothing."""
+        return transaction(self._table)
+
+    def run_of(self, ref: XComRef) -> tuple[object, str] | None:
+        """Return what rows point to the run by, and its id; None where there is no such run."""
+        if not self._table.joined:
+            return None
+        run = self._table.run.c
+        pointer = run.id if self.schema.mapped else run.execution_date
+        if ref.run_id is not None:
+            named: Element = self._backend.same(run.run_id, ref.run_id)
+        elif ref.logical_date is not None:
+            date = self._backend.moment(run[self.schema.run_date or ""])
+            named = date == self._backend.bound_moment(ref.logical_date)
+        else:
+            return None
+        statement = sa.select(pointer, run.run_id).where(
+            self._backend.same(run.dag_id, ref.dag_id), named
+        )
+        statement = statement.order_by(run.id.desc()).limit(1)
+        with self._table.explained():
+            found = self._table.connection.execute(statement).first()
+        return None if found is None else (found[0], str(found[1]))
+
+    def bound_date(self, date: datetime) -> object:
+        """Return the date of a run that does not exist, as rows point to one."""
+        return self._backend.bound_moment(date)
+
+    def instances_of(self, dag_id: str, run_id: str) -> frozenset[tuple[str, int]] | None:
+        """Return task_id and map_index of a run's task instances; None where none are kept."""
+        columns = self._table.columns["task_instance"]
+        if "run_id" not in columns or "map_index" not in columns:
+            return None
+        instance, same = self._table.named("task_instance"), self._backend.same
+        statement = sa.select(instance.c.task_id, instance.c.map_index).where(
+            same(instance.c.dag_id, dag_id), same(instance.c.run_id, run_id)
+        )
+        with self._table.explained():
+            rows = self._table.connection.execute(statement).all()
+        return frozenset((str(row[0]), int(row[1])) for row in rows)
+
+
+class Restore:
+    """Writes record by record; without `write` it only says what would happen."""
 
     def __init__(
         self,
-        writer: Writer,
+        target: RowTarget,
         dags: Mapping[str, str],
         *,
         write: bool,
         replace_: bool,
         keep: Callable[[bytes], None] | None = None,
     ) -> None:
-        """`keep` is told, line by line, what an undo file has to hold."""
-        self._writer = writer
+        """`keep` is given, line by line, what an undo file has to hold."""
+        self._target = target
         self._keep = keep
         self._dags = dags
         self._write = write
         self._replace = replace_
-        self._sqlite = writer.facts().backend == "sqlite"
-        self._limit = writer.limits()[0]
+        self._sqlite = target.facts().backend == "sqlite"
+        self._limit = target.limits()[0]
         self._runs: OrderedDict[tuple[object, ...], _Run] = OrderedDict()
 
-    def take(self, record: Record) -> Outcome:
-        """Bring one record in, and return what that did.
+    def apply(self, record: Record) -> Outcome:
+        """Write one record, and return what that did.
 
         Raises:
             MisfitError: it does not fit, or is there with another value and `replace_` is off.
@@ -84,7 +192,7 @@ class Importer:
             raise MisfitError("it stands in the file twice")
         raw = self._fitting(record)
         same = [one for one in there if one.timestamp == record.timestamp]
-        if any(self._writer.read(one) == raw for one in same):
+        if any(self._target.read(one) == raw for one in same):
             return "unchanged"
         if there and not self._replace:
             raise MisfitError("it is there already, with another value or time")
@@ -96,8 +204,8 @@ class Importer:
                 self._take_away(there[0])
             elif self._keep:
                 self._keep(absence_line(ref))
-            self._writer.insert(place, raw, record.timestamp)
-        if self._writer.schema.generation.name == "1.10":
+            self._target.insert(place, raw, record.timestamp)
+        if self._target.schema.generation.name == "1.10":
             # Rows of one name may be many there, and each is a record of its own.
             run.entries[name] = there[1:]
         else:
@@ -122,15 +230,15 @@ class Importer:
 
     def _take_away(self, entry: XComEntry) -> None:
         if self._keep:
-            raw, storage = self._writer.read(entry), self._writer.schema.storage
+            raw, storage = self._target.read(entry), self._target.schema.storage
             self._keep(undo_line(entry, raw, storage))
-        self._writer.remove_entry(entry)
+        self._target.delete(entry)
 
     # --- does it fit? -------------------------------------------------------------------------
 
     def _fitting(self, record: Record) -> Raw:
         """Return the value as it is stored here."""
-        schema = self._writer.schema
+        schema = self._target.schema
         ref = record.ref
         if record.timestamp is None:
             raise MisfitError("it has no timestamp")
@@ -147,7 +255,7 @@ class Importer:
         except ValueError as error:
             raise MisfitError(str(error)) from None
         size = Size(len(record.data or b""))
-        counted = schema.storage == "bytes" or self._writer.facts().backend != "postgresql"
+        counted = schema.storage == "bytes" or self._target.facts().backend != "postgresql"
         if counted and size > self._limit.size:
             raise MisfitError(
                 f"its {size} exceed the limit of {self._limit.size}: {self._limit.source}"
@@ -168,26 +276,26 @@ class Importer:
         return found
 
     def _load(self, record: Record) -> _Run:
-        writer, ref = self._writer, record.ref
-        mapped = writer.schema.mapped
+        target, ref = self._target, record.ref
+        mapped = target.schema.mapped
         if ref.run_id is None and ref.logical_date is None:
             raise MisfitError("it names no run")
         orphan = mapped and record.dag_run_id is not None
-        known = None if orphan else writer.run_of(ref)
+        known = None if orphan else target.run_of(ref)
         if known is not None:
             pointer, run_id = known
         elif not mapped and ref.run_id is None and ref.logical_date is not None:
             # As old Airflows leave it: nothing but its date names the run.
-            pointer, run_id = writer.bound_date(ref.logical_date), None
+            pointer, run_id = target.bound_date(ref.logical_date), None
         elif orphan:
             pointer, run_id = record.dag_run_id, ref.run_id
         else:
             raise MisfitError(f'there is no run "{ref.run}" of the DAG "{ref.dag_id}"')
         entries: dict[tuple[str, int, str | None], list[XComEntry]] = {}
-        for entry in writer.entries_of(ref.dag_id, pointer):
+        for entry in target.entries_of(ref.dag_id, pointer):
             one = entry.ref
             entries.setdefault((one.task_id, one.map_index, one.key), []).append(entry)
         # Only SQLite takes a row that has no task instance.
         free = not mapped or (orphan and self._sqlite)
-        instances = None if free else writer.instances_of(ref.dag_id, run_id or "")
+        instances = None if free else target.instances_of(ref.dag_id, run_id or "")
         return _Run(pointer, run_id, instances, entries)
