@@ -6,20 +6,24 @@ be paid some thousands of times. Nothing of xcomctl is loaded beforehand.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import json
 import multiprocessing
 import os
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from multiprocessing.connection import Connection
     from pathlib import Path
 
 LIBRARIES = [
@@ -101,6 +105,53 @@ def execute(
     for end in ours[1:]:
         end.close()
     return Done(process.exitcode, *left)
+
+
+def execute_at_terminal(
+    arguments: list[str],
+    *,
+    width: int,
+    env: Mapping[str, str],
+    cwd: Path,
+    timeout: float,
+    stdout: Path | None = None,
+) -> tuple[int, str]:
+    """Run the program at a terminal of that width; return its exit code and what is shown.
+
+    Args:
+        stdout: a file that stdout goes to instead, so that only stderr is shown.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer than `timeout` seconds, and was killed.
+    """
+    main, end = os.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+    streams = [Connection(os.dup(end)) for _ in range(3)]
+    if stdout is not None:
+        streams[1] = Connection(os.open(stdout, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+    os.close(end)
+    process = _context.Process(target=_be_program, args=(arguments, dict(env), str(cwd), streams))
+    process.start()
+    for stream in streams:
+        stream.close()
+    shown = bytearray()
+
+    def receive() -> None:
+        # Linux reports the end of a terminal as an error.
+        with contextlib.suppress(OSError):
+            while data := os.read(main, 65_536):
+                shown.extend(data)
+
+    thread = threading.Thread(target=receive, daemon=True)
+    thread.start()
+    process.join(timeout)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        raise subprocess.TimeoutExpired(arguments, timeout)
+    thread.join(5)
+    os.close(main)
+    return process.exitcode, shown.decode("utf-8").replace("\r\n", "\n")
 
 
 def _send(to: Connection, data: bytes) -> None:

@@ -129,13 +129,18 @@ class Console:
     def trace(self, text: str) -> None:
         """Print a traceback, line by line."""
         for line in text.splitlines():
-            self._print(visible(line))
+            self._print(visible(line), wrapped=False)
 
-    def _print(self, line: str) -> None:
+    def _print(self, text: str, *, wrapped: bool = True) -> None:
         self.progress("")
         # A closed or full stderr leaves nowhere to report it.
         with contextlib.suppress(OSError, ValueError):
-            print(self.clean(line), file=sys.stderr, flush=True)  # noqa: T201
+            lines = [self.clean(text)]
+            if wrapped and sys.stderr.isatty():
+                from xcomctl.formats.width import wrap
+
+                lines = wrap(lines[0], _terminal_width(sys.stderr), indent="  ")
+            print(*lines, sep="\n", file=sys.stderr, flush=True)  # noqa: T201
 
     # --- stdout and files ---------------------------------------------------------------------
 
@@ -241,20 +246,20 @@ class Console:
         return sys.stdout.isatty()
 
     def _stdout(self) -> TextIO:
-        if not self.terminal and hasattr(sys.stdout, "reconfigure"):
+        if not hasattr(sys.stdout, "reconfigure"):
+            return sys.stdout
+        if self.terminal:
+            sys.stdout.reconfigure(errors="backslashreplace")
+        else:
             # Programs get UTF-8 and one kind of line end, whatever the locale and system.
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
         return sys.stdout
 
     def _destination(self) -> Destination:
-        terminal = self.terminal
-        width = None
-        if terminal:
-            import shutil
-
-            width = shutil.get_terminal_size().columns
         from xcomctl.formats import Destination
 
+        terminal = self.terminal
+        width = _terminal_width(sys.stdout) if terminal else None
         return Destination(
             self._stdout(), terminal=terminal, color=self._colored(terminal), width=width
         )
@@ -267,6 +272,16 @@ class Console:
         if os.environ.get("FORCE_COLOR"):
             return True
         return terminal and os.environ.get("TERM") != "dumb"
+
+
+def _terminal_width(stream: TextIO) -> int:
+    """Return the columns of the terminal that a stream writes to; 80 where it does not tell."""
+    with contextlib.suppress(ValueError):
+        if (columns := int(os.environ.get("COLUMNS", ""))) > 0:
+            return columns
+    with contextlib.suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    return 80
 
 
 class Journal:

@@ -151,13 +151,22 @@ def command(
         if page.truncated:
             if page.total is None:
                 after() if total else None
-            cut = f"of {page.total:,}" if page.total is not None else "and there are more"
-            noun = "entry" if page.returned == 1 else "entries"
-            said = f"showing {page.returned:,} {noun} {cut}; -n 0 shows all, --total counts them"
-            next_page = following()
-            console.note(said + (f", --after {next_page} shows the next" if next_page else ""))
+            console.note(_cut_note(page, goes_on=following() is not None))
         elif not page.returned:
             console.note("no XCom matches")
+
+
+def _cut_note(page: _Page, *, goes_on: bool) -> str:
+    """Return what a listing that was cut says: how much is shown, and how to see the rest."""
+    noun = "entry" if page.returned == 1 else "entries"
+    if page.total is None:
+        text = (
+            f"showing {page.returned:,} {noun}, and more match; -n 0 shows all, --total counts them"
+        )
+    else:
+        text = f"showing {page.returned:,} of {page.total:,} entries; -n 0 shows all"
+    # A cursor may be long, and only the next command needs it.
+    return text + (', --after NEXT goes on ("next" in -o json)' if goes_on else "")
 
 
 def _parse_sort(sort: str | None) -> tuple[str, bool]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from xcomctl.formats.cells import ABSENT, RIGHT, Cells
 from xcomctl.formats.fit import GAP, Need, fit
 from xcomctl.formats.width import (
+    ELLIPSIS,
     cell_width,
     pad,
     shorten_column,
@@ -100,6 +101,8 @@ class Table:
             Need(one, cell_width(one.heading) if layout.header else 0, usual=True)
             for one in self._cells.columns
         ]
+        # Terminals of old have no ellipsis, and would show an escape of six characters.
+        self._ellipsis = ELLIPSIS if _can_encode(ELLIPSIS, destination.out) else "~"
         self._shown: list[str] = []
         self._group: object = None
 
@@ -118,7 +121,8 @@ class Table:
 
     def _write(self, line: str, *, indented: bool = True) -> None:
         indent = self._indent if indented else ""
-        self._destination.out.write(f"{indent}{line}".rstrip() + "\n")
+        text = f"{indent}{line}".rstrip()
+        self._destination.out.write(text.replace(ELLIPSIS, self._ellipsis) + "\n")
 
     @property
     def _indent(self) -> str:
@@ -251,6 +255,14 @@ def _shortened(column: Column, texts: Sequence[str], width: int | None) -> Seque
     if column.kind == "id":
         return shorten_column(texts, width)
     return [shorten_end(text, width) for text in texts]
+
+
+def _can_encode(text: str, out: TextIO) -> bool:
+    try:
+        text.encode(out.encoding or "utf-8")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _is_usual(row: Row, column: Column) -> bool:
