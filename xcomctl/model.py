@@ -1,6 +1,6 @@
-"""The nouns of xcomctl: what an XCom is called, how big it is, what limits it.
+"""Types that every package uses: names, sizes and rows of XComs, filters, limits, budgets.
 
-Imports nothing of ours but the errors; every other module speaks in these.
+Imports nothing of ours but the errors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Storage = Literal["bytes", "json"]
 """How the value column holds a value: encoded bytes (Airflow 1 and 2) or JSON (Airflow 3)."""
 
 Raw = bytes | str | int | float | None
-"""A value as the driver hands it over: nothing decoded. Numbers come from SQLite only."""
+"""A value as the driver returns it, not decoded. Only SQLite returns numbers."""
 
 
 class Size(int):
@@ -36,7 +36,7 @@ class Size(int):
     __slots__ = ()
 
     def __str__(self) -> str:
-        """Return the size for people: `512 B`, `48.0 KiB`."""
+        """Return the size rounded, with a unit: `512 B`, `48.0 KiB`."""
         if self < 1024:
             return f"{int(self)} B"
         number = float(self)
@@ -47,12 +47,12 @@ class Size(int):
         return f"{number:.1f} {unit}"
 
     def exactly(self) -> str:
-        """Return every digit: `65,535 B`."""
+        """Return the size with every digit: `65,535 B`."""
         return f"{int(self):,} B"
 
 
 def format_sizes(*sizes: Size) -> tuple[str, ...]:
-    """Return the sizes for people, exact where rounding would make different ones look equal."""
+    """Return the sizes as text, exact where rounding would make different ones look equal."""
     texts = tuple(str(size) for size in sizes)
     if len(set(texts)) < len(set(sizes)):
         return tuple(size.exactly() for size in sizes)
@@ -72,10 +72,10 @@ _UNIT_BY_LOWER = {unit.lower(): factor for unit, factor in _UNITS.items()}
 
 
 def parse_size(text: str) -> Size:
-    """Return the bytes that a size such as `48 KiB`, `1.5 MB` or `65535` names.
+    """Return the number of bytes of a size such as `48 KiB`, `1.5 MB` or `65535`.
 
     Raises:
-        UsageError: no number, an unknown unit, or a bare K, M or G.
+        UsageError: it has no number, an unknown unit, or a bare K, M or G.
     """
     match = re.fullmatch(r"\s*(\d+(?:[_,]\d{3})*)(\.\d+)?\s*([A-Za-z]*)\s*", text)
     if not match:
@@ -91,7 +91,7 @@ def parse_size(text: str) -> Size:
             f'cannot read the size "{text}"',
             detail=f'Tools disagree on whether "{unit}" means powers of ten or of two.'
             if bare
-            else f'"{unit}" is no unit of size.',
+            else f'"{unit}" is not a unit of size.',
             hint=f'Say "{unit.upper()}B" for powers of ten or "{unit.upper()}iB" for powers of two.'
             if bare
             else "The units are B, kB, MB, GB, KiB, MiB and GiB.",
@@ -103,12 +103,12 @@ def parse_size(text: str) -> Size:
 
 
 class Encoding(Enum):
-    """What a stored value is, as far as its bytes tell."""
+    """What a stored value is, judged by its first bytes."""
 
     JSON = "json"
     PICKLE = "pickle"
     NULL = "null"
-    """SQL NULL: no value at all, which JSON's null is not."""
+    """SQL NULL, which is not JSON's null."""
     EMPTY = "empty"
     UNKNOWN = "unknown"
 
@@ -125,17 +125,17 @@ class XComRef:
     """None is possible in Airflow 1.10 only."""
     map_index: int = UNMAPPED
     logical_date: datetime | None = None
-    """UTC. What names the run where `run_id` is None."""
+    """In UTC. Identifies the run where `run_id` is None."""
 
     @property
     def run(self) -> str:
-        """Return what names the run: its id, or its date in ISO form."""
+        """Return the run's id, or its date in ISO form."""
         if self.run_id is not None:
             return self.run_id
         return format_time(self.logical_date) or "?"
 
     def __str__(self) -> str:
-        """Return `dag/run/task:key`, with `[3]` behind the task where it is mapped."""
+        """Return `dag/run/task:key`, with `[3]` after the task where it is mapped."""
         index = "" if self.map_index == UNMAPPED else f"[{self.map_index}]"
         return f"{self.dag_id}/{self.run}/{self.task_id}{index}:{self.key}"
 
@@ -146,21 +146,21 @@ class XComEntry:
 
     ref: XComRef
     size: Size | None
-    """What the database holds, before compression. None for SQL NULL."""
+    """Bytes that the database stores, before compression. None for SQL NULL."""
     timestamp: datetime | None
     encoding: Encoding
     row: tuple[object, ...]
-    """The row's primary key, which only the store reads."""
+    """The row's primary key. Only `db` reads it."""
     text_size: Size | None = None
-    """Length of the value as JSON text, where it was asked for."""
+    """Length of the value as JSON text, if requested."""
     stored_size: Size | None = None
-    """What lies on disk after compression, where it was asked for and the database tells."""
+    """Bytes on disk after compression, if requested and known to the database."""
     head: Raw = None
-    """The first bytes of the value, where they were asked for."""
+    """The first bytes of the value, if requested."""
     orphan: bool = False
-    """Whether it was asked for, and the row's run or task instance is not there."""
+    """Whether the row's run or task instance is missing; False if not requested."""
     position: tuple[object, ...] = ()
-    """Where the row stands in the order of runs, which only the store reads."""
+    """Where the row stands in the order of runs. Only `db` reads it."""
 
 
 StoredRow: TypeAlias = tuple[
@@ -177,51 +177,51 @@ StoredRow: TypeAlias = tuple[
     str | None,
     bytes | float | None,
 ]
-"""A row of the xcom table with its whole value, as it is written on: nothing is decoded.
+"""A row of the xcom table with its whole value, not decoded, on its way into a file.
 
 dag_id, task_id, run_id, map_index, key, timestamp (RFC 3339), logical_date, size in bytes,
-dag_run_id, whether the row's run or task instance is not there, SQLite's storage class where it
-is not the one that Airflow writes, and the value: bytes, of text its UTF-8; a number only in
-SQLite. The names and logical_date are what the row's sink had spelled. A plain tuple, because
-there may be a hundred million.
+dag_run_id, whether the row's run or task instance is missing, SQLite's storage class where it
+differs from the one that Airflow writes, and the value: bytes, or the UTF-8 of a text; a number
+only in SQLite. Names and logical_date are as `RowSink.encode_name` returned them. A plain tuple,
+because there may be a hundred million.
 """
 
 
 class Write(Protocol):
-    """What takes output to a file. It may not keep what it is given: that is overwritten next."""
+    """Writes output to a file. Must not keep what it is given: the buffer is reused."""
 
     def __call__(self, data: bytes | memoryview, /) -> object:
-        """Write it all."""
+        """Write all of the data."""
 
 
 class RowSink(Protocol):
-    """What rows are poured into."""
+    """Receives the rows of an export."""
 
     def encode_name(self, name: str, text: str | None) -> Any:
-        """Return a name, or logical_date, as `write_row` wants it; asked once for many rows."""
+        """Return a name or logical_date as `write_row` takes it; called once for many rows."""
 
     def write_row(self, row: StoredRow) -> object:
-        """Take one row."""
+        """Write one row."""
 
 
 @runtime_checkable
 class LineSink(RowSink, Protocol):
-    """One that writes lines, among which others may stand that were made in another process."""
+    """Writes independent lines, so that other processes can write some of them (see `sqlite_parts`)."""
 
     def flush(self) -> None:
-        """Write what is held."""
+        """Write what is buffered."""
 
     def divert(self, write: Write) -> None:
-        """Write from now on there what comes behind other lines, and count it anew."""
+        """Write to another place from now on, and start counting anew."""
 
     def counted(self) -> tuple[int, int]:
-        """Return how many rows there were since the last time, and their size in bytes."""
+        """Return the number and bytes of rows written since the last call."""
 
     def write(self, data: bytes | memoryview) -> object:
-        """Write a piece of lines that are made."""
+        """Write a piece of finished lines."""
 
     def count(self, rows: int, size: int) -> None:
-        """Count the rows of such lines."""
+        """Count rows whose lines were written elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ class Limit:
     name: str
     size: Size
     source: str
-    """Where the number comes from, for people: `column xcom.value is a BLOB`."""
+    """Where the number comes from, as text: `column xcom.value is a BLOB`."""
     beyond: str = ""
     """What happens to a larger value."""
     hard: bool = True
@@ -239,7 +239,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the team allows the XComs that its globs match; None is no bound."""
+    """What the team allows for the XComs that its globs match; None is no bound."""
 
     dag_id: str = "*"
     task_id: str = "*"
@@ -254,12 +254,12 @@ class Budget:
     message: str | None = None
 
     def matches(self, dag_id: str, task_id: str, key: str | None) -> bool:
-        """Return whether the budget is for XComs of this name."""
+        """Return whether the budget applies to XComs of this name."""
         return _matches(self, dag_id, task_id, key)
 
     @property
     def specificity(self) -> tuple[int, int]:
-        """Return how narrow the globs are: exact names first, then the letters they spell out."""
+        """Return how narrow the globs are: how many are exact names, then their literal letters."""
         globs = (self.dag_id, self.task_id, self.key)
         letters = sum(len(re.sub(r"\[[^]]+\]|[*?]", "", glob)) for glob in globs)
         return sum(not is_glob(glob) for glob in globs), letters
@@ -267,7 +267,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """Findings that the team has decided to live with, and why."""
+    """Findings that the team accepts, and why."""
 
     rule: str
     reason: str
@@ -280,7 +280,7 @@ class Ignore:
     """The last day on which it is ignored."""
 
     def matches(self, dag_id: str, task_id: str, key: str | None) -> bool:
-        """Return whether it is about XComs of this name."""
+        """Return whether it applies to XComs of this name."""
         return _matches(self, dag_id, task_id, key)
 
 
@@ -301,7 +301,7 @@ def format_time(moment: datetime | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the filters say; an empty one selects everything.
+    """Filters; without any, everything is selected.
 
     Texts are exact, or shell globs where they hold one of `* ? [`.
     """
@@ -318,7 +318,7 @@ class Selection:
 
     @property
     def narrows(self) -> bool:
-        """Return whether it names DAGs, runs, tasks or keys: an index may find them."""
+        """Return whether it names DAGs, runs, tasks or keys, so that an index may help."""
         return any((self.dag_ids, self.run_ids, self.task_ids, self.keys, self.map_indexes))
 
 
@@ -329,15 +329,15 @@ def is_glob(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of an open metadata DB."""
+    """Product, version and generation of an open metadata database."""
 
     backend: str
     """`sqlite`, `postgresql`, `mysql` or `mariadb`."""
     product: str
-    """For people: `PostgreSQL 15.18`."""
+    """With its version: `PostgreSQL 15.18`."""
     server_version: str
     airflow: str
-    """The releases of Airflow that leave a database so."""
+    """The releases of Airflow with this layout: `2.8.1-2.8.4`."""
     generation: str
     column_type: str
     storage: Storage

@@ -1,7 +1,7 @@
-"""Which Airflow made this xcom table: asked of the table itself, never of a version number.
+"""Recognises which Airflow created an xcom table, by its columns rather than a version number.
 
-Half-migrated databases exist, so columns decide how rows are read; `alembic_version` only says
-which releases share that layout, and how they read what is stored.
+Half-migrated databases exist, so columns decide how rows are read. `alembic_version` only says
+which releases share that layout, and how they read stored values.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Column:
 
     name: str
     type: str
-    """Lower case, as the database spells it: `bytea`, `longblob`, `json`."""
+    """The database's name for it, in lower case: `bytea`, `longblob`, `json`."""
     nullable: bool = True
     has_default: bool = False
 
@@ -35,13 +35,13 @@ class Generation:
 
     name: str
     needs: frozenset[str]
-    """Columns that tell it from the older ones."""
+    """Columns that distinguish it from older generations."""
     identity: tuple[str, ...]
-    """The primary key, or what names a row where there is none."""
+    """The primary key, or the columns that identify a row where there is none."""
     mapped: bool
-    """Whether rows carry run_id and map_index; older ones know a run by its date only."""
+    """Whether rows carry run_id and map_index; older rows identify a run by its date only."""
     columns: frozenset[str]
-    """Every column that a writer knows how to fill."""
+    """Every column that xcomctl can fill."""
 
 
 _COMMON = frozenset({"key", "value", "timestamp", "task_id", "dag_id"})
@@ -69,29 +69,29 @@ GENERATIONS = (
         columns=_COMMON | {"execution_date"},
     ),
 )
-"""Newest first; the first whose columns are all there is the one."""
+"""Newest first. The first whose `needs` are all in the table is the table's generation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The xcom table of one metadata DB, in traits that code branches on."""
+    """Traits of the xcom table of one metadata database, for code to branch on."""
 
     generation: Generation
     storage: Storage
     value_type: str
-    """The value column's type as the database spells it."""
+    """The value column's type in the database's words."""
     airflow: str
-    """The releases that leave this database so: `2.8.1-2.8.4`."""
+    """The releases with this layout: `2.8.1-2.8.4`."""
     heads: tuple[str, ...]
     """The rows of `alembic_version`."""
     reader: Reader
-    """How that Airflow reads what is stored."""
+    """How that Airflow reads stored values."""
     run_date: str | None
-    """dag_run's column with the run's date; None where there is no such table."""
+    """dag_run's column with the run's date; None without the table."""
     tables: frozenset[str]
-    """Those of Airflow's other tables that are there, of the few that xcomctl asks."""
+    """Airflow's other tables that exist, among those that xcomctl reads."""
     unknown_required: tuple[str, ...] = ()
-    """Columns that no known Airflow has and that must be filled: nothing may be written."""
+    """NOT NULL columns without default that no known Airflow has: nothing may be written."""
 
     @property
     def mapped(self) -> bool:
@@ -168,10 +168,10 @@ def detect(
     tables: Collection[str],
     heads: Collection[str],
 ) -> Schema:
-    """Return the schema that the columns of `xcom` and `dag_run` show.
+    """Return the traits that the columns of `xcom` and `dag_run` imply.
 
     Raises:
-        DatabaseError: no Airflow from 1.10 to 3.3 has such a table.
+        DatabaseError: it is not a table of an Airflow from 1.10 to 3.3.
     """
     generation = next((one for one in GENERATIONS if one.needs <= columns.keys()), None)
     if generation is None or not columns.keys() >= _COMMON:
@@ -210,7 +210,7 @@ def _releases(
     columns: Mapping[str, Column],
     heads: Collection[str],
 ) -> str:
-    """Return the releases that the heads name, where the columns do not say otherwise."""
+    """Return the releases that `alembic_version` names, unless the columns contradict it."""
     prefixes: tuple[str, ...]
     if generation.name == "1.10":
         fallback, prefixes = "1.10", ("1.",)

@@ -113,14 +113,14 @@ class Conditions:
         """Return the dag_ids that can match one of the patterns, read from the index.
 
         A superset: a database that folds case or ignores trailing spaces lists one of several
-        equal spellings, and its IN finds them all.
+        names that it considers equal, and its IN finds them all.
         """
         lower = [pattern.lower() for pattern in patterns]
 
         def may_match(dag_id: str, pattern: str) -> bool:
             bare = dag_id.rstrip(" ")
-            spellings = (bare + " " * spaces for spaces in range(len(pattern) + 1))
-            return dag_id == pattern or any(fnmatch.fnmatchcase(one, pattern) for one in spellings)
+            variants = (bare + " " * spaces for spaces in range(len(pattern) + 1))
+            return dag_id == pattern or any(fnmatch.fnmatchcase(one, pattern) for one in variants)
 
         return [
             dag_id

@@ -109,7 +109,7 @@ class Sizes:
     def _grouped(
         self, selection: Selection, by: Sequence[str], days: bool, percentiles: bool, pickles: bool
     ) -> Iterator[tuple[tuple[str | None, ...], Summary]]:
-        """Group in the server."""
+        """Aggregate in the server."""
         backend, size, value = self._backend, self._rows.size(), self._table.x.c.value
         day = sa.cast(self._table.x.c.timestamp, sa.Date)
         names: list[Element] = [day if name == "day" else self._table.x.c[name] for name in by]
@@ -163,7 +163,7 @@ class Sizes:
     def _gathered(
         self, selection: Selection, by: Sequence[str], days: bool, percentiles: bool, pickles: bool
     ) -> Iterator[tuple[tuple[str | None, ...], Summary]]:
-        """Group here, while the rows come."""
+        """Aggregate here, while the rows arrive."""
         x, run, backend = self._table.x.c, self._table.run.c, self._backend
         mapped, width = self._schema.mapped, len(by)
         dated = days or "day" in by
@@ -182,22 +182,24 @@ class Sizes:
             facts += [sa.null() if mapped else x.execution_date]
         labelled = (one.label(f"c{at}") for at, one in enumerate((*names, *facts)))
         statement = self._rows.over(selection, *labelled, of_runs="run_id" in by)
-        sums: Iterable[tuple[Any, Summary]]
+        groups: Iterable[tuple[Any, Summary]]
         if len(facts) == 1 and percentiles:
-            sums = backend.summaries(statement, width, whole=not selection.narrows)
+            groups = backend.summaries(statement, width, whole=not selection.narrows)
         else:
             rows: Iterator[Any] = itertools.chain.from_iterable(backend.batches(statement))
             if len(facts) > 3:
                 rows = self._with_days(rows, by, days)
-            sums = gather_days(rows, width) if days or percentiles else gather_counts(rows, width)
-        for name, summary in sums:
+            groups = gather_days(rows, width) if days or percentiles else gather_counts(rows, width)
+        for name, summary in groups:
             yield tuple(backend.text_of(part) for part in name), summary
 
     def _with_days(
         self, rows: Iterable[Any], by: Sequence[str], days: bool
     ) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows with days and with dates for runs that are gone among their names, and
-        behind their facts the day, where `days` is asked for."""
+        """Yield the rows with `day` and the dates of missing runs filled in among their names.
+
+        With `days`, the day is added at the end of each row, otherwise None.
+        """
         text_of = self._backend.text_of
         at_day = by.index("day") if "day" in by else None
         at_run = by.index("run_id") if "run_id" in by and not self._schema.mapped else None
@@ -216,6 +218,6 @@ class Sizes:
 def _summary(values: Sequence[Any], largest_by_day: Mapping[date, int]) -> Summary:
     """Return the summary of a group that the server aggregated."""
     rows, marked, sample, measured, total, largest, *shares = values
-    # There is no array of percentiles where nothing has a size.
+    # The array of percentiles is NULL where nothing has a size.
     percentiles = tuple(shares[0] or (None,) * len(SHARES)) if shares else ()
     return Summary(rows, measured, int(total), largest, percentiles, largest_by_day, marked, sample)

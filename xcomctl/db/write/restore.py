@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Outcome = Literal["added", "replaced", "unchanged", "removed"]
 
 _RUNS_HELD = 64
-"""Of so many runs it is known what is there; exports come run by run."""
+"""Runs whose entries are kept in memory; the records of an export come run by run."""
 
 
 class MisfitError(Exception):
