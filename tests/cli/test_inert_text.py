@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import clean_environment
 from tests.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -101,11 +106,50 @@ def test_json_holds_it_intact(run: Run, db: Path, form: str) -> None:
 
 
 def test_csv_reads_back_as_rows(run: Run, db: Path) -> None:
-    """A field never breaks its row."""
-    done = run("list", "-n", "0", "--url", db, "-o", "csv")
-    rows = list(csv.DictReader(io.StringIO(done.out)))
-    assert len(rows) == len(ACTIVE) + 3
-    assert "--help" in {row["dag_id"] for row in rows}
+    """A field never breaks its row, and a spreadsheet runs no formula unless it is asked to."""
+    read = {}
+    for form in ("csv", "tsv"):
+        for more in ((), ("--raw-cells",)):
+            done = run("list", "-n", "0", "--url", db, "-o", form, *more)
+            lines = csv.reader(io.StringIO(done.out), delimiter="," if form == "csv" else "\t")
+            header, *rows = lines
+            assert len(rows) == len(ACTIVE) + 3
+            dags = read[form, bool(more)] = {row[header.index("dag_id")] for row in rows}
+            marked = "" if more else "'"
+            assert {f"{marked}--help", f"{marked}{ACTIVE['formula']}", "yes: no"} <= dags
+            # A number is not text.
+            assert {row[header.index("map_index")] for row in rows} == {"-1"}
+    assert not [dag for dag in read["csv", False] if dag[0] in "=+-@"]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_an_export_to_a_terminal_is_inert(tmp_path: Path, form: str) -> None:
+    """No control character, and no line that begins with a workflow command of a CI system."""
+    db = tmp_path / "airflow.db"
+    metadata = Metadata(str(db))
+    for text in ACTIVE.values():
+        metadata.add(json.dumps(text).encode(), dag_id=text, task_id=text, run_id=text, key=text)
+    for text in ("::error::x", "\n::error::x", "a\n##[error]x"):
+        metadata.add(b'"\xc2\x9b31m"', dag_id=text, key=text)
+    main, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xcomctl", "export", "-o", form, "--url", str(db)],
+        stdout=terminal, stderr=subprocess.DEVNULL, env=clean_environment(tmp_path),
+    )  # fmt: skip
+    os.close(terminal)
+    data = b""
+    with contextlib.suppress(OSError):
+        while piece := os.read(main, 65536):
+            data += piece
+    os.close(main)
+    assert process.wait(60) == 0
+    out = data.decode().replace("\r\n", "\n")
+    assert not FORBIDDEN.search(out)
+    lines = out.splitlines()
+    assert len(lines) == len(ACTIVE) + 3 + (form == "csv")
+    assert all(line.startswith('"' if form == "csv" else '{"') for line in lines)
+    if form == "jsonl":
+        assert "\x9b31m" in {json.loads(line).get("value") for line in lines if "u009b31m" in line}
 
 
 def test_pull_takes_such_names_and_gives_the_value(run: Run, db: Path) -> None:

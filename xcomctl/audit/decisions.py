@@ -137,7 +137,7 @@ def read_baseline(path: Path) -> Baseline:
         UsageError: the file cannot be read, or is not a baseline.
     """
     try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        document: Any = json.loads(path.read_text(encoding="utf-8-sig"))
         if document["schema"] != SCHEMA:
             raise ValueError(f'its schema is "{document["schema"]}", not "{SCHEMA}"')
         sizes = {one["fingerprint"]: one["max_size_bytes"] for one in document["findings"]}
@@ -149,7 +149,7 @@ def read_baseline(path: Path) -> Baseline:
             detail=error.strerror,
             hint="--update-baseline writes one.",
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         detail = f'"{error.args[0]}" is missing' if isinstance(error, KeyError) else str(error)
         raise UsageError(f'could not read the baseline "{path}"', detail=detail) from None
     return Baseline(sizes)

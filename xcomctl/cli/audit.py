@@ -201,6 +201,7 @@ def command(
         closing=lambda: _closing(report),
         chosen=chosen,
         header=not output.no_header,
+        raw_cells=output.raw_cells,
         context={
             "version": __version__,
             "rules": rule_texts(rule for rule in RULES if rule.id in enabled),

@@ -125,6 +125,7 @@ def _show(console: Console, connection: Connection, output: Output) -> None:
         before=lambda: {"file": str(config.path) if config.path else None},
         chosen=chosen,
         header=not output.no_header,
+        raw_cells=output.raw_cells,
     )
     console.write(layout, rows, outputs)
 

@@ -164,8 +164,9 @@ class Console:
             OutputError: a file or stdout could not be written.
             ClosedPipeError: the reader of stdout has gone.
         """
+        from xcomctl import formats
         from xcomctl.cli.files import OutputFiles
-        from xcomctl.formats import FORMATS, SUPPRESSED, WITH_SUPPRESSED, Destination, writer
+        from xcomctl.formats import Destination
 
         self._check_inputs(path for _, path in outputs)
         with _output_errors(), OutputFiles() as files:
@@ -177,16 +178,19 @@ class Console:
                     if path is None
                     else Destination(files.open_text(path, private=private))
                 )
-                one = writer(name, layout, destination)
+                one = formats.writer(name, layout, destination)
                 writers.append(one)
-                if name in WITH_SUPPRESSED or (suppressed and name in FORMATS):
+                if name in formats.WITH_SUPPRESSED or (
+                    suppressed and name in formats.WITH_SUPPRESSED_ON_REQUEST
+                ):
                     with_suppressed.append(one)
             for row in rows:
-                for one in with_suppressed if row.get("state") in SUPPRESSED else writers:
+                for one in with_suppressed if row.get("state") in formats.SUPPRESSED else writers:
                     one.row(row)
-            for one in writers:
-                one.end()
+            warnings = [one.end() for one in writers]
             sys.stdout.flush()
+        for warning in filter(None, warnings):
+            self.warn(warning)
 
     def text(self, text: str) -> None:
         """Write a text to stdout."""

@@ -133,6 +133,7 @@ def command(
         closing=lambda: [_summary(totals, yes)],
         chosen=chosen,
         header=not output.no_header,
+        raw_cells=output.raw_cells,
     )
     rows = (
         {

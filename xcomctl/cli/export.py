@@ -165,6 +165,10 @@ def _form(name: str, *, to_terminal: bool) -> type[Lines]:
             )
         need_pyarrow()
         return ParquetRows
+    if to_terminal:
+        from xcomctl.exchange.terminal import TerminalCsvLines, TerminalJsonLines
+
+        return TerminalCsvLines if name == "csv" else TerminalJsonLines
     from xcomctl.exchange.lines import CsvLines, JsonLines
 
     return CsvLines if name == "csv" else JsonLines

@@ -100,6 +100,7 @@ def command(
         before=lambda: {"dry_run": dry_run, **{name: job.total(name) for name in OUTCOMES}},
         chosen=chosen,
         header=not output.no_header,
+        raw_cells=output.raw_cells,
     )
     console.write(layout, job.rows(), outputs)
     job.refuse_unless(False, done=not dry_run)

@@ -50,6 +50,7 @@ def command(
         before=lambda: document,
         chosen=chosen,
         header=not output.no_header,
+        raw_cells=output.raw_cells,
     )
     console.write(layout, _facts(document), outputs)
 

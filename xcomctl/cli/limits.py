@@ -68,6 +68,7 @@ def command(
         },
         chosen=chosen,
         header=not output.no_header,
+        raw_cells=output.raw_cells,
     )
     console.write(layout, rows, outputs)
 

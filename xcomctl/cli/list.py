@@ -146,6 +146,7 @@ def command(
             after=after,
             chosen=chosen,
             header=not output.no_header,
+            raw_cells=output.raw_cells,
         )
         console.write(layout, page.rows(entries), outputs, private=value)
         if page.truncated:

@@ -303,6 +303,13 @@ class Output:
     no_header: Annotated[
         bool, typer.Option("--no-header", help="Leave out the header of tables, csv and tsv.")
     ] = False
+    raw_cells: Annotated[
+        bool,
+        typer.Option(
+            "--raw-cells",
+            help="In csv and tsv, do not put ' in front of text that a spreadsheet would run as a formula.",
+        ),
+    ] = False
 
     def chosen(self, columns: Sequence[Column]) -> tuple[str, ...]:
         """Return the names given with --columns, none for the format's default.

@@ -164,6 +164,7 @@ def command(
         closing=lambda: _closing(report, preflight, shown_release, seconds),
         chosen=chosen,
         header=not output.no_header,
+        raw_cells=output.raw_cells,
         context={
             "version": __version__,
             "rules": rule_texts((*rules.AIRFLOW3_RULES, *rules.UPKEEP)),

@@ -139,6 +139,7 @@ def command(
         after=lambda: {"returned": len(shown), "total_groups": len(ordered)},
         chosen=chosen,
         header=not output.no_header,
+        raw_cells=output.raw_cells,
     )
     rows = (_row(names, name, groups[name], total, forecasts.get(name)) for name in shown)
     console.write(layout, rows, outputs)

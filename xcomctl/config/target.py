@@ -284,7 +284,7 @@ class AirflowSettings:
 
         parser = configparser.RawConfigParser(strict=False)
         try:
-            parser.read_string(self.file.read_text(encoding="utf-8"))
+            parser.read_string(self.file.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise UsageError(f'could not read "{self.file}"', detail=error.strerror) from None
         except (configparser.Error, UnicodeDecodeError) as error:

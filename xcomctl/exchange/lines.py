@@ -204,7 +204,7 @@ class CsvLines(PlainLines):
 
     def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
         super().__init__(write, storage, strict=strict)
-        self._held = [_csv([*FIELDS, "stored_as", "value", "value_base64"])]
+        self._held = [self.encode_line([*FIELDS, "stored_as", "value", "value_base64"])]
 
     def resume(self, rows: int, size: int) -> None:
         super().resume(rows, size)
@@ -218,7 +218,7 @@ class CsvLines(PlainLines):
         text, encoded = encode_value(raw)
         cells = [*named, size, encoding_of(raw, self._storage), stored_as]
         plain = "" if text is None else text.decode("utf-8")
-        line = _csv([*map(_cell, cells), plain, "" if encoded is None else encoded])
+        line = self.encode_line([*map(_cell, cells), plain, encoded or ""])
         if len(line) >= _PAGE_BYTES:
             # Not joined with others: that would copy it.
             self.flush()
@@ -226,6 +226,13 @@ class CsvLines(PlainLines):
         self._held_bytes += len(line)
         if self._held_bytes >= _PAGE_BYTES:
             self.flush()
+
+    def encode_line(self, fields: Iterable[str]) -> bytes:
+        """Return the fields as a row of CSV."""
+        out = io.StringIO()
+        write: Callable[[Iterable[str]], object] = csv.writer(out, lineterminator="\n").writerow
+        write(fields)
+        return out.getvalue().encode("utf-8", "backslashreplace")
 
     def flush(self) -> None:
         self._write(self._held[0] if len(self._held) == 1 else b"".join(self._held))
@@ -242,10 +249,3 @@ def _cell(value: object) -> str:
         return ""
     # str() of a Size is for people.
     return str(int(value)) if isinstance(value, int) else str(value)
-
-
-def _csv(fields: Iterable[str]) -> bytes:
-    out = io.StringIO()
-    write: Callable[[Iterable[str]], object] = csv.writer(out, lineterminator="\n").writerow
-    write(fields)
-    return out.getvalue().encode("utf-8", "backslashreplace")

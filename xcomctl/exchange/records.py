@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import csv
 import io
 import json
@@ -86,7 +87,7 @@ class Fault:
 
 def records(file: BinaryIO) -> Iterator[Record | Fault]:
     """Yield the records of a file written by `export` or `--undo-file` (JSON Lines or CSV), lazily."""
-    first = file.readline()
+    first = file.readline().removeprefix(codecs.BOM_UTF8)
     if first.startswith(b"dag_id,"):
         yield from _csv_records(first, file)
         return

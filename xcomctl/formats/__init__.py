@@ -74,6 +74,8 @@ class Layout:
     chosen: tuple[str, ...] = ()
     """The columns that the user named; empty for the format's default."""
     header: bool = True
+    raw_cells: bool = False
+    """Whether CSV and TSV leave cells unchanged that a spreadsheet would run as formulas."""
     digest: Callable[[Sequence[Row]], Sequence[Row]] | None = None
     """Returns the rows as people see them: sorted, folded. Called with all rows."""
     group_by: str = ""
@@ -111,8 +113,8 @@ class Writer(Protocol):
     def row(self, row: Row) -> None:
         """Write one row, or keep it until `end`."""
 
-    def end(self) -> None:
-        """Write what follows the last row."""
+    def end(self) -> str | None:
+        """Write what follows the last row, and return a warning if rows were left out."""
 
 
 FORMATS = {
@@ -139,8 +141,14 @@ AUDIT_FORMATS = FORMATS | {
 SUPPRESSED = ("ignored", "known")
 """The `state` of findings that do not count."""
 
-WITH_SUPPRESSED = frozenset({"sarif", "junit"})
-"""Formats that can mark a finding as suppressed."""
+WITH_SUPPRESSED = frozenset({"junit"})
+"""Formats that always mark suppressed findings as such."""
+
+WITH_SUPPRESSED_ON_REQUEST = frozenset({*FORMATS, "sarif"})
+"""Formats that write suppressed findings with --show-ignored.
+
+Many readers of SARIF take a suppressed result for an open one.
+"""
 
 
 def writer(name: str, layout: Layout, destination: Destination) -> Writer:

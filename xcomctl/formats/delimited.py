@@ -20,7 +20,11 @@ def writer(name: str, layout: Layout, destination: Destination) -> Writer:
 
 
 class Delimited:
-    """Writes a line per row. Line ends and tabs within a field are escaped, as `\\n`."""
+    """Writes a line per row. Line ends and tabs within a field are escaped, as `\\n`.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front, unless
+    `Layout.raw_cells` is set. https://owasp.org/www-community/attacks/CSV_Injection
+    """
 
     def __init__(self, layout: Layout, destination: Destination, delimiter: str) -> None:
         self._names = [column.name for column in layout.machine_columns()]
@@ -30,24 +34,28 @@ class Delimited:
             self._write = lambda fields: destination.out.write("\t".join(map(str, fields)) + "\n")
         else:
             self._write = csv.writer(destination.out, lineterminator="\n").writerow
+        self._raw = layout.raw_cells
         if layout.header:
             self._write(self._names)
 
     def row(self, row: Row) -> None:
-        self._write([_field(row.get(name)) for name in self._names])
+        self._write([self._field(row.get(name)) for name in self._names])
 
     def end(self) -> None:
         pass
 
+    def _field(self, value: object) -> str | int | float:
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, int):
+            # csv calls str(), which for a Size is the rounded text.
+            return int(value)
+        if isinstance(value, float):
+            return value
+        text = visible(value if isinstance(value, str) else dumps(value))
+        return text if self._raw or not text.startswith(_FORMULA_STARTS) else f"'{text}"
 
-def _field(value: object) -> str | int | float:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        # csv calls str(), which for a Size is the rounded text.
-        return int(value)
-    if isinstance(value, float):
-        return value
-    return visible(value if isinstance(value, str) else dumps(value))
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")

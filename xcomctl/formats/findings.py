@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,13 +37,17 @@ def message_of(row: Row) -> str:
 
 
 def located(row: Row) -> str:
-    """Return the relative path that a finding is shown on: the DAG's file, with `/`.
+    """Return the path that a finding is shown on: the DAG's file, relative and with `/`.
 
-    Code hosts require a file, so one is made of the ids where the DAG's is not known.
+    Code hosts require a file, so one is made of the ids where the DAG's is not known. Whatever
+    the ids are, the path never leads out of the repository.
     """
-    path = row.get("file") or f"metadata-db/{row['dag_id']}/{row['task_id']}"
-    text = re.sub(r"^[A-Za-z]:", "", visible(str(path))).replace("\\", "/")
-    return re.sub(r"^(?:\.{0,2}/)+", "", text).lstrip(".") or "metadata-db"
+    file = row.get("file")
+    path = (
+        posixpath.normpath(str(file)) if file else f"metadata-db/{row['dag_id']}/{row['task_id']}"
+    )
+    text = re.sub(r"^[A-Za-z]:", "", visible(path)).replace("\\", "/")
+    return "/".join(one for one in text.split("/") if one not in ("", ".", "..")) or "metadata-db"
 
 
 def rules_of(layout: Layout) -> Mapping[str, Mapping[str, str]]:

@@ -111,4 +111,6 @@ def _labels(group: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _escaped(text: str) -> str:
-    return visible(text).replace("\\", "\\\\").replace('"', '\\"')
+    # Backslashes first: two ids with one label would make the exporter reject the whole file.
+    shown = visible(text.replace("\\", "\\\\"))
+    return shown.replace("\\", "\\\\").replace('"', '\\"')

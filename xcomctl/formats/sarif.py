@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from xcomctl.formats import Destination, Layout, Row, Writer
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+MOST_RESULTS = 25_000
+"""GitHub rejects a file with more results in one run.
+
+https://docs.github.com/en/code-security/reference/code-scanning/sarif-files/sarif-support-for-code-scanning
+"""
+_SEVERITIES = ("error", "warning", "note")
 _HELP_URI = "https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/xcoms.html"
 
 
@@ -29,17 +35,28 @@ def writer(name: str, layout: Layout, destination: Destination) -> Writer:
 
 
 class Sarif:
-    """Writes one run with its rules, and a result per finding."""
+    """Writes one run with its rules, and a result per finding, up to `MOST_RESULTS` of the worst."""
 
     def __init__(self, layout: Layout, destination: Destination) -> None:
         self._layout = layout
         self._out = destination.out
         self._rules = rules_of(layout)
         self._index = {rule: index for index, rule in enumerate(self._rules)}
-        self._results: list[dict[str, object]] = []
+        self._results: dict[str, list[dict[str, object]]] = {one: [] for one in _SEVERITIES}
+        self._kept = 0
+        self._left_out = 0
 
     def row(self, row: Row) -> None:
-        self._results.append(self._result(row))
+        severity = str(row["severity"])
+        if self._kept == MOST_RESULTS:
+            self._left_out += 1
+            least = next(one for one in reversed(_SEVERITIES) if self._results[one])
+            if _SEVERITIES.index(severity) >= _SEVERITIES.index(least):
+                return
+            self._results[least].pop()
+            self._kept -= 1
+        self._results[severity].append(self._result(row))
+        self._kept += 1
 
     def _result(self, row: Row) -> dict[str, object]:
         rule = str(row["rule"])
@@ -83,7 +100,13 @@ class Sarif:
             result["suppressions"] = [suppression]
         return result
 
-    def end(self) -> None:
+    def end(self) -> str | None:
+        warning = None
+        if self._left_out:
+            warning = (
+                f"SARIF has the worst {MOST_RESULTS:,} findings, the most that GitHub accepts; "
+                f"{self._left_out:,} were left out"
+            )
         before = cast("Mapping[str, Any]", self._layout.before())
         document = {
             "$schema": _SCHEMA,
@@ -98,12 +121,13 @@ class Sarif:
                         }
                     },
                     "columnKind": "unicodeCodePoints",
-                    "invocations": [{"executionSuccessful": bool(before.get("complete", True))}],
-                    "results": self._results,
+                    "invocations": [_invocation(bool(before.get("complete", True)), warning)],
+                    "results": [one for kept in self._results.values() for one in kept],
                 }
             ],
         }
         self._out.write(dumps(document, indent=2) + "\n")
+        return warning
 
     @staticmethod
     def _rule(item: tuple[str, Mapping[str, str]]) -> dict[str, object]:
@@ -124,3 +148,11 @@ class Sarif:
                 else texts["severity"],
             },
         }
+
+
+def _invocation(complete: bool, warning: str | None) -> dict[str, object]:
+    invocation: dict[str, object] = {"executionSuccessful": complete}
+    if warning:
+        notification = {"level": "warning", "message": {"text": warning}}
+        invocation["toolExecutionNotifications"] = [notification]
+    return invocation
