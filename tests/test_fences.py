@@ -87,7 +87,7 @@ def test_the_scan_sees_modules_and_their_imports() -> None:
     """The package was found, and the scan sees what it imports."""
     assert len(MODULES) > 20
     assert "db/read/store.py" in users_of("sqlalchemy")
-    assert "xcomctl.values.decode" in our_imports(NAMES["xcomctl.values.encode"])
+    assert "xcomctl.values.health" in our_imports(NAMES["xcomctl.values.encode"])
 
 
 def test_imports_run_down() -> None:

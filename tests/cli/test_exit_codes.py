@@ -375,9 +375,9 @@ def test_130_while_a_server_is_busy(server: Server, tmp_path: Path) -> None:
 def test_70_is_a_bug_and_says_so(run: Run, db: Path, tmp_path: Path) -> None:
     """Whatever was not foreseen is told in one line; the traceback is for --verbose."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import xcomctl.values.decode\n"
+        "import xcomctl.values.sniff\n"
         "def sniff(*_): raise RuntimeError('planted')\n"
-        "xcomctl.values.decode.sniff = sniff\n"
+        "xcomctl.values.sniff.sniff = sniff\n"
     )
     env = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"}
     done = run("list", "--url", db, env=env)

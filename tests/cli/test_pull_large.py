@@ -26,6 +26,8 @@ from xcomctl.db.read import entries
 from xcomctl.db.read.store import Store
 from xcomctl.errors import DatabaseError
 from xcomctl.values import decode, jsontext, render
+from xcomctl.values.context import Context
+from xcomctl.values.sniff import to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +66,7 @@ def oracle(data: bytes) -> bool:
         value = json.loads(data.decode("utf-8"), parse_constant=refuse, parse_float=finite)
     except (ValueError, RecursionError):
         return False
-    if jsontext._SPELLED.search(data) or any(name in data for name in jsontext._ENVELOPES):
+    if jsontext._ESCAPED_NAME.search(data) or any(name in data for name in jsontext._ENVELOPES):
         return False
     return not (isinstance(value, str) and jsontext._MAY_HOLD_JSON.match(data))
 
@@ -123,7 +125,7 @@ def test_what_is_plain_needs_no_decoding(data: bytes) -> None:
     if not jsontext.is_plain([data]):
         return
     for storage in ("bytes", "json"):
-        decoded = decode.decode(data, decode.Context(storage=storage))
+        decoded = decode.decode(data, Context(storage=storage))
         value, notes = render.to_json(decoded.value)
         assert (decoded.notes, notes) == ((), ())
         shown = b"".join(jsontext.shown([data[:3], data[3:]]))
@@ -225,7 +227,7 @@ def test_slices_make_the_value(empty_url: str, generation: str) -> None:
             (entry,) = one.entries.find("dag", task, "return_value")
             pieces = list(one.entries.read_pieces(entry))
             plain = one.entries.read(entry)
-            assert b"".join(pieces) == decode.to_bytes(plain)
+            assert b"".join(pieces) == to_bytes(plain)
             assert json.loads(b"".join(pieces)) == json.loads(text)
             assert task == "small" or len(pieces) > 1
             if not metadata.json:

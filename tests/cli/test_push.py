@@ -21,6 +21,7 @@ from tests.metadata import Metadata
 from xcomctl import cli
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.values import decode, encode
+from xcomctl.values.context import Context, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +61,8 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
-def traits(storage: str = "bytes", reader: decode.Reader = decode.Reader.SERDE) -> encode.Traits:
-    context = decode.Context(reader, "json" if storage == "json" else "bytes")
+def traits(storage: str = "bytes", reader: Reader = Reader.SERDE) -> encode.Traits:
+    context = Context(reader, "json" if storage == "json" else "bytes")
     return encode.Traits(context, "postgresql", uuid_read=True)
 
 
@@ -99,7 +100,7 @@ def test_types_are_read_back_by_ours_and_wrong_ones_refused(
     with pytest.raises(UsageError):
         encode.encode(json.loads(wrong), kind, traits())
     with pytest.raises(RefusedError):
-        encode.encode(json.loads(given_), kind, traits(reader=decode.Reader.PLAIN))
+        encode.encode(json.loads(given_), kind, traits(reader=Reader.PLAIN))
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 
 from xcomctl.model import Encoding
 from xcomctl.text import UNSAFE
-from xcomctl.values import decode, render, strictjson
+from xcomctl.values import decode, envelopes, render, strictjson
+from xcomctl.values.context import Context, Reader
 from xcomctl.values.dataframe_footer import shape
-from xcomctl.values.decode import Context, Health, Reader
+from xcomctl.values.health import Health, check
 from xcomctl.values.pickles import describe_pickle
+from xcomctl.values.references import reference
 from xcomctl.values.render import Opaque
+from xcomctl.values.sniff import sniff
 
 PLAIN = st.recursive(
     st.none()
@@ -36,12 +39,12 @@ ENVELOPES = st.recursive(
     PLAIN,
     lambda inner: st.fixed_dictionaries(
         {
-            "__classname__": st.sampled_from([*decode._KNOWN, "numpy.int64", "pandas.DataFrame", "a.B"]),
+            "__classname__": st.sampled_from([*envelopes._KNOWN, "numpy.int64", "pandas.DataFrame", "a.B"]),
             "__version__": st.integers(0, 3),
             "__data__": inner,
         }
     )
-    | st.fixed_dictionaries({"__type": st.text(max_size=8) | st.sampled_from([*decode._OLD_KNOWN]), "__var": inner}),
+    | st.fixed_dictionaries({"__type": st.text(max_size=8) | st.sampled_from([*envelopes._OLD_KNOWN]), "__var": inner}),
     max_leaves=4,
 )  # fmt: skip
 
@@ -59,8 +62,8 @@ def envelope(name: str, data: Any, version: int = 1) -> bytes:
 def survives(raw: Any) -> None:
     """Take a value through everything that is done with values."""
     for storage in ("bytes", "json"):
-        decode.check(raw, storage)
-        decode.sniff(raw[:64] if isinstance(raw, bytes | str) else raw, 10, storage)
+        check(raw, storage)
+        sniff(raw[:64] if isinstance(raw, bytes | str) else raw, 10, storage)
         for reader in Reader:
             decoded = decode.decode(raw, Context(reader, storage, null_fails=True))
             told, _ = render.to_json(decoded.value)
@@ -222,7 +225,7 @@ def test_number_beyond_reading_is_told() -> None:
     """A million digits would take minutes."""
     value = value_of(b"1" * 1_000_001)
     assert isinstance(value, Opaque)
-    assert decode.check(b"1" * 1_000_001, "bytes").health is Health.VALID
+    assert check(b"1" * 1_000_001, "bytes").health is Health.VALID
 
 
 @pytest.mark.parametrize("depth", [500, 3_000, 100_000])
@@ -249,7 +252,7 @@ def test_pickle_is_described_and_not_run(protocol: int) -> None:
     assert facts["complete"] is True
     assert any(str(name).endswith(".eval") for name in facts["globals"])  # type: ignore[attr-defined]
     assert facts["protocol"] == (protocol if protocol > 1 else 0)
-    assert decode.check(data, "bytes").health is Health.PICKLED
+    assert check(data, "bytes").health is Health.PICKLED
     assert render.to_repr(decoded.value).startswith("<pickle protocol")
 
 
@@ -290,7 +293,7 @@ def test_cut_pickle_is_known_for_one(noise: bytes, protocol: int, cut: int) -> N
 )
 def test_health(raw: Any, storage: Any, health: Health) -> None:
     """Sound, doubled, pickled, NULL or broken."""
-    assert decode.check(raw, storage).health is health
+    assert check(raw, storage).health is health
 
 
 @pytest.mark.parametrize(
@@ -312,7 +315,7 @@ def test_health(raw: Any, storage: Any, health: Health) -> None:
 )
 def test_first_bytes_tell_the_encoding(head: Any, size: int | None, encoding: Encoding) -> None:
     """As far as first bytes can."""
-    assert decode.sniff(head, size, "bytes") is encoding
+    assert sniff(head, size, "bytes") is encoding
 
 
 @pytest.mark.parametrize(
@@ -320,11 +323,8 @@ def test_first_bytes_tell_the_encoding(head: Any, size: int | None, encoding: En
 )
 def test_reference_into_object_storage_is_recognised(text: str) -> None:
     """What object-storage backends leave in the database."""
-    assert decode.reference(text) == text
-    assert (
-        "reference into object storage"
-        in decode.decode(json.dumps(text).encode(), Context()).notes[0]
-    )
+    assert reference(text) == text
+    assert "URL of an object store" in decode.decode(json.dumps(text).encode(), Context()).notes[0]
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_reference_into_object_storage_is_recognised(text: str) -> None:
 )
 def test_other_values_are_no_references(value: object) -> None:
     """A whole URL of a storage, and nothing else."""
-    assert decode.reference(value) is None
+    assert reference(value) is None
 
 
 def test_text_in_a_bytes_column_is_told() -> None:

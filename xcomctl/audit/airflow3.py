@@ -17,7 +17,8 @@ from xcomctl.audit import rules
 from xcomctl.audit.json_column import examine
 from xcomctl.audit.outcome import Outcome, Problem
 from xcomctl.errors import UsageError
-from xcomctl.values import decode
+from xcomctl.values.health import Health, check
+from xcomctl.values.sniff import to_bytes
 
 if TYPE_CHECKING:
     from xcomctl.model import Raw
@@ -94,7 +95,7 @@ def check_value(raw: Raw, migration: Migration) -> list[Problem]:
     """Return what the migration does to a stored value; empty if a task reads the same afterwards."""
     if raw is None or isinstance(raw, int | float):
         return []
-    data = decode.to_bytes(raw)
+    data = to_bytes(raw)
     if data[:1] == b"\x80":
         return [
             Problem(rules.AIRFLOW3_PICKLE, Outcome.ARCHIVED, "moved to the table _xcom_archive")
@@ -113,7 +114,7 @@ def check_value(raw: Raw, migration: Migration) -> list[Problem]:
 
 
 def _not_text(data: bytes, error: UnicodeDecodeError, migration: Migration) -> Problem:
-    if decode.check(data, "bytes").health is decode.Health.PICKLED:
+    if check(data, "bytes").health is Health.PICKLED:
         return _old_pickle()
     reason = f"byte 0x{data[error.start]:02x} at {error.start} is not UTF-8"
     if migration.backend == "mysql":
@@ -133,7 +134,7 @@ def _stop(problem: Problem, text: str, changed: str, data: bytes) -> Problem:
     """Return why the migration stops, in terms of the value as it is stored now."""
     if problem.rule is not rules.AIRFLOW3_INVALID:
         return problem
-    if decode.check(data, "bytes").health is decode.Health.PICKLED:
+    if check(data, "bytes").health is Health.PICKLED:
         return _old_pickle()
     if _lenient(text):
         reason = (
@@ -154,9 +155,9 @@ def _stop(problem: Problem, text: str, changed: str, data: bytes) -> Problem:
 
 def _lenient(text: str) -> bool:
     """Return whether Airflow 2 reads the text: it accepts NaN and Infinity."""
-    return decode.check(text.encode("utf-8"), "bytes").health in (
-        decode.Health.VALID,
-        decode.Health.DOUBLE,
+    return check(text.encode("utf-8"), "bytes").health in (
+        Health.VALID,
+        Health.DOUBLE,
     )
 
 

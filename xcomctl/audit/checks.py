@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from xcomctl.audit import rules, secrets
 from xcomctl.model import Encoding
-from xcomctl.values import decode
+from xcomctl.values.health import Health, check
+from xcomctl.values.references import stored_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,15 +38,15 @@ def check_entry(
 
 
 def _check_value(policy: Policy, entry: XComEntry, raw: Raw) -> Iterator[tuple[Rule, str]]:
-    verdict = decode.check(raw, policy.storage)
-    if verdict.health is decode.Health.PICKLED and entry.encoding is not Encoding.PICKLE:
+    verdict = check(raw, policy.storage)
+    if verdict.health is Health.PICKLED and entry.encoding is not Encoding.PICKLE:
         yield rules.PICKLED, ""
     truncated = truncation(policy, entry, raw) if policy.capacity is not None else None
     if truncated is not None:
         yield rules.TRUNCATED, truncated
-    elif verdict.health is decode.Health.BROKEN:
+    elif verdict.health is Health.BROKEN:
         yield rules.UNDECODABLE, verdict.reason
-    elif verdict.health is decode.Health.DOUBLE:
+    elif verdict.health is Health.DOUBLE:
         yield rules.DOUBLE_ENCODED, ""
     if not isinstance(raw, bytes | str):
         return
@@ -53,8 +54,8 @@ def _check_value(policy: Policy, entry: XComEntry, raw: Raw) -> Iterator[tuple[R
         kind = secrets.find(raw, entry.ref.key)
         if kind is not None:
             yield rules.SECRET, kind
-    if verdict.health is decode.Health.VALID and rules.EXTERNAL.id in policy.enabled:
-        url = decode.stored_reference(raw)
+    if verdict.health is Health.VALID and rules.EXTERNAL.id in policy.enabled:
+        url = stored_reference(raw)
         if url is not None:
             yield rules.EXTERNAL, url.partition("://")[0]
 
@@ -63,10 +64,10 @@ def truncation(policy: Policy, entry: XComEntry, raw: Raw) -> str | None:
     """Return why a value that fills its column cannot be decoded, or None if it was not truncated."""
     if entry.size != policy.capacity or raw is None:
         return None
-    verdict = decode.check(raw, policy.storage)
-    if verdict.health is decode.Health.BROKEN:
+    verdict = check(raw, policy.storage)
+    if verdict.health is Health.BROKEN:
         return verdict.reason
-    if verdict.health is decode.Health.PICKLED and isinstance(raw, bytes):
+    if verdict.health is Health.PICKLED and isinstance(raw, bytes):
         # A pickle ends with STOP, which a truncated one lacks.
         from xcomctl.values.pickles import describe_pickle
 

@@ -15,7 +15,8 @@ from xcomctl.audit import rules
 from xcomctl.audit.outcome import Outcome, Problem
 from xcomctl.model import Size
 from xcomctl.sizes.limits import MAX_JSONB
-from xcomctl.values import decode, strictjson
+from xcomctl.values import strictjson
+from xcomctl.values.health import describe_error
 
 if TYPE_CHECKING:
     from xcomctl.audit.rules import Rule
@@ -132,7 +133,7 @@ def examine(text: str, backend: str) -> ColumnResult:
     except RecursionError:
         return ColumnResult(None, list(reading.altered.values()))
     except ValueError as error:
-        reason = decode.problem(error)
+        reason = describe_error(error)
         return ColumnResult(Problem(rules.AIRFLOW3_INVALID, Outcome.STOPS, reason), [])
     stops = _escapes(text, backend) or reading.stops
     if stops is None and backend == "postgresql":

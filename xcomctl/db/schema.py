@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xcomctl.errors import DatabaseError
-from xcomctl.values.decode import Reader
+from xcomctl.values.context import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

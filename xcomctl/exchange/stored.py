@@ -9,7 +9,8 @@ import base64
 import json
 from typing import TYPE_CHECKING
 
-from xcomctl.values import decode, strictjson
+from xcomctl.values import strictjson
+from xcomctl.values.sniff import sniff, to_bytes
 
 if TYPE_CHECKING:
     from xcomctl.model import Raw, Storage
@@ -21,8 +22,8 @@ _HEAD_BYTES = 64
 def encoding_of(raw: bytes | float | None, storage: Storage) -> str:
     """Return the encoding of a whole value, as the name that files use."""
     if not isinstance(raw, bytes):
-        return decode.sniff(raw, None, storage).value
-    return decode.sniff(raw[:_HEAD_BYTES], len(raw), storage).value
+        return sniff(raw, None, storage).value
+    return sniff(raw[:_HEAD_BYTES], len(raw), storage).value
 
 
 def encode_value(raw: Raw) -> tuple[bytes | None, str | None]:
@@ -35,7 +36,7 @@ def encode_value(raw: Raw) -> tuple[bytes | None, str | None]:
         except ValueError:
             # An infinity in SQLite, which JSON cannot express.
             return None, base64.b64encode(repr(raw).encode()).decode()
-    data = decode.to_bytes(raw)
+    data = to_bytes(raw)
     if is_strict_line(data):
         return data, None
     return None, base64.b64encode(data).decode()

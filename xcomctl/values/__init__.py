@@ -1,1 +1,1 @@
-"""Stored values: decode them, encode them, render them; nothing here runs a value's code."""
+"""Stored values: decode, check, encode and render them. Never runs code of a value."""

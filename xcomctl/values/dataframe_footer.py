@@ -1,6 +1,6 @@
-"""The shape of a DataFrame that Airflow stored as Parquet, read from the file's footer.
+"""Reads the shape of a DataFrame that Airflow stored as Parquet from the file's footer.
 
-Thrift's compact protocol, only as far as the two numbers that are wanted:
+Implements Thrift's compact protocol only as far as needed:
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
@@ -21,7 +21,7 @@ _INDEX_COLUMN = re.compile(r"__index_level_\d+__")
 
 
 def shape(data: bytes) -> tuple[int, list[str]] | None:
-    """Return the number of rows and the names of the columns; None where it is no Parquet."""
+    """Return the number of rows and the column names, or None if the data is not Parquet."""
     if len(data) < 12 or data[-4:] != _MAGIC:
         return None
     length = int.from_bytes(data[-8:-4], "little")
@@ -34,7 +34,7 @@ def shape(data: bytes) -> tuple[int, list[str]] | None:
 
 
 class _Footer:
-    """A FileMetaData structure, read from front to back."""
+    """A reader of the FileMetaData structure."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -56,7 +56,7 @@ class _Footer:
 
     @staticmethod
     def _top_names(elements: list[tuple[str, int]]) -> list[str]:
-        """Return the columns below the root: the list is a tree, in depth-first order."""
+        """Return the columns below the root; `elements` is a tree in depth-first order."""
         names: list[str] = []
         position = 1
         for _ in range(elements[0][1]):
@@ -133,7 +133,7 @@ class _Footer:
         elif kind in (_LIST, _SET):
             inner = self._data[self._at] & 0x0F
             for _ in range(self._list_size()):
-                # In a list a boolean takes a byte; as a field its type is its value.
+                # In a list a boolean takes one byte; in a struct its type is its value.
                 self._skip(_BYTE if inner in (_TRUE, _FALSE) else inner)
         elif kind == _MAP:
             size = self._varint()

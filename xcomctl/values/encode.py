@@ -1,7 +1,6 @@
-"""What an Airflow's own `xcom_push` would store for a value, or why that Airflow could not.
+"""Encodes a value as the `xcom_push` of the owning Airflow does, or says why that Airflow cannot.
 
-The other direction of `codec`, and as free of databases: traits decide, so its law, that decoding
-what was encoded gives the value back, is tested by properties.
+The inverse of `decode`: property tests check that decoding an encoded value returns it.
 """
 
 from __future__ import annotations
@@ -16,49 +15,52 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import UUID
 
 from xcomctl.errors import RefusedError, UsageError
-from xcomctl.values import decode, strictjson
-from xcomctl.values.decode import Reader
+from xcomctl.values import strictjson
+from xcomctl.values.context import Reader
+from xcomctl.values.health import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from xcomctl.values.context import Context
+
 Type = Literal[
     "json", "datetime", "date", "timedelta", "decimal", "tuple", "set", "frozenset", "uuid", "bytes"
 ]
-"""What a value may be said to be; Python's types that JSON has no word for."""
+"""The `--type` of a value: `json`, or a Python type that JSON cannot express."""
 
 RESERVED = frozenset({"__classname__", "__version__", "__data__", "__type", "__var", "__id__"})
-"""Keys by which Airflow's serializers know their own objects."""
+"""Keys by which Airflow recognises serialized objects."""
 
 _MAX_DEPTH = {"bytes": 250, "sqlite": 195, "postgresql": 195, "mysql": 100, "mariadb": 31}
-"""Levels of nesting that Airflow reads back: in bytes, and in the JSON column of each backend.
+"""Levels of nesting that can be read back: from a bytes column, and from each backend's JSON column.
 
-MySQL refuses more than 100 (error 3157), MariaDB's json_valid more than 31, the JSON reader of
-Airflow 3's tasks about 200, with its own envelope around. Airflow 2 recurses in Python, some
-frames a level, under a limit of 1,000.
+MySQL refuses more than 100 levels (error 3157), MariaDB's JSON_VALID more than 31, and the JSON
+parser of Airflow 3's tasks about 200, including its own message around the value. Airflow 2
+recurses in Python, with several frames per level, under a limit of 1,000.
 """
 _SMALLEST_INT, _LARGEST_INT = -(2**63), 2**64 - 1
-"""What msgpack, in which Airflow 3 talks to its tasks, can carry."""
+"""The range of msgpack, in which Airflow 3 sends values to its tasks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """How the Airflow that owns a database writes a value there."""
+    """How the owning Airflow writes a value."""
 
-    context: decode.Context
+    context: Context
     backend: str
     uuid_read: bool = False
-    """Whether its reader knows UUIDs (3.3)."""
+    """Whether it reads UUIDs (Airflow 3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A value as it is to be stored."""
+    """A value in the form in which it is stored."""
 
     text: str
     """JSON text, as Airflow's own `json.dumps` writes it: ASCII."""
     value: object
-    """What the text says, its envelopes still closed."""
+    """The text, parsed; envelopes are not opened."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -68,21 +70,22 @@ class Encoded:
 
 
 def parse(text: str) -> object:
-    """Return the value that a JSON text says, with NaN and Infinity as Python knows them.
+    """Return the value of a JSON text; NaN and Infinity are allowed.
 
     Raises:
-        UsageError: it is no JSON.
+        UsageError: the text is not JSON.
+        RefusedError: it is nested too deeply.
     """
     try:
         with strictjson.long_numbers(), strictjson.deep():
             return json.loads(text, object_pairs_hook=_unique, parse_float=_number)
     except RecursionError:
-        raise RefusedError("cannot push a value that is nested so deeply") from None
+        raise RefusedError("cannot push a value that is nested too deeply") from None
     except ValueError as error:
         raise UsageError(
             "cannot read the value: it is not JSON",
-            detail=f"{decode.problem(error)}.",
-            hint="--string takes it as text; a JSON text needs quotes of its own: '\"rows\"'.",
+            detail=f"{describe_error(error)}.",
+            hint="Use --string to push it as text. A JSON string needs its own quotes: '\"rows\"'.",
         ) from None
 
 
@@ -91,34 +94,34 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f'the key "{twice}" stands in an object twice')
+        raise ValueError(f'an object has the key "{twice}" twice')
     return found
 
 
 def _number(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise ValueError(f"{text[:40]} is out of the range of a float")
+        raise ValueError(f"{text[:40]} is out of range for a float")
     return number
 
 
 def encode(
     value: object, kind: Type, traits: Traits, *, allow_reserved_keys: bool = False
 ) -> Encoded:
-    """Return what `xcom_push` of the owning Airflow would store.
+    """Return what `xcom_push` of the owning Airflow stores for a value.
 
-    `value` is what `parse` returned; `kind` says what it stands for.
+    `value` is what `parse` returned; `kind` is the type that it stands for.
 
     Raises:
-        UsageError: the value does not say one of that kind.
-        RefusedError: this Airflow could not push it, or not read it back.
+        UsageError: the value does not describe a value of that type.
+        RefusedError: this Airflow cannot push it, or cannot read it back.
     """
     checked = _Checked(traits, allow_reserved_keys)
     with strictjson.long_numbers(), strictjson.deep():
         try:
             checked.walk(value, 1)
         except RecursionError:
-            raise RefusedError("cannot push a value that is nested so deeply") from None
+            raise RefusedError("cannot push a value that is nested too deeply") from None
         if kind != "json":
             value = _enveloped(value, kind, traits, checked.notes)
         text = json.dumps(value)
@@ -127,7 +130,7 @@ def encode(
 
 @dataclass(slots=True)
 class _Checked:
-    """Walks a value, and refuses what the database or the Airflow would not give back."""
+    """Walks a value, and refuses what the database or Airflow cannot return unchanged."""
 
     traits: Traits
     allow_reserved_keys: bool
@@ -138,9 +141,9 @@ class _Checked:
         if isinstance(value, dict | list) and depth > most:
             raise RefusedError(
                 f"cannot push a value of more than {most} levels of nesting",
-                detail="This database takes no more."
+                detail="This is the maximum of the database."
                 if self._json and most <= 100
-                else "Airflow's own reader takes no more.",
+                else "This is the maximum of Airflow's own reader.",
             )
         if isinstance(value, dict):
             self._keys(value)
@@ -164,10 +167,10 @@ class _Checked:
         if found and not self.allow_reserved_keys:
             raise RefusedError(
                 f'cannot push a value with the key "{found[0]}"',
-                detail="Airflow reserves it for objects that it serializes, and would read "
-                "another value back, or raise an error.",
-                hint="--type writes a datetime, Decimal, tuple or set as Airflow does; "
-                "--allow-reserved-keys writes the keys as they are.",
+                detail="Airflow reserves this key for serialized objects: it would read another "
+                "value back, or raise an error.",
+                hint="Use --type to push a datetime, Decimal, tuple or set, or "
+                "--allow-reserved-keys to push the keys as they are.",
             )
 
     def _text(self, text: str) -> None:
@@ -175,13 +178,13 @@ class _Checked:
             return
         if any("\ud800" <= char <= "\udfff" for char in text):
             raise RefusedError(
-                "cannot push a text with half of a surrogate pair",
-                detail="No JSON column and no Airflow 3 takes one: it is no character.",
+                "cannot push a text with a lone surrogate",
+                detail="It is not valid Unicode: JSON columns and Airflow 3 refuse it.",
             )
         if "\0" in text and self.traits.backend == "postgresql":
             raise RefusedError(
                 "cannot push a text with a NUL character",
-                detail="PostgreSQL's jsonb, in which this Airflow keeps XComs, cannot hold \\u0000.",
+                detail="The column is a jsonb, and PostgreSQL cannot store \\u0000 there.",
             )
 
     def _json_number(self, number: int | float) -> None:
@@ -190,34 +193,32 @@ class _Checked:
                 raise RefusedError(
                     f"cannot push {json.dumps(number)}",
                     detail="JSON has no such number, and Airflow 3 refuses it.",
-                    hint="Push null, or a text.",
+                    hint="Push null or a string.",
                 )
         elif not _SMALLEST_INT <= number <= _LARGEST_INT:
             raise RefusedError(
                 "cannot push an integer of more than 64 bits",
-                detail="Airflow 3 cannot hand it to a task (msgpack takes none).",
-                hint="Push it as a text.",
+                detail="Airflow 3 cannot send it to a task: msgpack is limited to 64 bits.",
+                hint="Push it as a string.",
             )
 
 
-# --- what JSON has no word for ----------------------------------------------------------------
-
-
 def _enveloped(value: object, kind: Type, traits: Traits, notes: list[str]) -> object:
-    """Return the value in the envelope in which Airflow keeps its kind."""
+    """Return the value in the envelope in which Airflow stores its type."""
     if traits.context.reader is not Reader.SERDE:
         raise RefusedError(
             f"cannot push a {kind} to this Airflow",
-            detail="Its xcom_push refuses one, and its xcom_pull could not read it back: "
-            "that came with Airflow 2.6.",
-            hint="Push a text or a number, and let the task convert it.",
+            detail="Only Airflow 2.6 and newer read it back.",
+            hint="Push a string or a number, and convert it in the task.",
         )
     if kind == "bytes" or (kind == "uuid" and not traits.uuid_read):
-        came = "" if kind == "bytes" else ", which came with Airflow 3.3"
+        is_bytes = kind == "bytes"
         raise RefusedError(
-            f"cannot push {'bytes' if kind == 'bytes' else 'a UUID'} to this Airflow",
-            detail=f"Its serializers have no word for it{came}.",
-            hint="Push a text, base64 for instance." if kind == "bytes" else "Push its text.",
+            f"cannot push {'bytes' if is_bytes else 'a UUID'} to this Airflow",
+            detail="No Airflow serializes bytes as JSON."
+            if is_bytes
+            else "Only Airflow 3.3 and newer read it back.",
+            hint="Push a string, such as base64." if is_bytes else "Push it as a string.",
         )
     return _MAKERS[kind](value, notes)
 
@@ -256,8 +257,8 @@ def _datetime(value: object, notes: list[str]) -> object:
     data: dict[str, object]
     if moment.tzinfo is None:
         notes.append(
-            "a datetime without a zone is kept as seconds, which every worker reads in its own "
-            "time zone; these are right where that is UTC"
+            "a datetime without a time zone is stored as seconds, which each worker interprets in its "
+            "local time zone; this value is correct if that is UTC"
         )
         data = {"timestamp": moment.replace(tzinfo=UTC).timestamp(), "tz": None}
     else:
@@ -266,7 +267,7 @@ def _datetime(value: object, notes: list[str]) -> object:
 
 
 def _zone(moment: datetime, name: str | None) -> object:
-    """Return the time zone as Airflow keeps one: name or seconds, class, version, and a flag."""
+    """Return the time zone as Airflow stores it: name or offset in seconds, class, version, flag."""
     kept: object = name
     classname = "pendulum.tz.timezone.Timezone"
     if name is None or name == "UTC":
@@ -290,7 +291,7 @@ def _date(value: object, _: list[str]) -> object:
 def _timedelta(value: object, _: list[str]) -> object:
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
-            # Its reader takes a float only.
+            # Airflow reads a float only.
             return _envelope("datetime.timedelta", 2, timedelta(seconds=value).total_seconds())
     except (OverflowError, ValueError):
         pass
@@ -309,7 +310,7 @@ def _decimal(value: object, _: list[str]) -> object:
         raise wrong
     exponent = number.as_tuple().exponent
     own: int | float = int(number) if isinstance(exponent, int) and exponent >= 0 else float(number)
-    # Airflow keeps a number, which may lose digits. Its reader takes a text as well, and exactly.
+    # Airflow stores a number, which may lose digits, but reads a string exactly, too.
     same = str(Decimal(str(own))) == str(number) and abs(number) < 2**53
     return _envelope("decimal.Decimal", 1, own if same else str(number))
 
@@ -320,7 +321,7 @@ def _several(classname: str) -> Callable[[object, list[str]], object]:
             raise _wrong(classname.partition(".")[2], "a JSON list: [1, 2]")
         if classname != "builtins.tuple":
             if any(isinstance(one, dict | list) for one in value):
-                raise _wrong("set", "a JSON list of texts and numbers: others have no hash")
+                raise _wrong("set", "a JSON list of strings and numbers")
             if len(set(value)) < len(value):
                 raise _wrong("set", "a JSON list without duplicates")
         return _envelope(classname, 1, value)
@@ -351,11 +352,8 @@ _MAKERS: dict[str, Callable[[object, list[str]], object]] = {
 TYPES: tuple[str, ...] = get_args(Type)
 
 
-# --- is what came back what was sent? ---------------------------------------------------------
-
-
 def same(sent: object, found: object) -> bool:
-    """Return whether two JSON values are equal: types count, an object's order does not."""
+    """Return whether two JSON values are equal, including types, but not the order of keys."""
     if isinstance(sent, dict):
         return (
             isinstance(found, dict)
@@ -376,9 +374,9 @@ def same(sent: object, found: object) -> bool:
 
 
 def floats_spelled_out(value: object) -> str:
-    """Return JSON text in which every float keeps a fraction, however large it is.
+    """Return JSON text in which every float has a decimal point.
 
-    PostgreSQL's jsonb holds decimals: it would give 1e+16 back as an integer.
+    PostgreSQL's jsonb stores decimals: it would return 1e+16 as an integer.
     """
     return "".join(_spelled(value))
 
@@ -403,7 +401,7 @@ def _spelled(value: Any) -> Iterator[str]:
 
 
 def least_size(value: object) -> int:
-    """Return a lower bound of what a value takes in any JSON column: its texts, in UTF-8."""
+    """Return a lower bound of a value's size in any JSON column, in bytes: its strings in UTF-8."""
     if isinstance(value, dict):
         return sum(len(key.encode()) + least_size(one) for key, one in value.items())
     if isinstance(value, list):

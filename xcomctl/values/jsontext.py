@@ -1,7 +1,7 @@
-"""Whether a long text is JSON that may be passed on as it is, told without holding it.
+"""Streaming check of long JSON texts: can they be printed as they are, without decoding them?
 
-No database here and no Airflow: `codec` knows what a value says; this only finds out, piece by
-piece, that it says nothing but what its JSON text says.
+A text is *plain* if decoding it with `decode` would give the same JSON again, without notes. Both
+the check and the output work on pieces, so that a value of any size takes constant memory.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _CHUNK = 1 << 18
-"""Bytes looked at in one go: all that is ever held, besides the caller's piece."""
+"""Bytes checked at once: all the memory that is used, besides the caller's piece."""
 _MAX_DEPTH = 500
-"""Deep enough for what people nest, and well below what `codec` can read."""
+"""Levels of nesting; deeper texts are left to `decode`, which reads far more."""
 _MAX_NUMBER = 1000
-"""Characters of one number; `codec` has its say about longer ones."""
+"""Characters of a number; longer ones are left to `decode`."""
 _HEAD = 512
-"""Enough of the start to tell what a string at the top begins with."""
+"""Bytes that suffice to recognise a top-level string that may be JSON itself."""
 
 _SPACE = rb"[ \t\n\r]*+"
 _STRING = rb'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
-# At most 1e299: longer ones are looked at one by one.
+# At most 1e299: longer numbers are checked one by one.
 _TAME = rb"-?+(?:0|[1-9][0-9]{0,199}+)(?:\.[0-9]{1,500}+)?+(?:[eE][-+]?+[0-9]{1,2}+)?+"
 
 
 def _value(levels: int) -> bytes:
-    """Return the pattern of a value with so many levels of lists and objects in it."""
+    """Return the pattern of a value with at most `levels` levels of nesting."""
     scalar = _STRING + rb"|" + _TAME + rb"|true|false|null"
     if not levels:
         return rb"(?:" + scalar + rb")"
@@ -44,8 +44,8 @@ def _value(levels: int) -> bytes:
 
 
 _LEVELS = 3
-# What takes long to read is many small things: whole runs of them are matched at once. None of
-# the repeats gives anything back, so a match takes time in proportion to its length.
+# Many small values take longest, so runs of them are matched at once. All repeats are possessive:
+# there is no backtracking, and a match takes time linear in its length.
 _ITEMS = re.compile(rb"(?:%b%b,%b)*+" % (_value(_LEVELS), _SPACE, _SPACE))
 _PAIRS = re.compile(
     rb"(?:%b%b:%b%b%b,%b)*+" % (_STRING, _SPACE, _SPACE, _value(_LEVELS), _SPACE, _SPACE)
@@ -57,16 +57,16 @@ _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _LITERALS = (b"true", b"false", b"null")
 
 _ENVELOPES = (b'"__classname__"', b'"__type"')
-_SPELLED = re.compile(rb"\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])")
-"""A letter or an underscore as an escape, with which a key could be an envelope's."""
+_ESCAPED_NAME = re.compile(rb"\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])")
+"""An escaped letter or underscore: the key may be that of an envelope."""
 _OVERLAP = max(map(len, _ENVELOPES))
 _MAY_HOLD_JSON = re.compile(
     rb"[ \t\n\r]{256}"
     rb'|[ \t\n\r]*"(?: |\\[nrt])*(?:[{\[0-9-]|\\["u]|true|false|null|NaN|Infinity|"?\Z)'
 )
-"""A string at the top that could be JSON text itself, which `codec` has a note about."""
+"""A top-level string that may be JSON text itself, on which `decode` has a note."""
 _SHOWN_ESCAPED = re.compile(UNSAFE.pattern + "(?<![\t\n\r])")
-"""What must not reach a terminal; line ends and tabs are nowhere but between JSON's tokens."""
+"""Characters that must not reach a terminal. Line ends and tabs only occur between tokens."""
 
 _QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
 _LIST, _LIST_END, _OBJECT, _OBJECT_END = b"[]{}"
@@ -75,19 +75,18 @@ _VALUE, _FIRST_VALUE, _KEY, _FIRST_KEY, _AFTER_KEY, _AFTER_VALUE = range(6)
 
 
 def is_plain(pieces: Iterable[bytes]) -> bool:
-    """Return whether the pieces together are JSON text that says all there is to say.
+    """Return whether the pieces together are plain JSON text. Stops reading as soon as they are not.
 
-    It is strict JSON (RFC 8259, UTF-8, no NaN) with no number beyond a float's range, nothing
-    nested unusually deep, no envelope of Airflow's, and no string that might itself be JSON text.
-    What is not plain may be fine all the same, only not for this to decide. A key that is there
-    twice is not noticed. Reads no further than it has to.
+    Plain means: strict JSON (RFC 8259, UTF-8, no NaN), no number out of range for a float, no
+    unusual depth, no envelope of Airflow, and not a single string that may be JSON itself. A
+    text that is not plain may still be valid. Duplicate keys are not detected.
     """
     checker = Checker()
     return all(checker.feed(piece) for piece in pieces) and checker.end()
 
 
 def shown(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield plain JSON text with every character escaped that a terminal would obey."""
+    """Yield plain JSON text with the characters escaped that a terminal interprets."""
     decoder = getincrementaldecoder("utf-8")()
     for piece in pieces:
         for start in range(0, len(piece), _CHUNK):
@@ -100,22 +99,22 @@ def shown(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class Checker:
-    """Is told a text piece by piece, cut anywhere, and knows whether it is plain so far."""
+    """Checks a text fed in pieces, split anywhere."""
 
     def __init__(self) -> None:
         self._plain = True
         self._head: bytes | None = b""
         self._rest = b""
-        """The beginning of a token whose end has not come yet."""
+        """The start of a token that continues in the next piece."""
         self._seen = b""
         self._decoder = getincrementaldecoder("utf-8")()
         self._open = bytearray()
-        """The brackets around the current place."""
+        """The open brackets around the current position."""
         self._expected = _VALUE
         self._in_string = False
 
     def feed(self, piece: bytes) -> bool:
-        """Take the next piece, and return False as soon as it is known not to be plain."""
+        """Check the next piece; return False as soon as the text is known not to be plain."""
         if self._head is not None:
             self._head += piece
             if len(self._head) < _HEAD:
@@ -127,11 +126,11 @@ class Checker:
         return self._plain
 
     def end(self) -> bool:
-        """Return whether it was plain, now that there is no more to come."""
+        """Return whether the whole text is plain, after the last piece."""
         if self._head is not None:
             piece = self._begin()
             self._plain = self._plain and self._take(piece)
-        # A number ends with what comes behind it.
+        # Only the next character ends a number.
         return (
             self._plain
             and self._take(b" ")
@@ -162,10 +161,10 @@ class Checker:
         self._seen = seen[-_OVERLAP:]
         if any(name in seen for name in _ENVELOPES):
             return True
-        return b"\\u00" in seen and _SPELLED.search(seen) is not None
+        return b"\\u00" in seen and _ESCAPED_NAME.search(seen) is not None
 
     def _follows(self, chunk: bytes) -> bool:
-        """Return whether the grammar allows the chunk here, and take it."""
+        """Consume the chunk; return whether the grammar allows it here."""
         data = self._rest + chunk
         self._rest = b""
         at, end = 0, len(data)
@@ -203,7 +202,7 @@ class Checker:
             at += len(word)
 
     def _skip(self, data: bytes, at: int) -> int:
-        """Return where the next token begins, behind white space and runs of simple values."""
+        """Return where the next token begins, after white space and runs of simple values."""
         at = _end(_SPACES, data, at)
         if not self._open or self._expected > _FIRST_KEY:
             return at
@@ -219,7 +218,7 @@ class Checker:
         return behind
 
     def _punctuation(self, sign: int) -> bool:
-        """Take a bracket, a comma, a colon or the quote before a string."""
+        """Consume a bracket, a comma, a colon or an opening quote; return whether it is allowed here."""
         expected, inside = self._expected, self._open[-1] if self._open else None
         if sign == _QUOTE:
             if expected > _FIRST_KEY:
@@ -241,7 +240,7 @@ class Checker:
             self._expected = _VALUE if inside == _LIST else _KEY
         else:
             first = _FIRST_VALUE if sign == _LIST_END else _FIRST_KEY
-            # The codes of both closing brackets are their opening ones' and two.
+            # The code of a closing bracket is that of the opening one plus 2.
             if expected not in (_AFTER_VALUE, first) or inside != sign - 2:
                 return False
             self._open.pop()
@@ -250,7 +249,7 @@ class Checker:
 
 
 def _end(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
-    """Return where a pattern that may be empty ends."""
+    """Return where a match of the pattern ends; it may be empty."""
     match = pattern.match(data, at)
     return match.end() if match else at
 
@@ -260,5 +259,5 @@ def _is_scalar(word: bytes) -> bool:
         return True
     if not _NUMBER.fullmatch(word):
         return False
-    # An integer has no bound.
+    # Integers are unlimited.
     return word.lstrip(b"-").isdigit() or math.isfinite(float(word))

@@ -1,4 +1,4 @@
-"""What a pickle would do, read opcode by opcode and never done."""
+"""Describes pickles by reading their opcodes; nothing is loaded or run."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _LONGEST_ARGUMENT = 80
 
 
 def describe_pickle(data: bytes, most: int = 200) -> dict[str, object]:
-    """Return a pickle's protocol, size, opcodes (at most so many) and the names it would import.
+    """Return a pickle's protocol, size, first `most` opcodes, and the names that it imports.
 
-    `complete` is whether it is a whole pickle and nothing else; `problem` says why not.
+    `complete` says whether the bytes are exactly one whole pickle; if not, `problem` says why.
     """
     opcodes: list[dict[str, object]] = []
     names: list[str] = []

@@ -1,4 +1,4 @@
-"""Decoded values told to others: as strict JSON, or as Python's repr of what a task would get."""
+"""Renders decoded values as strict JSON, or as the Python repr of what a task gets."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from xcomctl.values.strictjson import deep, long_numbers
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A value that JSON cannot tell: what it is, in facts that JSON can."""
+    """A value that cannot be decoded or represented, described by facts that JSON can express."""
 
     encoding: str
+    """What it is: `pickle`, `object`, `broken-json`, …"""
     facts: dict[str, object]
 
     def marker(self) -> dict[str, object]:
-        """Return what stands for it in JSON."""
+        """Return the object that represents it in JSON."""
         return {"__xcomctl__": {"encoding": self.encoding, **self.facts}}
 
 
 @dataclass(frozen=True, slots=True)
 class NumpyScalar:
-    """A number that numpy wrapped."""
+    """A numpy scalar, such as numpy.int64."""
 
     classname: str
     value: object
 
 
 @dataclass(slots=True)
-class _Teller:
-    """Turns values into strict JSON, counting what had to be changed."""
+class _Renderer:
+    """Converts values to strict JSON, and counts what had to be changed."""
 
     changed: Counter[str] = field(default_factory=Counter)
 
-    def tell(self, value: Any) -> object:
+    def render(self, value: Any) -> object:
         if value is None or isinstance(value, bool | int | str):
             return value
         if isinstance(value, float):
@@ -47,19 +48,19 @@ class _Teller:
             self.changed["NaN became null" if math.isnan(value) else "Infinity became null"] += 1
             return None
         if isinstance(value, list):
-            return [self.tell(one) for one in value]
+            return [self.render(one) for one in value]
         if isinstance(value, dict):
-            return {str(key): self.tell(one) for key, one in value.items()}
-        return self._tell_other(value)
+            return {str(key): self.render(one) for key, one in value.items()}
+        return self._render_other(value)
 
-    def _tell_other(self, value: Any) -> object:
+    def _render_other(self, value: Any) -> object:
         if isinstance(value, Opaque):
             return value.marker()
         if isinstance(value, NumpyScalar):
-            return self.tell(value.value)
+            return self.render(value.value)
         if isinstance(value, tuple | set | frozenset):
             self.changed[f"{type(value).__name__} became a list"] += 1
-            return [self.tell(one) for one in value]
+            return [self.render(one) for one in value]
         if isinstance(value, datetime | date):
             return value.isoformat()
         if isinstance(value, timedelta):
@@ -74,21 +75,21 @@ class _Teller:
 
 
 def to_json(value: object) -> tuple[object, tuple[str, ...]]:
-    """Return a value that strict JSON can tell, and notes on what that changed."""
-    teller = _Teller()
+    """Return a value that strict JSON can express, and notes on what had to be changed."""
+    renderer = _Renderer()
     try:
         with deep():
-            told = teller.tell(value)
+            rendered = renderer.render(value)
     except RecursionError:
         return Opaque("json", {"problem": "it is nested too deeply"}).marker(), ()
-    return told, tuple(
+    return rendered, tuple(
         change if number == 1 else f"{change} ({number} times)"
-        for change, number in teller.changed.items()
+        for change, number in renderer.changed.items()
     )
 
 
 def to_repr(value: object) -> str:
-    """Return Python's repr of what `xcom_pull` returns, `<...>` for what cannot be told."""
+    """Return the Python repr of what `xcom_pull` returns; `<...>` for what has none."""
     try:
         with long_numbers(), deep():
             return _repr(value)
@@ -122,6 +123,6 @@ def _repr_opaque(value: Opaque) -> str:
     if value.encoding == "pickle":
         return f"<pickle protocol {facts['protocol']}, {facts['size_bytes']} bytes, not loaded>"
     if value.encoding == "object":
-        told = facts.get("data", facts.get("parquet_bytes"))
-        return f"<object {facts['classname']} version {facts['version']}: {told!r}>"
+        data = facts.get("data", facts.get("parquet_bytes"))
+        return f"<object {facts['classname']} version {facts['version']}: {data!r}>"
     return f"<{value.encoding}: {facts.get('problem', 'not decoded')}>"

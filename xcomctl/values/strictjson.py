@@ -1,4 +1,4 @@
-"""JSON text as the standard has it: checked quickly, and written so that a terminal obeys none of it."""
+"""Strict JSON (RFC 8259): a fast check, and a writer whose output is safe for terminals."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAX_DIGITS = 1_000_000
-"""Integers of more digits take minutes to read, and no Airflow can."""
+"""Integers with more digits take minutes to parse, and no Airflow reads them."""
 
 
 def is_strict(data: bytes) -> bool:
-    """Return whether the bytes are JSON text in UTF-8, without Python's NaN and Infinity."""
+    """Return whether the bytes are strict JSON in UTF-8, without NaN and Infinity."""
     try:
         return is_json_text(data) and (data.isascii() or bool(data.decode("utf-8")))
     except UnicodeDecodeError:
@@ -26,26 +26,26 @@ def is_strict(data: bytes) -> bool:
 
 
 def is_json_text(data: bytes) -> bool:
-    """Return whether the bytes are strict JSON, if what they hold beyond ASCII is UTF-8."""
+    """Return whether the bytes are strict JSON, assuming that they are valid UTF-8."""
     global _skim
     if _skim is None:
-        # Only what reads values by the million needs it.
+        # Imported late: only commands that read many values need it.
         import msgspec
 
         _skim = msgspec.json.Decoder(msgspec.Raw).decode
     try:
-        # It looks at every token and builds nothing, but does not look into texts for UTF-8.
+        # Parses every token and builds nothing, but does not check strings for valid UTF-8.
         _skim(data)
     except (ValueError, RecursionError):
-        # It refuses half a surrogate pair and deep nesting, which are JSON all the same.
-        return _is_strict_by_the_book(data)
+        # It refuses lone surrogates and deep nesting, which are valid JSON.
+        return _is_strict_for_json_module(data)
     return True
 
 
 _skim: Callable[[bytes], object] | None = None
 
 
-def _is_strict_by_the_book(data: bytes) -> bool:
+def _is_strict_for_json_module(data: bytes) -> bool:
     try:
         text = data.decode("utf-8")
         with deep():
@@ -56,7 +56,7 @@ def _is_strict_by_the_book(data: bytes) -> bool:
 
 
 def refuse(token: str) -> None:
-    """Refuse NaN and Infinity, as json.loads's parse_constant."""
+    """Refuse NaN and Infinity: a `parse_constant` for json.loads."""
     raise ValueError(token)
 
 
@@ -66,15 +66,15 @@ def _encoder(indent: int | None) -> json.JSONEncoder:
 
 
 def dumps(value: object, *, indent: int | None = None) -> str:
-    """Return strict JSON text in which no character is one that a terminal would obey.
+    """Return strict JSON text in which characters that a terminal interprets are escaped.
 
-    `value` is what `to_json` returns. Other characters stay as they are, not escaped.
+    `value` is what `to_json` returns. All other characters are written as they are.
     """
     encode = _encoder(indent).encode
     try:
         text = encode(value)
     except (ValueError, RecursionError):
-        # Few values need Python's limits moved, which takes as long as writing them.
+        # Few values need higher limits, and raising them takes as long as writing a value.
         with long_numbers(), deep():
             text = encode(value)
     if text.isascii() and "\x7f" not in text:
@@ -85,7 +85,7 @@ def dumps(value: object, *, indent: int | None = None) -> str:
 
 @contextmanager
 def long_numbers() -> Iterator[None]:
-    """Let integers of more than 4,300 digits be read and written."""
+    """Raise Python's limit of 4,300 digits for converting integers."""
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(MAX_DIGITS)
     try:
@@ -96,7 +96,7 @@ def long_numbers() -> Iterator[None]:
 
 @contextmanager
 def deep() -> Iterator[None]:
-    """Allow deeper nesting than Python does; what is deeper still raises RecursionError."""
+    """Raise Python's recursion limit; deeper nesting still raises RecursionError."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, 5_000))
     try:

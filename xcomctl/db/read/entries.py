@@ -11,7 +11,7 @@ from xcomctl.db.backends.base import STREAMED, MovedError
 from xcomctl.db.read.sorting import MAX_SORTED_KEYS, Details, Order, Sorting, without
 from xcomctl.errors import DatabaseError
 from xcomctl.model import UNMAPPED, Encoding, Raw, Selection, Size, XComEntry
-from xcomctl.values import decode
+from xcomctl.values.sniff import to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -333,7 +333,7 @@ def _pieces(raw: Raw) -> Iterator[bytes]:
     whole = raw if isinstance(raw, bytes | str) else str(raw)
     step = _PIECE_CHARS if isinstance(whole, str) else _PIECE_BYTES
     for start in range(0, len(whole), step):
-        yield decode.to_bytes(whole[start : start + step])
+        yield to_bytes(whole[start : start + step])
 
 
 def _equals(column: Element, value: object) -> Element:

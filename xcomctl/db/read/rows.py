@@ -10,7 +10,7 @@ from xcomctl.db.backends.base import MAX_SNIFFED
 from xcomctl.db.backends.times import to_moment
 from xcomctl.db.read.conditions import Conditions
 from xcomctl.model import UNMAPPED, Encoding, Size, XComEntry, XComRef
-from xcomctl.values import decode
+from xcomctl.values.sniff import sniff
 
 if TYPE_CHECKING:
     from xcomctl.db.backends.base import Element
@@ -133,7 +133,7 @@ class Rows:
             encoding = Encoding.NULL if head == 1 else Encoding.JSON
             head = None
         else:
-            encoding = decode.sniff(head, size, self._schema.storage)
+            encoding = sniff(head, size, self._schema.storage)
         logical_date = to_moment(row.execution_date)
         named, text_of = row._mapping, self._backend.text_of
         identity = tuple([named[name] for name in self._schema.generation.identity])

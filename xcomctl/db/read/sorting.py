@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from xcomctl.db.backends.base import MovedError
 from xcomctl.db.read.rows import HEAD_BYTES
 from xcomctl.model import Selection, Size
-from xcomctl.values import decode
+from xcomctl.values.sniff import sniff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -112,7 +112,7 @@ class Sorting:
         with contextlib.suppress(MovedError):
             number, head = self._backend.peek(self._table.x, is_row, storage, HEAD_BYTES)
             size = None if number is None else Size(number)
-            encoding = decode.sniff(head, size, storage)
+            encoding = sniff(head, size, storage)
             yield dataclasses.replace(entry, size=size, head=head, encoding=encoding)
 
     def _first_keys(self, selection: Selection, order: Order) -> dict[tuple[Any, ...], int | None]:

@@ -13,7 +13,7 @@ from xcomctl.db.read.sizes import Sizes
 from xcomctl.db.read.suggest import Suggest
 from xcomctl.db.read.table import OTHER_TABLES, Table
 from xcomctl.model import Facts
-from xcomctl.values import decode
+from xcomctl.values.context import Context
 
 if TYPE_CHECKING:
     from xcomctl.db.backends.base import Backend
@@ -47,9 +47,9 @@ class Store:
         return self.table.schema
 
     @property
-    def context(self) -> decode.Context:
+    def context(self) -> Context:
         """Return how the Airflow that owns this database reads a stored value."""
-        return decode.Context(
+        return Context(
             reader=self.schema.reader,
             storage=self.schema.storage,
             null_fails=self.schema.null_fails,
