@@ -7,38 +7,19 @@ import os
 import re
 import signal
 import sys
-from importlib import import_module
-from keyword import iskeyword
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from xcomctl import __version__
+from xcomctl.cli.commands import ALIASES, COMMANDS, load
 from xcomctl.cli.console import Console
+from xcomctl.cli.help import HelpfulCommand, HelpfulGroup
 from xcomctl.errors import DatabaseError, Interrupted, UsageError, XcomctlError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
-
-COMMANDS = {
-    "list": "List the XCom entries that match the filters.",
-    "pull": "Print one XCom's value, decoded.",
-    "push": "Write one XCom, as Airflow would have.",
-    "delete": "Show or remove what is old, large or left over.",
-    "audit": "Judge sizes and health; the CI gate.",
-    "preflight": "Name the XComs that an upgrade to Airflow 3 breaks.",
-    "top": "Show who fills the table.",
-    "export": "Write entries with their values, streamed.",
-    "import": "Read entries with their values back.",
-    "limits": "Show the limit in force, here and elsewhere.",
-    "info": "Show which metadata DB was found, and how.",
-    "config": "Check, show or start the configuration.",
-    "demo": "Build a demo metadata DB, and show round.",
-}
-"""What each command does, in the order of the help."""
-ALIASES = {"get": "pull", "stats": "top", "add": "push", "edit": "push"}
-"""Hidden names, for users of other tools."""
 
 EXIT_BUG = 70
 
@@ -62,7 +43,7 @@ def _root(
         ),
     ] = None,
 ) -> None:
-    """Inspect, audit and size-check Airflow's XComs, straight in the metadata DB."""
+    """Inspect, audit and size-check Airflow XComs, straight in the metadata database."""
 
 
 def build_app(first: str | None = None) -> typer.Typer:
@@ -72,6 +53,7 @@ def build_app(first: str | None = None) -> typer.Typer:
     """
     app = typer.Typer(
         name="xcomctl",
+        cls=HelpfulGroup,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -82,12 +64,13 @@ def build_app(first: str | None = None) -> typer.Typer:
         if completing or shown == first:
             from xcomctl.cli.options import spread
 
-            # No module can be named "import", a keyword.
-            module = f"{name}_" if iskeyword(name) else name
-            command = spread(import_module(f"xcomctl.cli.{module}").command)
+            command = spread(load(name).command)
         else:
             command = _placeholder
-        app.command(shown, help=COMMANDS[name], hidden=shown in ALIASES)(command)
+        settings = app.command(
+            shown, cls=HelpfulCommand, help=COMMANDS[name], hidden=shown in ALIASES
+        )
+        settings(command)
     return app
 
 

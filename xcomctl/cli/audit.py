@@ -19,7 +19,7 @@ from xcomctl.cli.findings import (
     rule_texts,
     severity_counts,
 )
-from xcomctl.cli.options import Connection, Filters, Manners, Output
+from xcomctl.cli.options import Connection, Filters, FindingsOutput, Manners
 from xcomctl.config.file import AuditConfig, parse_growth, parse_share
 from xcomctl.errors import NotFoundError, UsageError
 from xcomctl.formats import AUDIT_FORMATS, Column, Layout
@@ -35,6 +35,21 @@ if TYPE_CHECKING:
     from xcomctl.formats import Row
     from xcomctl.model import Raw, Selection, Size, XComEntry
 
+EXAMPLES = (
+    ("Check every XCom against the limit of this database", "xcomctl audit"),
+    (
+        "Would they fit into MySQL with Airflow 2.8? (exit code 1 if not)",
+        "xcomctl audit --as mysql:2.8",
+    ),
+    (
+        "Read the values too, and write a report for code scanning",
+        "xcomctl audit --deep -o table -o sarif=xcom.sarif",
+    ),
+    (
+        "Accept what is found now, and fail only on what is new",
+        "xcomctl audit --baseline known.json --update-baseline",
+    ),
+)
 DEFAULTS = {
     "size_limit": "auto",
     "warn_at": "80%",
@@ -49,14 +64,14 @@ DEFAULTS = {
 def command(
     connection: Connection,
     filters: Filters,
-    output: Output,
+    output: FindingsOutput,
     manners: Manners,
     size_limit: Annotated[
         str | None,
         typer.Option(
             "--size-limit",
             metavar="auto|nominal|SIZE",
-            help="What sizes are held against: what this database enforces, the case study's figures, or a size. [default: auto]",
+            help="Limit for sizes: the one this database enforces, the commonly quoted figure, or a size. [default: auto]",
         ),
     ] = None,
     warn_at: Annotated[
@@ -64,72 +79,81 @@ def command(
         typer.Option(
             "--warn-at",
             metavar="PCT|SIZE",
-            help="From where on a value is close to the limit. [default: 80%]",
+            help="Warn at this share of the limit. [default: 80%]",
         ),
     ] = None,
     fail_on: Annotated[
         str | None,
         typer.Option(
             "--fail-on",
-            metavar="SEVERITY",
-            help="error, warning, note or never: from where on the exit code is 1. [default: error]",
+            metavar="error|warning|note|never",
+            help="Exit with 1 if there are findings of this severity or above. [default: error]",
         ),
     ] = None,
     exit_zero: Annotated[
         bool,
         typer.Option(
-            "--exit-zero", help="Exit with 0 whatever is found (never when the audit fails)."
+            "--exit-zero", help="Exit with 0 whatever is found. Failures keep their exit code."
         ),
     ] = False,
     fail_on_empty: Annotated[
         bool,
-        typer.Option("--fail-on-empty", help="Fail where no XCom matches: nothing was judged."),
+        typer.Option("--fail-on-empty", help="Fail if no XCom matches the filters."),
     ] = False,
     per_entry: Annotated[
         bool,
-        typer.Option("--per-entry", help="A finding for each entry, not for each task and key."),
+        typer.Option("--per-entry", help="Report each XCom, instead of each task and key."),
     ] = False,
     rules: Annotated[
-        str | None, typer.Option("--rules", metavar="LIST", help="Only these rules.")
+        str | None, typer.Option("--rules", metavar="A,B,C", help="Apply only these rules.")
     ] = None,
     skip_rules: Annotated[
-        str | None, typer.Option("--skip-rules", metavar="LIST", help="All but these rules.")
+        str | None, typer.Option("--skip-rules", metavar="A,B,C", help="Apply all but these rules.")
     ] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Read every value whole: JSON validity, double encoding.")
+        bool,
+        typer.Option(
+            "--deep",
+            help="Read every value: finds undecodable values, credentials and double encoding.",
+        ),
     ] = False,
     baseline: Annotated[
         str | None,
         typer.Option(
-            "--baseline", metavar="FILE", help="Findings in it are known and do not count."
+            "--baseline", metavar="FILE", help="Do not count the findings that this file lists."
         ),
     ] = None,
     update_baseline: Annotated[
         bool,
-        typer.Option("--update-baseline", help="Write the baseline: what is found now is known."),
+        typer.Option("--update-baseline", help="Write what is found now to the baseline."),
     ] = False,
     no_ignores: Annotated[
-        bool, typer.Option("--no-ignores", help="Ignore nothing, whatever the configuration says.")
+        bool, typer.Option("--no-ignores", help="Do not apply the ignores of the configuration.")
     ] = False,
     show_ignored: Annotated[
-        bool, typer.Option("--show-ignored", help="List ignored and known findings, too.")
+        bool,
+        typer.Option(
+            "--show-ignored", help="Also list findings that are ignored or in the baseline."
+        ),
     ] = False,
     measure: Annotated[
         str | None,
         typer.Option(
             "--measure",
             metavar="size|text",
-            help="What budgets speak of: what the database holds, or the JSON text, which is the same on every backend. [default: size]",
+            help="Measure budgets by stored size, or by length as JSON text, which is the same on every backend. [default: size]",
         ),
     ] = None,
     as_: Annotated[
         str | None,
         typer.Option(
-            "--as", metavar="BACKEND[:AIRFLOW]", help="Judge as on another backend: mysql:2.8."
+            "--as",
+            metavar="BACKEND[:AIRFLOW]",
+            help="Apply the limit of another backend: mysql:2.8.",
         ),
     ] = None,
 ) -> None:
-    """Judge the XComs that match the filters."""
+    """Check XCom sizes and health (for CI)."""
     from xcomctl.cli import console
 
     manners.apply(console)

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from xcomctl.config.file import Config
     from xcomctl.formats import Row
 
+EXAMPLES = (
+    ("Create xcomctl.toml in this directory", "xcomctl config init"),
+    ("Check it", "xcomctl config check"),
+    ("Show the settings in use, and where each comes from", "xcomctl config show"),
+)
 _ACTIONS = ("check", "show", "init", "schema")
 _COLUMNS = (Column("key", "id"), Column("value", "id"), Column("origin", "id"))
 
@@ -64,10 +69,14 @@ def command(
     output: Output,
     manners: Manners,
     action: Annotated[
-        str, typer.Argument(metavar="check|show|init|schema", help="What to do.")
+        str,
+        typer.Argument(
+            metavar="[check|show|init|schema]",
+            help="Validate the file, show settings with their origin, create a file, or print its JSON Schema. [default: show]",
+        ),
     ] = "show",
 ) -> None:
-    """Check or show the configuration, write a first one, or print its JSON schema."""
+    """Check, show or create the configuration."""
     from xcomctl.cli import console
 
     manners.apply(console)

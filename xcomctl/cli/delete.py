@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from xcomctl.db.write.prune import Plan, Totals
     from xcomctl.db.write.statements import Current
 
+EXAMPLES = (
+    ("What would be deleted?", "xcomctl delete --older-than 30d"),
+    (
+        "Keep the 30 newest runs of each task, and save the rest",
+        "xcomctl delete -d file_list_dag --keep-last 30 --yes --undo-file deleted.jsonl",
+    ),
+    ("The XComs of DAGs that no longer exist", "xcomctl delete --dag-missing"),
+)
 DEFAULT_BATCH = 1000
 _COLUMNS = (
     Column("dag_id", "id", aliases=("dag",)),
@@ -35,12 +43,12 @@ _COLUMNS = (
 def command(
     connection: Connection,
     filters: Filters,
-    manners: Manners,
     writing: Writing,
     output: Output,
+    manners: Manners,
     older_than: Annotated[
         str | None,
-        typer.Option("--older-than", metavar="DUR", help="Pushed longer ago than that: 30d."),
+        typer.Option("--older-than", metavar="DURATION", help="Pushed longer ago than this: 30d."),
     ] = None,
     keep_last: Annotated[
         int | None,
@@ -48,26 +56,32 @@ def command(
             "--keep-last",
             metavar="N",
             min=0,
-            help="Keep the newest so many runs of each task and key.",
+            help="Keep the N newest runs of each task and key.",
         ),
     ] = None,
     dag_missing: Annotated[
-        bool, typer.Option("--dag-missing", help="Only of DAGs that Airflow no longer knows.")
+        bool, typer.Option("--dag-missing", help="Only XComs of DAGs that no longer exist.")
     ] = False,
     include_active: Annotated[
-        bool, typer.Option("--include-active", help="Also of runs that have not ended.")
+        bool, typer.Option("--include-active", help="Also XComs of runs that have not finished.")
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Delete. Without it only the plan is shown.")
+        bool, typer.Option("--yes", "-y", help="Delete. Without it, only the plan is shown.")
     ] = False,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", metavar="N", min=1, help="Rows of one transaction.")
+        int,
+        typer.Option(
+            "--batch-size",
+            metavar="N",
+            min=1,
+            help=f"Rows per transaction. [default: {DEFAULT_BATCH}]",
+        ),
     ] = DEFAULT_BATCH,
     pause: Annotated[
-        str, typer.Option("--pause", metavar="DUR", help="Time between two batches: 0.5s.")
+        str, typer.Option("--pause", metavar="DURATION", help="Time between batches: 0.5s.")
     ] = "0",
 ) -> None:
-    """Show which XComs would be removed, or remove them."""
+    """Delete old, oversized or orphaned XComs (shows a plan first)."""
     from xcomctl.cli import console
     from xcomctl.config.target import parse_duration
 

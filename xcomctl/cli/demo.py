@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from xcomctl.cli.console import Console
     from xcomctl.demo.build import DemoFacts, Layout
 
+EXAMPLES = (
+    ("Create xcomctl-demo.db, and take the tour", "xcomctl demo"),
+    (
+        "A month of runs as Airflow 2.8 stored them, without the tour",
+        "xcomctl demo old.db --layout 2.8 --days 30 --no-tour",
+    ),
+)
 DEFAULT_PATH = "xcomctl-demo.db"
 
 
@@ -26,7 +33,8 @@ def command(
     path: Annotated[
         str,
         typer.Argument(
-            metavar="[PATH]", help="The SQLite file to make; one that a demo made is made anew."
+            metavar="[PATH]",
+            help=f"SQLite file to create; an existing demo is replaced. [default: {DEFAULT_PATH}]",
         ),
     ] = DEFAULT_PATH,
     layout: Annotated[
@@ -34,20 +42,22 @@ def command(
         typer.Option(
             "--layout",
             metavar="AIRFLOW",
-            help="Whose tables: 3.x, 2.10, 2.8, 2.2 or 1.10. [default: 3.x]",
+            help="Airflow release whose tables to create: 3.x, 2.10, 2.8, 2.2 or 1.10. [default: 3.x]",
         ),
     ] = None,
     days: Annotated[
         int | None,
-        typer.Option("--days", metavar="N", min=1, max=366, help="Days of runs. [default: 90]"),
+        typer.Option(
+            "--days", metavar="N", min=1, max=366, help="Number of days with runs. [default: 90]"
+        ),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", metavar="N", help="Another seed, other accuracies. [default: 0]"),
+        typer.Option("--seed", metavar="N", help="Seed of the random accuracies. [default: 0]"),
     ] = None,
-    no_tour: Annotated[bool, typer.Option("--no-tour", help="Only build the database.")] = False,
+    no_tour: Annotated[bool, typer.Option("--no-tour", help="Only create the database.")] = False,
 ) -> None:
-    """Build a demo metadata DB and walk through the first minute."""
+    """Create a demo database and take a tour of it."""
     from xcomctl.cli import console
 
     manners.apply(console)

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from xcomctl.exchange.lines import Lines
     from xcomctl.model import Selection
 
+EXAMPLES = (
+    (
+        "One DAG, as JSON Lines that `xcomctl import` reads",
+        "xcomctl export -d xcom_dag -o jsonl=xcoms.jsonl",
+    ),
+    ("What the last week pushed, as CSV", "xcomctl export --since 7d -o csv=week.csv"),
+    ("For pandas or DuckDB (needs the parquet extra)", "xcomctl export -o parquet=xcoms.parquet"),
+)
 FORMATS = {"jsonl": "transfer", "csv": "transfer", "parquet": "arrow"}
 _SAY_EVERY_S = 1.0
 
@@ -40,18 +48,18 @@ def command(
             "--output",
             "-o",
             metavar="FORMAT[=FILE]",
-            help="jsonl, csv or parquet; without a file to stdout. [default: jsonl]",
+            help="Output format: jsonl, csv or parquet. Without a file to stdout. [default: jsonl]",
         ),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Write jsonl=FILE or csv=FILE so that the same command goes on after a failure.",
+            help="Make the export resumable: the same command resumes it if it is interrupted. Needs jsonl=FILE or csv=FILE.",
         ),
     ] = False,
 ) -> None:
-    """Write the entries that match the filters with their values, as they are stored."""
+    """Export XComs with their values."""
     from xcomctl.cli import console
 
     manners.apply(console)

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from xcomctl.db.write.restore import Restore
     from xcomctl.exchange.records import Record
 
+EXAMPLES = (
+    ("What would be restored?", "xcomctl import xcoms.jsonl --dry-run"),
+    (
+        "Restore what delete or push saved, and overwrite what exists",
+        "xcomctl import undo.jsonl --replace --yes",
+    ),
+)
 OUTCOMES = ("added", "replaced", "removed", "unchanged", "refused")
 _COLUMNS = (
     Column("dag_id", "id", aliases=("dag",)),
@@ -38,26 +45,27 @@ _KEPT = 200
 
 def command(
     connection: Connection,
-    manners: Manners,
     writing: Writing,
     output: Output,
+    manners: Manners,
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="What export or --undo-file wrote; - for stdin.")
+        str,
+        typer.Argument(metavar="FILE", help="File written by export or --undo-file (- = stdin)."),
     ],
     map_dag: Annotated[
         list[str] | None,
         typer.Option(
-            "--map-dag", metavar="OLD=NEW", help="Import a DAG's XComs under another. Repeatable."
+            "--map-dag",
+            metavar="OLD=NEW",
+            help="Import the XComs of DAG OLD into DAG NEW. Repeatable.",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be imported, without writing it.")
     ] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace values that are there.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace existing values.")] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask before values are replaced.")
+        bool, typer.Option("--yes", "-y", help="Do not ask before replacing values.")
     ] = False,
     batch_size: Annotated[
         int | None,
@@ -65,11 +73,11 @@ def command(
             "--batch-size",
             metavar="N",
             min=1,
-            help="Commit every so many, and leave out what does not fit. [default: all or nothing]",
+            help="Commit every N lines, and skip lines that do not fit. [default: all or nothing]",
         ),
     ] = None,
 ) -> None:
-    """Read entries with their values back into a metadata DB."""
+    """Restore XComs from an export or an undo file."""
     from xcomctl.cli import console
 
     manners.apply(console)

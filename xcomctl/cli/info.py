@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from xcomctl.config.target import Target
     from xcomctl.db.read.store import Store
 
+EXAMPLES = (
+    ("Which database is used, and why", "xcomctl info"),
+    ("The same with an exact number of rows, as JSON", "xcomctl info --count -o json"),
+)
 SAMPLE = 1000
 """XComs, the newest, whose encodings are counted."""
 
@@ -26,10 +30,10 @@ def command(
     output: Output,
     manners: Manners,
     count: Annotated[
-        bool, typer.Option("--count", help="Count the XComs, which reads an index from end to end.")
+        bool, typer.Option("--count", help="Count the XComs exactly, which reads a whole index.")
     ] = False,
 ) -> None:
-    """Show which metadata DB was found and how, its Airflow, and what may be read."""
+    """Show which metadata database is used, and what is in it."""
     from xcomctl.cli import console
 
     manners.apply(console)

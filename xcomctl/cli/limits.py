@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from xcomctl.formats import Row
     from xcomctl.model import Limit
 
+EXAMPLES = (
+    ("The limit of this database, and those of others", "xcomctl limits"),
+    ("The limit of MySQL with Airflow 2.8", "xcomctl limits --as mysql:2.8"),
+)
 _COLUMNS = (
     Column("where", "id"),
     Column("backend", people=False),
@@ -35,11 +39,13 @@ def command(
     as_: Annotated[
         str | None,
         typer.Option(
-            "--as", metavar="BACKEND[:AIRFLOW]", help="Show one backend's limit only: mysql:2.8."
+            "--as",
+            metavar="BACKEND[:AIRFLOW]",
+            help="Show only the limit of this backend: mysql:2.8.",
         ),
     ] = None,
 ) -> None:
-    """Show the limit in force, where it comes from, and what other backends allow."""
+    """Show the size limits that apply."""
     from xcomctl.cli import console
 
     manners.apply(console)

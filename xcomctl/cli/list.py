@@ -1,4 +1,4 @@
-"""`xcomctl list`: entries by filters, without their values."""
+"""`xcomctl list`: the XComs that match the filters, without their values."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from xcomctl.formats import Row
     from xcomctl.model import Limit, XComEntry
 
+EXAMPLES = (
+    ("The ten largest XComs", "xcomctl list --sort -size -n 10"),
+    (
+        "What one DAG has pushed since yesterday, with a preview",
+        "xcomctl list -d xcom_dag --since 24h --value",
+    ),
+    ("Some keys, in another format", "xcomctl list -k 'model_*' -n 20 -o json"),
+    ("Every XCom over 48 KiB, to a file", "xcomctl list --min-size 48KiB -n 0 -o csv=large.csv"),
+)
 DEFAULT_LIMIT = 100
 PREVIEW_BYTES = 200
 
@@ -49,7 +58,7 @@ def command(
         typer.Option(
             "--sort",
             metavar="KEY",
-            help="size, timestamp, dag_id or run; a leading - for descending. [default: -run]",
+            help="Sort by size, timestamp, dag_id or run; a leading - reverses the order. [default: -run]",
         ),
     ] = None,
     limit: Annotated[
@@ -59,33 +68,37 @@ def command(
             "-n",
             metavar="N",
             min=0,
-            help=f"How many at most; 0 for all. [default: {DEFAULT_LIMIT}]",
+            help=f"Maximum number of rows (0 = all). [default: {DEFAULT_LIMIT}]",
         ),
     ] = None,
-    value: Annotated[bool, typer.Option("--value", help="Add a preview of the value.")] = False,
-    text: Annotated[bool, typer.Option("--text", help="Add the length as JSON text.")] = False,
+    value: Annotated[bool, typer.Option("--value", help="Add a preview of each value.")] = False,
+    text: Annotated[
+        bool, typer.Option("--text", help="Add the length of each value as JSON text.")
+    ] = False,
     stored: Annotated[
-        bool, typer.Option("--stored", help="Add what lies on disk, after compression.")
+        bool, typer.Option("--stored", help="Add the size on disk, after compression.")
     ] = False,
     cursor: Annotated[
         str | None,
         typer.Option(
             "--after",
             metavar="CURSOR",
-            help="Show what comes behind a page, which named this cursor; sorted by run.",
+            help="Show the page after the one that printed this cursor. Needs the order by run.",
         ),
     ] = None,
-    total: Annotated[bool, typer.Option("--total", help="Count what was cut, too.")] = False,
+    total: Annotated[
+        bool, typer.Option("--total", help="Count all matches, not just the rows shown.")
+    ] = False,
     as_: Annotated[
         str | None,
         typer.Option(
             "--as",
             metavar="BACKEND[:AIRFLOW]",
-            help="Measure against another backend's limit: mysql:2.8.",
+            help="Compare sizes with the limit of another backend: mysql:2.8.",
         ),
     ] = None,
 ) -> None:
-    """List the XCom entries that match the filters."""
+    """List the XComs that match the filters."""
     from xcomctl.cli import console
 
     manners.apply(console)

@@ -7,22 +7,25 @@ its module.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 from dataclasses import MISSING, dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_type_hints
 
 import typer
 
+from xcomctl.cli.help import OWN
 from xcomctl.config.file import Config, load_config
 from xcomctl.config.target import Target, parse_duration, parse_moment, resolve_target
 from xcomctl.errors import RefusedError, UsageError
+from xcomctl.formats import AUDIT_FORMATS, FORMATS
 from xcomctl.model import Selection, parse_size
 from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from xcomctl.cli.console import Console
     from xcomctl.formats import Column
@@ -35,12 +38,14 @@ _Texts = list[str] | None
 class Connection:
     """Which metadata database."""
 
+    heading: ClassVar = "Connection"
+
     url: Annotated[
         _Text,
         typer.Option(
             "--url",
             metavar="URL",
-            help="SQLAlchemy URL of the metadata DB, or the path of a SQLite file. [env: XCOMCTL_URL]",
+            help="SQLAlchemy URL of the metadata database, or the path of a SQLite file. [env: XCOMCTL_URL]",
         ),
     ] = None
     profile: Annotated[
@@ -49,7 +54,7 @@ class Connection:
             "--profile",
             "-P",
             metavar="NAME",
-            help="A named connection of the configuration. [env: XCOMCTL_PROFILE]",
+            help="Connection named in the configuration. [env: XCOMCTL_PROFILE]",
         ),
     ] = None
     airflow_home: Annotated[
@@ -57,7 +62,7 @@ class Connection:
         typer.Option(
             "--airflow-home",
             metavar="DIR",
-            help="Where airflow.cfg and airflow.db are. [env: AIRFLOW_HOME]",
+            help="Directory of airflow.cfg and airflow.db. [env: AIRFLOW_HOME]",
         ),
     ] = None
     schema: Annotated[
@@ -72,14 +77,14 @@ class Connection:
         _Text,
         typer.Option(
             "--timeout",
-            metavar="DUR",
-            help="Longest time for a statement; 0 for no bound. [default: 60s]",
+            metavar="DURATION",
+            help="Statement timeout (0 = none). [default: 60s]",
         ),
     ] = None
     connect_timeout: Annotated[
         _Text,
         typer.Option(
-            "--connect-timeout", metavar="DUR", help="Longest time for connecting. [default: 10s]"
+            "--connect-timeout", metavar="DURATION", help="Connection timeout. [default: 10s]"
         ),
     ] = None
     config: Annotated[
@@ -87,7 +92,7 @@ class Connection:
         typer.Option(
             "--config",
             metavar="FILE",
-            help="Configuration to use. [default: the nearest xcomctl.toml or pyproject.toml; env: XCOMCTL_CONFIG]",
+            help="Configuration file. [default: the nearest xcomctl.toml or pyproject.toml; env: XCOMCTL_CONFIG]",
         ),
     ] = None
 
@@ -139,15 +144,22 @@ def _environment_urls() -> list[str | None]:
 class Filters:
     """Which XComs."""
 
+    heading: ClassVar = "Filters"
+
     dag_id: Annotated[
         _Texts,
         typer.Option(
-            "--dag-id", "-d", metavar="GLOB", help="DAG: exact, or a glob with * ? [. Repeatable."
+            "--dag-id",
+            "-d",
+            metavar="GLOB",
+            help="Only these DAGs: an id or a glob (* ? [...]). Repeatable.",
         ),
     ] = None
     run_id: Annotated[
         _Texts,
-        typer.Option("--run-id", "-r", metavar="GLOB", help="Run: exact, or a glob. Repeatable."),
+        typer.Option(
+            "--run-id", "-r", metavar="GLOB", help="Only these runs: an id or a glob. Repeatable."
+        ),
     ] = None
     task_id: Annotated[
         _Texts,
@@ -155,20 +167,22 @@ class Filters:
             "--task-id",
             "-t",
             metavar="GLOB",
-            help="Task, with its group's prefix: exact, or a glob. Repeatable.",
+            help="Only these tasks: an id, with the prefix of its task group, or a glob. Repeatable.",
         ),
     ] = None
     key: Annotated[
         _Texts,
-        typer.Option("--key", "-k", metavar="GLOB", help="Key: exact, or a glob. Repeatable."),
+        typer.Option(
+            "--key", "-k", metavar="GLOB", help="Only these keys: a key or a glob. Repeatable."
+        ),
     ] = None
     map_index: Annotated[
         list[int] | None,
         typer.Option(
             "--map-index",
             "-m",
-            metavar="INT",
-            help="Index of a mapped task; -1 where it is not mapped. Repeatable.",
+            metavar="N",
+            help="Only these indexes of mapped tasks; -1 is a task that is not mapped. Repeatable.",
         ),
     ] = None
     since: Annotated[
@@ -176,19 +190,20 @@ class Filters:
         typer.Option(
             "--since",
             metavar="WHEN",
-            help="Pushed at or after: 7d, 24h, 90m, or ISO 8601 (naive means UTC).",
+            help="Pushed at or after this time: 7d, 24h, 90m, or ISO 8601 (UTC unless it has an offset).",
         ),
     ] = None
     until: Annotated[
-        _Text, typer.Option("--until", metavar="WHEN", help="Pushed at or before.")
+        _Text,
+        typer.Option("--until", metavar="WHEN", help="Pushed at or before this time."),
     ] = None
     min_size: Annotated[
         _Text,
-        typer.Option("--min-size", metavar="SIZE", help="At least so large: 48KiB, 1MB, 65535."),
+        typer.Option("--min-size", metavar="SIZE", help="Minimum size: 48KiB, 1MB, 65535."),
     ] = None
-    max_size: Annotated[
-        _Text, typer.Option("--max-size", metavar="SIZE", help="At most so large.")
-    ] = None
+    max_size: Annotated[_Text, typer.Option("--max-size", metavar="SIZE", help="Maximum size.")] = (
+        None
+    )
 
     def selection(self) -> Selection:
         """Return the filters as a selection.
@@ -221,21 +236,27 @@ class Filters:
 class Manners:
     """How much is printed on stderr, and in which colours."""
 
+    heading: ClassVar = "Output"
+
     color: Annotated[
         _Text,
         typer.Option(
             "--color",
-            metavar="WHEN",
-            help="auto, always or never. [default: auto; env: NO_COLOR, FORCE_COLOR]",
+            metavar="auto|always|never",
+            help="When to use colors. [default: auto; env: NO_COLOR, FORCE_COLOR]",
         ),
     ] = None
-    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress.")] = False
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Do not show progress.")] = (
+        False
+    )
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")
+        bool, typer.Option("--quiet", "-q", help="Only print warnings and errors.")
     ] = False
     verbose: Annotated[
         bool,
-        typer.Option("--verbose", "-v", help="Say more; with a traceback if xcomctl has a bug."),
+        typer.Option(
+            "--verbose", "-v", help="Print more, including the traceback of a bug in xcomctl."
+        ),
     ] = False
 
     def apply(self, console: Console) -> None:
@@ -252,18 +273,22 @@ class Manners:
 class Writing:
     """Options of the commands that change the database."""
 
+    heading: ClassVar = OWN
+
     undo_file: Annotated[
         _Text,
         typer.Option(
             "--undo-file",
             metavar="PATH",
-            help="Keep there what was before, for `xcomctl import --replace`.",
+            help="Save what is replaced or deleted to this file, for `xcomctl import --replace`.",
         ),
     ] = None
     lock_timeout: Annotated[
         str,
         typer.Option(
-            "--lock-timeout", metavar="DUR", help="Longest wait for another session's lock."
+            "--lock-timeout",
+            metavar="DURATION",
+            help="Maximum wait for a lock of another session. [default: 5s]",
         ),
     ] = "5s"
 
@@ -284,24 +309,28 @@ class Writing:
             )
 
 
+def _output_option(formats: Iterable[str]) -> Any:
+    """Return the declaration of --output for a command that has these formats."""
+    return typer.Option(
+        "--output",
+        "-o",
+        metavar="FORMAT[=FILE]",
+        help=f"Output format: {', '.join(formats)}. Repeatable if all but one have a file. [default: table]",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """Output formats and columns."""
 
-    output: Annotated[
-        _Texts,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FORMAT[=FILE]",
-            help="table, json, jsonl, csv, tsv, yaml or markdown; of audit and preflight also sarif, junit, github, gitlab and openmetrics. Repeatable, with a file for all but one. [default: table]",
-        ),
-    ] = None
+    heading: ClassVar = "Output"
+
+    output: Annotated[_Texts, _output_option(FORMATS)] = None
     columns: Annotated[
-        _Text, typer.Option("--columns", metavar="A,B,C", help="Which columns, in which order.")
+        _Text, typer.Option("--columns", metavar="A,B,C", help="Columns to show, in this order.")
     ] = None
     no_header: Annotated[
-        bool, typer.Option("--no-header", help="Leave out the header of tables, csv and tsv.")
+        bool, typer.Option("--no-header", help="Omit the header of table, plain, csv and tsv.")
     ] = False
     raw_cells: Annotated[
         bool,
@@ -329,28 +358,40 @@ class Output:
         return tuple(dict.fromkeys(names))
 
 
+@dataclass(frozen=True, slots=True)
+class FindingsOutput(Output):
+    """Output formats of a command that reports findings, and columns."""
+
+    output: Annotated[_Texts, _output_option(AUDIT_FORMATS)] = None
+
+
 def spread(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function for typer: the fields of its option groups as parameters of their own."""
+    """Return the function for typer: the fields of its option groups as parameters of their own.
+
+    The help shows the fields below the group's `heading`, or with the command's own options.
+    """
     hints = get_type_hints(function, include_extras=True)
-    parameters: list[inspect.Parameter] = []
+    own: list[inspect.Parameter] = []
+    shared: list[inspect.Parameter] = []
     groups: dict[str, type] = {}
     for parameter in inspect.signature(function).parameters.values():
         annotation = hints[parameter.name]
         if not dataclasses.is_dataclass(annotation):
-            parameters.append(parameter.replace(annotation=annotation))
+            own.append(parameter.replace(annotation=annotation))
             continue
         assert isinstance(annotation, type)  # which is_dataclass does not say to mypy
         groups[parameter.name] = annotation
         fields = get_type_hints(annotation, include_extras=True)
-        parameters += [
+        shared += [
             inspect.Parameter(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=inspect.Parameter.empty if field.default is MISSING else field.default,
-                annotation=fields[field.name],
+                annotation=_below(getattr(annotation, "heading", OWN), fields[field.name]),
             )
             for field in dataclasses.fields(annotation)
         ]
+    parameters = own + shared
 
     @wraps(function)
     def gather(**given: Any) -> Any:
@@ -365,3 +406,11 @@ def spread(function: Callable[..., Any]) -> Callable[..., Any]:
     gather.__annotations__ = {one.name: one.annotation for one in parameters}
     del gather.__wrapped__
     return gather
+
+
+def _below(heading: str, annotation: Any) -> Any:
+    """Return the annotation of an option with the heading below which the help shows it."""
+    kind, option = get_args(annotation)
+    shown = copy.copy(option)
+    shown.rich_help_panel = heading
+    return Annotated[kind, shown]

@@ -19,7 +19,7 @@ from xcomctl.cli.findings import (
     rule_texts,
     severity_counts,
 )
-from xcomctl.cli.options import Connection, Filters, Manners, Output
+from xcomctl.cli.options import Connection, Filters, FindingsOutput, Manners
 from xcomctl.formats import AUDIT_FORMATS, Layout
 
 if TYPE_CHECKING:
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from xcomctl.db.read.store import Store
     from xcomctl.model import Selection, XComEntry
 
+EXAMPLES = (
+    ("Would the upgrade to the newest known Airflow 3 work?", "xcomctl preflight"),
+    (
+        "The same for another release, as JUnit XML",
+        "xcomctl preflight --to 3.0.6 -o junit=preflight.xml",
+    ),
+)
 QUARANTINE = "xcom_quarantine"
 """The table into which the SQL moves rows."""
 
@@ -40,14 +47,14 @@ _PEOPLE = ("severity", "rule", "dag_id", "task_id", "key", "occurrences", "max_s
 def command(
     connection: Connection,
     filters: Filters,
-    output: Output,
+    output: FindingsOutput,
     manners: Manners,
     to: Annotated[
         str | None,
         typer.Option(
             "--to",
             metavar="3.X.Y",
-            help="The release to upgrade to: they differ. [default: the newest known]",
+            help="Airflow release to upgrade to. [default: the newest known]",
         ),
     ] = None,
     sql: Annotated[
@@ -55,32 +62,35 @@ def command(
         typer.Option(
             "--sql",
             metavar="FILE",
-            help="Write SQL that moves what stops the migration out of its way, to review and run.",
+            help="Write SQL that moves the XComs that would stop the migration to another table.",
         ),
     ] = None,
     fail_on: Annotated[
         str | None,
         typer.Option(
             "--fail-on",
-            metavar="SEVERITY",
-            help="error, warning, note or never: from where on the exit code is 1. [default: error]",
+            metavar="error|warning|note|never",
+            help="Exit with 1 if there are findings of this severity or above. [default: error]",
         ),
     ] = None,
     exit_zero: Annotated[
-        bool, typer.Option("--exit-zero", help="Exit with 0 whatever is found.")
+        bool,
+        typer.Option(
+            "--exit-zero", help="Exit with 0 whatever is found. Failures keep their exit code."
+        ),
     ] = False,
     per_entry: Annotated[
         bool,
-        typer.Option("--per-entry", help="A finding for each entry, not for each task and key."),
+        typer.Option("--per-entry", help="Report each XCom, instead of each task and key."),
     ] = False,
     no_ignores: Annotated[
-        bool, typer.Option("--no-ignores", help="Ignore nothing, whatever the configuration says.")
+        bool, typer.Option("--no-ignores", help="Do not apply the ignores of the configuration.")
     ] = False,
     show_ignored: Annotated[
-        bool, typer.Option("--show-ignored", help="List ignored findings, too.")
+        bool, typer.Option("--show-ignored", help="Also list ignored findings.")
     ] = False,
 ) -> None:
-    """Name the XComs that an upgrade to Airflow 3 would stop at, archive, lose or alter."""
+    """Find XComs that an upgrade to Airflow 3 would break."""
     from xcomctl.cli import console
 
     manners.apply(console)

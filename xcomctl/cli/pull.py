@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from xcomctl.db.read.store import Store
     from xcomctl.model import Raw, XComEntry
 
+EXAMPLES = (
+    ("What a task returned in its newest run", "xcomctl pull xcom_dag task_4"),
+    (
+        "A key other than return_value",
+        "xcomctl pull xcom_dag processing_tasks.training_model_a model_accuracy",
+    ),
+    ("The first element of a list", "xcomctl pull file_list_dag list_files --path '[0]'"),
+    ("A large value, to a file", "xcomctl pull file_list_dag list_files --file files.json"),
+)
 _FORMATS = ("json", "raw", "pretty", "repr")
 
 LARGE_BYTES = 16 * 1024 * 1024
@@ -30,57 +39,64 @@ LARGE_BYTES = 16 * 1024 * 1024
 def command(
     connection: Connection,
     manners: Manners,
-    dag_id: Annotated[str, typer.Argument(metavar="DAG_ID", help="The DAG.")],
+    dag_id: Annotated[str, typer.Argument(metavar="DAG_ID", help="DAG id.")],
     task_id: Annotated[
-        str, typer.Argument(metavar="TASK_ID", help="The task, with its group's prefix.")
+        str, typer.Argument(metavar="TASK_ID", help="Task id, with the prefix of its task group.")
     ],
-    key: Annotated[str, typer.Argument(metavar="[KEY]", help="The key.")] = RETURN_VALUE,
+    key: Annotated[
+        str, typer.Argument(metavar="[KEY]", help="Key. [default: return_value]")
+    ] = RETURN_VALUE,
     run_id: Annotated[
         str | None,
         typer.Option(
             "--run-id",
             "-r",
             metavar="RUN",
-            help="The run. [default: the newest that has this XCom]",
+            help="Run id. [default: the newest run that has the XCom]",
         ),
     ] = None,
     map_index: Annotated[
         int | None,
         typer.Option(
-            "--map-index", "-m", metavar="N", help="Index of a mapped task. [default: -1]"
+            "--map-index",
+            "-m",
+            metavar="N",
+            help="Index of a mapped task. [default: -1, not mapped]",
         ),
     ] = None,
     all_map_indexes: Annotated[
-        bool, typer.Option("--all-map-indexes", help="The values of every index, as a JSON list.")
+        bool,
+        typer.Option(
+            "--all-map-indexes", help="Print the values of all indexes of a mapped task, as a list."
+        ),
     ] = False,
     output: Annotated[
         str | None,
         typer.Option(
             "--output",
             "-o",
-            metavar="FORMAT",
-            help="json, raw (the stored bytes), pretty or repr (Python's). [default: pretty at a terminal, else json]",
+            metavar="json|raw|pretty|repr",
+            help="Output format: strict JSON, the stored bytes, indented JSON or Python's repr. [default: pretty at a terminal, else json]",
         ),
     ] = None,
     file: Annotated[
         str | None,
-        typer.Option(
-            "--file", metavar="PATH", help="Write to a file, whole or not at all; - is stdout."
-        ),
+        typer.Option("--file", metavar="PATH", help="Write the value to this file (- = stdout)."),
     ] = None,
     default: Annotated[
         str | None,
         typer.Option(
             "--default",
             metavar="JSON",
-            help="What to print, with exit code 0, where there is none.",
+            help="Print this and exit with 0 if the XCom does not exist.",
         ),
     ] = None,
     path: Annotated[
-        str | None, typer.Option("--path", metavar="PATH", help="A part of the value: a.b[0].")
+        str | None,
+        typer.Option("--path", metavar="PATH", help="Print only this part of the value: a.b[0]."),
     ] = None,
 ) -> None:
-    """Print one XCom's value."""
+    """Print the value of an XCom."""
     from xcomctl.cli import console
 
     manners.apply(console)

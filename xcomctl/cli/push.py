@@ -24,34 +24,46 @@ if TYPE_CHECKING:
     from xcomctl.model import Budget, Limit
     from xcomctl.values.encode import Encoded, Traits, Type
 
+EXAMPLES = (
+    (
+        "Show what would be written, and how it differs",
+        "xcomctl push xcom_dag task_4 '\"training_model_a\"' --replace --dry-run",
+    ),
+    (
+        "Replace the value of the newest run, and save the old one",
+        "xcomctl push xcom_dag task_4 '\"training_model_a\"' --replace --yes --undo-file undo.jsonl",
+    ),
+    (
+        "Write a text under another key",
+        "xcomctl push xcom_dag task_4 comment 'checked by hand' --string",
+    ),
+)
 _SHOWN = 200_000
 """Characters up to which a plan shows a value, and compares it line by line."""
 
 
 def command(
     connection: Connection,
-    manners: Manners,
     writing: Writing,
-    dag_id: Annotated[str, typer.Argument(metavar="DAG_ID", help="The DAG.")],
+    manners: Manners,
+    dag_id: Annotated[str, typer.Argument(metavar="DAG_ID", help="DAG id.")],
     task_id: Annotated[
-        str, typer.Argument(metavar="TASK_ID", help="The task, with its group's prefix.")
+        str, typer.Argument(metavar="TASK_ID", help="Task id, with the prefix of its task group.")
     ],
     words: Annotated[
         list[str],
         typer.Argument(
             metavar="[KEY] VALUE",
-            help="The key, by default return_value, and the value: JSON; - reads stdin, @FILE a file. A negative number goes behind --.",
+            help="Key (default: return_value) and value: JSON, - for stdin, or @FILE. A negative number needs -- before the arguments.",
         ),
     ],
-    string: Annotated[
-        bool, typer.Option("--string", help="Take the value as text, not as JSON.")
-    ] = False,
+    string: Annotated[bool, typer.Option("--string", help="The value is text, not JSON.")] = False,
     type_: Annotated[
         str | None,
         typer.Option(
             "--type",
             metavar="TYPE",
-            help="What the JSON stands for: datetime, date, timedelta, decimal, tuple, set, frozenset, uuid. [default: json]",
+            help="Python type to store: datetime, date, timedelta, decimal, tuple, set, frozenset or uuid. [default: json]",
         ),
     ] = None,
     run_id: Annotated[
@@ -60,37 +72,41 @@ def command(
             "--run-id",
             "-r",
             metavar="RUN",
-            help="The run. [default: the newest that has this task instance]",
+            help="Run id. [default: the newest run that has the task instance]",
         ),
     ] = None,
     map_index: Annotated[
-        int, typer.Option("--map-index", "-m", metavar="N", help="Index of a mapped task.")
+        int,
+        typer.Option(
+            "--map-index",
+            "-m",
+            metavar="N",
+            help="Index of a mapped task. [default: -1, not mapped]",
+        ),
     ] = UNMAPPED,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace the value that is there.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing value.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be written, and change nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be written, without writing it.")
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask before a value is replaced.")
+        bool, typer.Option("--yes", "-y", help="Do not ask before replacing a value.")
     ] = False,
     allow_over_limit: Annotated[
         bool,
         typer.Option(
             "--allow-over-limit",
-            help="Write it over a budget or the configured limit; never over the database's.",
+            help="Write a value over a budget or the configured limit (never over the limit of the database).",
         ),
     ] = False,
     allow_reserved_keys: Annotated[
         bool,
         typer.Option(
             "--allow-reserved-keys",
-            help="Write keys by which Airflow knows objects it serialized, such as __classname__.",
+            help="Write objects with keys that Airflow's serialization uses, such as __classname__.",
         ),
     ] = False,
 ) -> None:
-    """Write one XCom, as Airflow would have."""
+    """Write an XCom as Airflow would."""
     from xcomctl.cli import console
 
     manners.apply(console)

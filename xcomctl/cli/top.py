@@ -1,4 +1,4 @@
-"""`xcomctl top`: who fills the table."""
+"""`xcomctl top`: which DAGs, tasks and keys use the most space."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from xcomctl.sizes.forecast import Forecast
     from xcomctl.sizes.statistics import Summary
 
+EXAMPLES = (
+    ("What uses the most space", "xcomctl top"),
+    ("The size of each DAG per day", "xcomctl top --by dag_id,day --sort max"),
+    (
+        "What grows fastest, and when it reaches the limit",
+        "xcomctl top --sort growth --as mysql:2.8",
+    ),
+)
 DEFAULT_LIMIT = 20
 SORTS = ("bytes", "rows", "max", "growth")
 _BAR = 20
@@ -60,8 +68,8 @@ def command(
         list[str] | None,
         typer.Option(
             "--by",
-            metavar="WHAT",
-            help="dag_id, task_id, key, run_id or day; repeatable, or with commas. [default: dag_id,task_id,key]",
+            metavar="A,B,C",
+            help="Group by dag_id, task_id, key, run_id or day. Repeatable. [default: dag_id,task_id,key]",
         ),
     ] = None,
     limit: Annotated[
@@ -71,17 +79,22 @@ def command(
             "-n",
             metavar="N",
             min=0,
-            help=f"How many at most; 0 for all. [default: {DEFAULT_LIMIT}]",
+            help=f"Maximum number of groups (0 = all). [default: {DEFAULT_LIMIT}]",
         ),
     ] = None,
     sort: Annotated[
         str | None,
-        typer.Option("--sort", metavar="KEY", help="bytes, rows, max or growth. [default: bytes]"),
+        typer.Option(
+            "--sort",
+            metavar="bytes|rows|max|growth",
+            help="Sort by this, largest first. [default: bytes]",
+        ),
     ] = None,
     forecast: Annotated[
         bool,
         typer.Option(
-            "--forecast", help="Add growth per day, and the day on which a group meets its limit."
+            "--forecast",
+            help="Add the growth per day and the day on which a group reaches the limit.",
         ),
     ] = False,
     as_: Annotated[
@@ -89,11 +102,11 @@ def command(
         typer.Option(
             "--as",
             metavar="BACKEND[:AIRFLOW]",
-            help="Forecast for another backend's limit: mysql:2.8.",
+            help="Forecast for the limit of another backend: mysql:2.8.",
         ),
     ] = None,
 ) -> None:
-    """Show who fills the table: bytes, rows and percentiles by group."""
+    """Show which DAGs and tasks use the most space."""
     from xcomctl.cli import console
 
     manners.apply(console)
