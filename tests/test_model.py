@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xcomctl.errors import UsageError
-from xcomctl.model import Size, format_sizes, parse_size
+from xcomctl.model import Size, format_percent, format_sizes, parse_size
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,25 @@ def test_sizes_that_round_alike_are_shown_exactly() -> None:
     """`64.0 KiB exceeds 64.0 KiB` would say nothing."""
     assert format_sizes(Size(65_536), Size(65_535)) == ("65,536 B", "65,535 B")
     assert format_sizes(Size(2048), Size(1024)) == ("2.0 KiB", "1.0 KiB")
+
+
+@pytest.mark.parametrize(
+    ("percent", "text"),
+    [
+        (0, "0.0%"),
+        (0.04, "<0.1%"),
+        (99.77, "99.8%"),
+        (99.96, "99.96%"),
+        (99.999, "<100%"),
+        (100.0, "100.0%"),
+        (100.0015, ">100%"),
+        (100.01, "100.01%"),
+        (145.03, "145.0%"),
+    ],
+)
+def test_percentages_are_rounded_but_never_to_the_limit(percent: float, text: str) -> None:
+    """`100.0%` means exactly that."""
+    assert format_percent(percent) == text
 
 
 @given(st.integers(min_value=0, max_value=2**50))

@@ -59,6 +59,28 @@ def format_sizes(*sizes: Size) -> tuple[str, ...]:
     return texts
 
 
+def format_limit(size: Size) -> str:
+    """Return a limit for people, in powers of ten if it is a round number of them: `1 GB`."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size and size % factor == 0:
+            return f"{size // factor:,} {unit}"
+    return str(size)
+
+
+def format_percent(percent: float) -> str:
+    """Return a percentage for people, rounded, but never to 100 or to 0 where it is neither."""
+    if 0 < percent < 0.1:
+        return "<0.1%"
+    if percent >= 1000:
+        return f"{percent:,.0f}%"
+    text = f"{percent:.1f}%"
+    if text == "100.0%" and percent != 100:
+        text = f"{percent:.2f}%"
+        if text == "100.00%":
+            return "<100%" if percent < 100 else ">100%"
+    return text
+
+
 _UNITS = {
     "B": 1,
     "kB": 10**3,

@@ -56,7 +56,14 @@ def test_blob_is_near_from_80_percent_and_cut_at_its_capacity(run: Run, mysql_li
         "cut_pickle": ["xcom-truncated", "xcom-near-limit", "xcom-pickled"],
     }
     assert rules(audit(run, url, "--deep")) == rules(report)
-    assert run("audit", "--url", url, "-q").code == 1
+    for depth in ([], ["--deep"]):
+        shown = run("audit", "--url", url, "-q", *depth)
+        assert shown.code == 1
+        lines = [line.split()[:3] for line in shown.out.splitlines() if "  cut" in line]
+        assert sorted(lines) == [
+            ["error", "xcom-truncated", "cut"],
+            ["error", "xcom-truncated", "cut_pickle"],
+        ]
     assert "strict" in warned.err
     assert "strict" not in run("audit", "--url", url).err
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from xcomctl.formats import Column, Destination, Layout, writer
-from xcomctl.formats.cells import Cells, format_percent
+from xcomctl.formats.cells import Cells
 from xcomctl.formats.width import cell_width
 
 if TYPE_CHECKING:
@@ -236,22 +236,3 @@ def test_sizes_of_a_column_have_one_unit_where_it_can_be_read(
     """Three significant digits for each, and no endless numbers."""
     column = Column("size_bytes", "size")
     assert Cells([column]).by_column([{"size_bytes": size} for size in sizes]) == [texts]
-
-
-@pytest.mark.parametrize(
-    ("percent", "text"),
-    [
-        (0, "0.0%"),
-        (0.04, "<0.1%"),
-        (99.77, "99.8%"),
-        (99.96, "99.96%"),
-        (99.999, "<100%"),
-        (100.0, "100.0%"),
-        (100.0015, ">100%"),
-        (100.01, "100.01%"),
-        (145.03, "145.0%"),
-    ],
-)
-def test_percentages_are_rounded_but_never_to_the_limit(percent: float, text: str) -> None:
-    """`100.0%` means exactly that."""
-    assert format_percent(percent) == text

@@ -105,7 +105,8 @@ class Tally:
         budget = self._budget_of(entry.ref.dag_id, entry.ref.task_id, entry.ref.key)
         if budget is None or budget.max_size is None:
             return None
-        return budget if (entry.size or 0) > budget.max_size else None
+        size = (entry.text_size if self._text else entry.size) or 0
+        return budget if size > budget.max_size else None
 
     def _budget_of(self, dag_id: str, task_id: str, key: str | None) -> Budget | None:
         # Globs are matched once per DAG, not once per key: there may be as many keys as rows.

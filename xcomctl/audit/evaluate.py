@@ -30,19 +30,20 @@ def run(
     """
     report = Report(policy)
     groups = FindingGroups(policy)
-    tally = Tally(policy.budgets, policy.measure) if policy.budgets else None
+    tally = Tally(policy.budgets, policy.measure)
     warn_from = policy.warn_from
+    full = policy.suspicious_size if suspects is not None else None
     for entry, raw in entries:
         report.scanned += 1
         report.total_bytes += entry.size or 0
+        report.add_size(entry.size)
         if policy.with_totals:
             _add_to_totals(report, entry)
-        for rule, detail in check_entry(policy, warn_from, entry, raw):
-            groups.add(rule, entry, detail)
-        if tally is not None and (budget := tally.add(entry)) is not None:
-            groups.add(rules.OVER_BUDGET, entry, budget=budget)
-    if suspects is not None:
-        _add_truncated(groups, policy, suspects())
+        budget = tally.add(entry) if policy.budgets else None
+        if full is None or entry.size != full:
+            groups.add(entry, check_entry(policy, warn_from, entry, raw), budget)
+    if suspects is not None and full is not None:
+        _add_suspects(groups, policy, tally, suspects())
     return _finish(report, groups, tally)
 
 
@@ -64,24 +65,23 @@ def run_on_groups(
     tally = Tally(policy.budgets)
     warn_from = policy.warn_from
     at_least = over_budget = min(warn_from, policy.limit.size + 1)
-    largest = 0
     for name, summary in survey.groups.items():
         report.scanned += summary.rows
         report.total_bytes += summary.total
-        largest = max(largest, summary.largest or 0)
+        report.add_size(summary.largest)
         if policy.with_totals:
             report.totals[name] = GroupTotals(summary.rows, summary.total, summary.largest or 0)
         over = tally.add_group(name, summary)
         if over is not None and over.max_size is not None:
             over_budget = min(over_budget, over.max_size + 1)
+    largest, full = report.largest or 0, policy.suspicious_size
     if largest >= at_least or over_budget < at_least or survey.may_hold_pickles:
         for entry in doubtful(over_budget, survey.may_hold_pickles):
-            for rule, detail in check_entry(policy, warn_from, entry, None):
-                groups.add(rule, entry, detail)
-            if (budget := tally.exceeded_by(entry)) is not None:
-                groups.add(rules.OVER_BUDGET, entry, budget=budget)
-    if policy.capacity is not None and largest >= policy.capacity:
-        _add_truncated(groups, policy, suspects())
+            if entry.size != full:
+                violations = check_entry(policy, warn_from, entry, None)
+                groups.add(entry, violations, tally.exceeded_by(entry))
+    if full is not None and largest >= full:
+        _add_suspects(groups, policy, tally, suspects())
     if any(budget.max_total_per_run is not None for budget in policy.budgets):
         for (dag_id, task_id, key, run_id), summary in runs():
             tally.add_run((str(dag_id), str(task_id), key), str(run_id), summary)
@@ -96,18 +96,22 @@ def _add_to_totals(report: Report, entry: XComEntry) -> None:
     totals.largest = max(totals.largest, size)
 
 
-def _add_truncated(
-    groups: FindingGroups, policy: Policy, suspects: Iterable[tuple[XComEntry, Raw]]
+def _add_suspects(
+    groups: FindingGroups,
+    policy: Policy,
+    tally: Tally,
+    suspects: Iterable[tuple[XComEntry, Raw]],
 ) -> None:
+    """Add all violations of the XComs that fill the column, which were left out before."""
     for entry, raw in suspects:
-        if policy.capacity is not None and truncation(policy, entry, raw) is not None:
-            groups.add(rules.TRUNCATED, entry)
+        violations = [*check_entry(policy, policy.warn_from, entry, None)]
+        if truncation(policy, entry, raw) is not None:
+            violations.append((rules.TRUNCATED, ""))
+        groups.add(entry, violations, tally.exceeded_by(entry))
 
 
-def _finish(report: Report, groups: FindingGroups, tally: Tally | None) -> Report:
-    found = list(groups.findings())
-    if tally is not None:
-        found += map(total_finding, tally.exceeded())
+def _finish(report: Report, groups: FindingGroups, tally: Tally) -> Report:
+    found = [*groups.findings(), *map(total_finding, tally.exceeded())]
     report.findings = in_order(one for one in found if one.rule.id in report.policy.enabled)
     report.complete = True
     return report

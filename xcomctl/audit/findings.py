@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 from xcomctl.audit import rules
 from xcomctl.audit.report import Finding
-from xcomctl.model import Size, XComRef, format_sizes
+from xcomctl.model import Size, XComRef, format_percent, format_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from xcomctl.audit.budgets import Total
     from xcomctl.audit.policy import Policy
-    from xcomctl.audit.rules import Rule
+    from xcomctl.audit.rules import Rule, Severity
     from xcomctl.model import Budget, XComEntry
+
+_Name: TypeAlias = tuple[object, ...]
 
 
 @dataclass(slots=True)
@@ -29,6 +31,11 @@ class _Group:
     detail: str
     budget: Budget | None = None
 
+    @property
+    def severity(self) -> Severity:
+        """Return the budget's severity if it is one that is exceeded, else the rule's."""
+        return rules.SEVERITY_BY_NAME[self.budget.severity] if self.budget else self.rule.severity
+
 
 class FindingGroups:
     """Collects violations, and turns each group of them into one finding.
@@ -39,27 +46,49 @@ class FindingGroups:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._groups: dict[tuple[object, ...], _Group] = {}
+        self._groups: dict[_Name, _Group] = {}
+        self._leading: dict[_Name, _Group] = {}
+        """Of the XComs whose gravest violation it is."""
 
     def add(
-        self, rule: Rule, entry: XComEntry, detail: str = "", budget: Budget | None = None
+        self, entry: XComEntry, violations: Iterable[tuple[Rule, str]], budget: Budget | None = None
     ) -> None:
-        """Add a violation of a rule by an XCom; `budget` if it is the one exceeded."""
-        ref = entry.ref
-        name: tuple[object, ...] = (rule.id, ref.dag_id, ref.task_id, ref.key)
+        """Add the violations of an XCom: rules with a detail, and the budget that it exceeds."""
+        found = [
+            _Group(rule, 1, entry, detail)
+            for rule, detail in violations
+            if rule.id in self._policy.enabled
+        ]
+        if budget is not None and rules.OVER_BUDGET.id in self._policy.enabled:
+            found.append(_Group(rules.OVER_BUDGET, 1, entry, "", budget))
+        for group in found:
+            self._merge(self._groups, group)
+        if found:
+            self._merge(self._leading, max(found, key=lambda one: one.severity))
+
+    def _merge(self, groups: dict[_Name, _Group], one: _Group) -> None:
+        ref = one.example.ref
+        name: _Name = (one.rule.id, ref.dag_id, ref.task_id, ref.key)
         if self._policy.per_entry:
-            name = (*name, ref.run, ref.map_index, entry.row)
-        group = self._groups.get(name)
+            name = (*name, ref.run, ref.map_index, one.example.row)
+        group = groups.get(name)
         if group is None:
-            self._groups[name] = _Group(rule, 1, entry, detail, budget)
+            groups[name] = replace(one)
             return
         group.occurrences += 1
-        if _rank(entry) < _rank(group.example):
-            group.example, group.detail = entry, detail
+        if _rank(one.example) < _rank(group.example):
+            group.example, group.detail = one.example, one.detail
 
     def findings(self) -> Iterator[Finding]:
         """Yield a finding for each group, in no particular order."""
-        return (_finding(group, self._policy) for group in self._groups.values())
+        for name, group in self._groups.items():
+            finding = _finding(group, self._policy)
+            lead = self._leading.get(name)
+            if lead is None:
+                finding = replace(finding, lead=replace(finding, occurrences=0))
+            elif lead.occurrences < group.occurrences:
+                finding = replace(finding, lead=_finding(lead, self._policy))
+            yield finding
 
 
 def _rank(entry: XComEntry) -> tuple[int, str, int, str]:
@@ -68,11 +97,11 @@ def _rank(entry: XComEntry) -> tuple[int, str, int, str]:
 
 
 def _finding(group: _Group, policy: Policy) -> Finding:
-    entry, budget = group.example, group.budget
+    entry = group.example
     size, limit = _size(group, policy), _limit(group, policy)
     return Finding(
         rule=group.rule,
-        severity=rules.SEVERITY_BY_NAME[budget.severity] if budget else group.rule.severity,
+        severity=group.severity,
         dag_id=entry.ref.dag_id,
         task_id=entry.ref.task_id,
         key=entry.ref.key,
@@ -109,8 +138,8 @@ def _message(group: _Group, size: Size | None, limit: Size | None) -> str:
         note = f": {group.budget.message}" if group.budget.message else ""
         return f"{shown} exceeds the budget of {shown_limit}{note}"
     if rule is rules.NEAR_LIMIT:
-        percent = int(1000 * (size or 0) / limit) / 10 if limit else 0
-        return f"{shown} is {percent}% of the limit of {shown_limit}"
+        percent = format_percent(100 * (size or 0) / limit if limit else 0)
+        return f"{shown} is {percent} of the limit of {shown_limit}"
     if rule is rules.TRUNCATED:
         full = (size or Size(0)).exactly()
         return f"truncated: the value fills the column ({full}) and cannot be decoded"

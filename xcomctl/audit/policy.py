@@ -35,6 +35,11 @@ class Policy:
     """What budgets count: stored bytes, or the length as JSON text, the same on every backend."""
 
     @property
+    def suspicious_size(self) -> Size | None:
+        """Return the size at which values must be read to know whether they were truncated."""
+        return self.capacity if rules.TRUNCATED.id in self.enabled else None
+
+    @property
     def warn_from(self) -> int:
         """Return the smallest size, in bytes, that is close to the limit."""
         if isinstance(self.warn_at, int):

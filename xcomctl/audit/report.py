@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from xcomctl.audit import rules
+from xcomctl.model import Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from xcomctl.audit.policy import Policy
     from xcomctl.audit.rules import Rule, Severity
-    from xcomctl.model import Size, XComRef
+    from xcomctl.model import XComRef
 
 State = Literal["open", "ignored", "known"]
 """Whether a finding counts: `ignored` by the configuration, `known` from the baseline, or `open`."""
@@ -43,6 +44,11 @@ class Finding:
     """Why it is ignored."""
     variant: str = ""
     """Distinguishes findings of one rule on the same XComs."""
+    lead: Finding | None = None
+    """The same finding of only those XComs that violate no graver rule, if they are fewer.
+
+    Its `occurrences` is 0 if there are none. Tables for people show each XCom once, this way.
+    """
 
     @property
     def fingerprint(self) -> str:
@@ -77,12 +83,19 @@ class Report:
     scanned: int = 0
     """How many XComs were checked."""
     total_bytes: int = 0
+    largest: Size | None = None
+    """Of one XCom; None if there is none."""
     complete: bool = False
     """False if the audit was cut short."""
     sampled: bool = False
     """Whether only one large value per dag_id, task_id and key was checked for a pickle."""
     totals: dict[tuple[str, str, str | None], GroupTotals] = field(default_factory=dict)
     """By dag_id, task_id and key; filled if the policy says `with_totals`."""
+
+    def add_size(self, size: int | None) -> None:
+        """Note that an XCom has this size, or that a group's largest has."""
+        if size is not None and (self.largest is None or size > self.largest):
+            self.largest = Size(size)
 
     def count(self, severity: Severity) -> int:
         """Return the number of open findings of exactly this severity."""

@@ -13,7 +13,9 @@ from xcomctl.cli.findings import (
     FINDING_COLUMNS,
     backend_row,
     check_ignores,
-    finding_row,
+    digest_findings,
+    finding_columns,
+    finding_rows,
     limits_to_apply,
     parse_threshold,
     rule_texts,
@@ -22,7 +24,7 @@ from xcomctl.cli.findings import (
 from xcomctl.cli.options import Connection, Filters, FindingsOutput, Manners
 from xcomctl.config.file import AuditConfig, parse_growth, parse_share
 from xcomctl.errors import NotFoundError, UsageError
-from xcomctl.formats import AUDIT_FORMATS, Column, Layout
+from xcomctl.formats import AUDIT_FORMATS, Layout
 from xcomctl.text import nearest
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xcomctl.audit import Policy, Report
+    from xcomctl.audit.rules import Severity
     from xcomctl.config.file import Config
     from xcomctl.db.read.store import Store
     from xcomctl.formats import Row
@@ -207,13 +210,16 @@ def command(
         for warning in store.warnings():
             console.warn(warning)
         backend = backend_row(store)
-    columns: tuple[Column, ...] = FINDING_COLUMNS
-    if show_ignored:
-        columns = tuple(replace(one, people=one.people or one.name == "state") for one in columns)
     layout = Layout(
         "xcomctl.audit/1",
         "findings",
-        columns,
+        finding_columns(
+            hidden=("occurrences",) if per_entry else (),
+            shown=(
+                *(("run_id", "map_index") if per_entry else ()),
+                *(("state",) if show_ignored else ()),
+            ),
+        ),
         before=lambda: {
             "complete": report.complete,
             "backend": backend,
@@ -222,7 +228,9 @@ def command(
             ],
             "summary": _summary(report),
         },
-        closing=lambda: _closing(report),
+        closing=lambda: _closing(report, threshold, quiet=console.quiet),
+        digest=digest_findings,
+        group_by="dag_id",
         chosen=chosen,
         header=not output.no_header,
         raw_cells=output.raw_cells,
@@ -232,13 +240,12 @@ def command(
             "groups": _groups(report),
         },
     )
-    rows = (finding_row(finding, report, threshold) for finding in report.findings)
-    console.write(layout, rows, outputs, suppressed=show_ignored)
+    console.write(layout, finding_rows(report, threshold), outputs, suppressed=show_ignored)
     if update_baseline and known is not None:
         console.save(known, [decisions.baseline_text(report).encode()])
         console.note(f'wrote the baseline "{known}"')
     if not any(name in ("table", "markdown", "github") for name, path in outputs if path is None):
-        for line in _closing(report):
+        for line in _closing(report, threshold, quiet=console.quiet):
             console.note(line)
     if fail_on_empty and not report.scanned:
         raise NotFoundError("no XCom matches, and --fail-on-empty is set")
@@ -307,7 +314,7 @@ def _run(store: Store, selection: Selection, policy: Policy) -> Report:
             return iter(())
         if selection.min_size is not None and selection.min_size > full:
             return iter(())
-        return store.entries.values(replace(selection, min_size=full, max_size=full))
+        return store.entries.values(replace(selection, min_size=full, max_size=full), text=text)
 
     by_run = any(budget.max_total_per_run is not None for budget in policy.budgets)
     if text or (by_run and not store.sizes.groups_in_server):
@@ -387,28 +394,41 @@ def _summary(report: Report) -> dict[str, object]:
     }
 
 
-def _closing(report: Report) -> list[str]:
-    from xcomctl.model import Size
+def _closing(report: Report, threshold: Severity | None, *, quiet: bool) -> list[str]:
+    """Return what an audit says of itself: what it did not check, and the verdict."""
+    failed = report.verdict(threshold) != 0
+    if quiet and not failed:
+        return []
+    return [*_scope(report), _verdict(report, failed=failed)]
 
-    limit = report.policy.limit
-    lines = [
-        f"{severity_counts(report)} in {report.scanned:,} XComs of {Size(report.total_bytes)}, "
-        f"held against {limit.size.exactly()} ({limit.source})"
-    ]
-    for state in ("ignored", "known"):
-        number = sum(one.state == state for one in report.findings)
-        if number:
-            lines[0] += f"; {number} {state}"
-    if report.policy.deep:
-        lines.append("every value was read whole")
-    elif report.skipped_rules():
-        lines.append(
-            f"judged by sizes and first bytes; not looked at: {', '.join(report.skipped_rules())} "
-            "(--deep reads every value)"
+
+def _scope(report: Report) -> Iterator[str]:
+    if report.skipped_rules():
+        yield (
+            f"checked sizes and headers; skipped {', '.join(report.skipped_rules())} (use --deep)"
         )
     if report.sampled:
-        lines.append(
-            "pickles: every value of up to 2,000 bytes and one larger one of each task and key "
-            "were looked at, and none is one (--deep reads every value)"
-        )
-    return lines
+        yield "no pickles found (large values sampled; --deep checks every value)"
+
+
+def _verdict(report: Report, *, failed: bool) -> str:
+    """Return one sentence: `passed: 630 XComs, largest 92.8 KiB, limit 1 GB`."""
+    from xcomctl.model import format_limit, format_sizes
+
+    found = severity_counts(report)
+    parts = [f"{found} in {_xcoms(report.scanned)}" if found else _xcoms(report.scanned)]
+    limit = report.policy.limit.size
+    if report.largest is None:
+        parts.append(f"limit {format_limit(limit)}")
+    else:
+        largest, bound = format_sizes(report.largest, limit)
+        parts.append(f"largest {largest}")
+        parts.append(f"limit {bound if report.largest > limit // 2 else format_limit(limit)}")
+    for state in ("ignored", "known"):
+        number = sum(one.state == state for one in report.findings)
+        parts += [f"{number:,} {state}"] * bool(number)
+    return f"{'failed' if failed else 'passed'}: {', '.join(parts)}"
+
+
+def _xcoms(number: int) -> str:
+    return f"{number:,} XCom{'' if number == 1 else 's'}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 from xcomctl.errors import UsageError
 from xcomctl.formats import Column
@@ -12,7 +14,7 @@ from xcomctl.sizes import limits
 from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from xcomctl.audit import Finding, Report
     from xcomctl.audit.rules import Rule, Severity
@@ -22,16 +24,18 @@ if TYPE_CHECKING:
     from xcomctl.model import Ignore
 
 FINDING_COLUMNS = (
-    Column("severity", "id"),
-    Column("rule", "id"),
+    Column("severity", "word"),
+    Column("rule", "word"),
     Column("dag_id", "id", aliases=("dag",)),
     Column("task_id", "id", aliases=("task",)),
     Column("key", "id"),
-    Column("occurrences", "number", title="count"),
-    Column("max_size_bytes", "size", title="largest"),
+    Column("run_id", "run", machine=False, people=False, aliases=("run",)),
+    Column("map_index", "index", machine=False, people=False, title="map", usual=-1),
+    Column("occurrences", "number", title="count", drop=3),
+    Column("max_size_bytes", "size", title="largest", aliases=("size",), drop=-1),
     Column("limit_bytes", "exact", people=False, title="limit"),
-    Column("percent", "percent", title="of limit"),
-    Column("message", drop=1),
+    Column("percent", "percent", title="of limit", drop=2),
+    Column("message", drop=4),
     Column("fingerprint", people=False),
     Column("example", people=False),
     Column("file", people=False),
@@ -129,18 +133,101 @@ def rule_texts(rules: Iterable[Rule]) -> dict[str, dict[str, str]]:
 
 
 def severity_counts(report: Report) -> str:
-    """Return the number of open findings by severity: `2 errors, 1 warning`."""
+    """Return the number of findings that are shown, by severity: `2 errors, 1 warning`."""
+    shown = Counter(
+        lead.severity
+        for finding, lead in _with_leads(report)
+        if finding.state == "open" and lead.occurrences
+    )
     from xcomctl.audit.rules import Severity
 
     return ", ".join(
         f"{number} {severity}{'' if number == 1 else 's'}"
         for severity in reversed(Severity)
-        if (number := report.count(severity)) or severity is Severity.ERROR
+        if (number := shown[severity])
     )
 
 
-def finding_row(finding: Finding, report: Report, threshold: Severity | None) -> Row:
-    """Return a finding as a row for the formats."""
+def finding_columns(
+    *, hidden: Collection[str] = (), shown: Collection[str] = ()
+) -> tuple[Column, ...]:
+    """Return the columns of findings, some of them hidden from people, others shown to them."""
+    return tuple(
+        replace(one, people=(one.people or one.name in shown) and one.name not in hidden)
+        for one in FINDING_COLUMNS
+    )
+
+
+def finding_rows(report: Report, threshold: Severity | None) -> Iterator[Row]:
+    """Yield the findings as rows for the formats, each with `lead`, what people see of it."""
+    for finding, lead in _with_leads(report):
+        row = _finding_row(finding, report, threshold)
+        if lead is not finding:
+            row |= {"lead": _finding_row(lead, report, threshold)}
+        yield row
+
+
+def _with_leads(report: Report) -> Iterator[tuple[Finding, Finding]]:
+    """Yield each finding with what people see of it: an XCom is shown under its gravest rule.
+
+    Where a finding is ignored or known, its XComs are shown under each other rule.
+    """
+    suppressed = {
+        (one.dag_id, one.task_id, one.key) for one in report.findings if one.state != "open"
+    }
+    for finding in report.findings:
+        lead = finding.lead
+        if lead is None or (finding.dag_id, finding.task_id, finding.key) in suppressed:
+            lead = finding
+        yield finding, lead
+
+
+def digest_findings(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows as people see them.
+
+    Each XCom is shown once, under its gravest rule; notes of a rule are one row per DAG; the rows
+    of a DAG stand together, DAGs with the gravest findings first.
+    """
+    by_dag: dict[object, list[Row]] = {}
+    for row in rows:
+        shown = dict(cast("Row", row.get("lead") or row))
+        if shown["dag_id"] == "*":
+            shown["dag_id"] = "(all DAGs)"
+        if shown["occurrences"]:
+            by_dag.setdefault(row["dag_id"], []).append(shown)
+    return [row for of_dag in by_dag.values() for row in _fold_notes(sorted(of_dag, key=_rank))]
+
+
+def _rank(row: Row) -> tuple[int, int]:
+    """Return a sort key: the gravest first, then the largest."""
+    gravest = ("error", "warning", "note")
+    return gravest.index(str(row["severity"])), -cast("int", row["max_size_bytes"] or 0)
+
+
+def _fold_notes(rows: Sequence[Row]) -> Iterator[Row]:
+    """Yield the rows of a DAG, the notes of each rule and state as one."""
+    notes: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        if row["severity"] == "note" and not row["per_entry"]:
+            notes.setdefault((row["rule"], row["state"], row["reason"]), []).append(row)
+        else:
+            yield row
+    for folded in notes.values():
+        # The largest is in front.
+        yield {
+            **folded[0],
+            "task_id": _one_or_count((row["task_id"] for row in folded), "tasks"),
+            "key": _one_or_count((row["key"] for row in folded), "keys"),
+            "occurrences": sum(cast("int", row["occurrences"]) for row in folded),
+        }
+
+
+def _one_or_count(names: Iterable[object], noun: str) -> object:
+    distinct = list(dict.fromkeys(names))
+    return distinct[0] if len(distinct) == 1 else f"({len(distinct):,} {noun})"
+
+
+def _finding_row(finding: Finding, report: Report, threshold: Severity | None) -> dict[str, object]:
     example = finding.example
     return {
         "trips": threshold is not None and finding.severity >= threshold,
@@ -156,6 +243,8 @@ def finding_row(finding: Finding, report: Report, threshold: Severity | None) ->
         "percent": finding.percent,
         "message": finding.message,
         "fingerprint": finding.fingerprint,
+        "run_id": None if example.run == "?" else example.run,
+        "map_index": example.map_index,
         "example": {
             "run_id": None if example.run == "?" else example.run,
             "map_index": example.map_index,

@@ -14,7 +14,9 @@ from xcomctl.cli.findings import (
     FINDING_COLUMNS,
     backend_row,
     check_ignores,
-    finding_row,
+    digest_findings,
+    finding_columns,
+    finding_rows,
     parse_threshold,
     rule_texts,
     severity_counts,
@@ -40,8 +42,6 @@ EXAMPLES = (
 )
 QUARANTINE = "xcom_quarantine"
 """The table into which the SQL moves rows."""
-
-_PEOPLE = ("severity", "rule", "dag_id", "task_id", "key", "occurrences", "max_size_bytes", "message")  # fmt: skip
 
 
 def command(
@@ -98,7 +98,6 @@ def command(
     chosen = output.chosen(FINDING_COLUMNS)
     selection = filters.selection()
 
-    from dataclasses import replace
     from datetime import UTC, datetime
     from pathlib import Path
 
@@ -159,10 +158,20 @@ def command(
         "passes": migration.passes,
         "read_seconds": round(seconds, 3),
     }
+
+    def closing() -> list[str]:
+        failed = report.verdict(threshold) != 0
+        if console.quiet and not failed:
+            return []
+        return _closing(report, preflight, shown_release, seconds, failed=failed)
+
     layout = Layout(
         "xcomctl.preflight/1",
         "findings",
-        tuple(replace(one, people=one.name in _PEOPLE) for one in FINDING_COLUMNS),
+        finding_columns(
+            hidden=("percent", "occurrences") if per_entry else ("percent",),
+            shown=("run_id", "map_index") if per_entry else (),
+        ),
         before=lambda: {
             "complete": True,
             "backend": backend,
@@ -171,7 +180,9 @@ def command(
             "summary": _summary(report, preflight),
             "rewrite": rewrite,
         },
-        closing=lambda: _closing(report, preflight, shown_release, seconds),
+        closing=closing,
+        digest=digest_findings,
+        group_by="dag_id",
         chosen=chosen,
         header=not output.no_header,
         raw_cells=output.raw_cells,
@@ -180,10 +191,9 @@ def command(
             "rules": rule_texts((*rules.AIRFLOW3_RULES, *rules.UPKEEP)),
         },
     )
-    rows = (finding_row(finding, report, threshold) for finding in report.findings)
-    console.write(layout, rows, outputs, suppressed=show_ignored)
+    console.write(layout, finding_rows(report, threshold), outputs, suppressed=show_ignored)
     if not any(name in ("table", "markdown", "github") for name, path in outputs if path is None):
-        for line in _closing(report, preflight, shown_release, seconds):
+        for line in closing():
             console.note(line)
     if not exit_zero and report.verdict(threshold):
         raise typer.Exit(1)
@@ -247,31 +257,37 @@ def _summary(report: Report, preflight: Preflight) -> dict[str, object]:
     }
 
 
-def _closing(report: Report, preflight: Preflight, release: str, seconds: float) -> list[str]:
+def _closing(
+    report: Report, preflight: Preflight, release: str, seconds: float, *, failed: bool
+) -> list[str]:
+    """Return what the upgrade would do, and the verdict."""
     from xcomctl.model import Size
 
-    lines = [
-        f"{severity_counts(report)} in {preflight.scanned:,} XComs of "
-        f"{Size(preflight.total_bytes)}, on the way to Airflow {release}"
-    ]
-    told = {
+    lines = []
+    verbs = {
         "stops": "stop the migration",
         "lost": "are lost",
         "archived": "are archived",
         "altered": "are altered",
     }
     parts = [
-        f"{rows:,} {told[outcome.value]} ({Size(preflight.bytes_by_outcome[outcome])})"
+        f"{rows:,} {verbs[outcome.value]} ({Size(preflight.bytes_by_outcome[outcome])})"
         for outcome, rows in preflight.rows_by_outcome.items()
         if rows
     ]
+    xcoms = f"{preflight.scanned:,} XCom{'' if preflight.scanned == 1 else 's'}"
     if parts:
-        lines.append("XComs: " + ", ".join(parts))
+        lines.append(f"of {xcoms}, {', '.join(parts)}")
     if preflight.scanned:
-        passes = preflight.migration.passes
+        times = "twice" if preflight.migration.passes == 2 else "once"
         lines.append(
-            f"the migration writes all {Size(preflight.total_bytes)} "
-            f"{'twice' if passes == 2 else 'once'}, in one transaction with the table locked; "
-            f"reading it took {seconds:.1f} s here, and as much disk again must be free"
+            f"the migration rewrites all {Size(preflight.total_bytes)} {times}, in one transaction "
+            "that locks the table, and needs as much free disk space again; "
+            f"reading the values took {seconds:.1f} s here"
         )
+    found = severity_counts(report)
+    lines.append(
+        f"{'failed' if failed else 'passed'}: {f'{found} in ' if found else ''}{xcoms}, "
+        f"for an upgrade to Airflow {release}"
+    )
     return lines

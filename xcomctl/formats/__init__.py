@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Literal, Protocol, TextIO, cast
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Kind = Literal["id", "run", "text", "time", "index", "number", "size", "exact", "percent", "bar"]
+Kind = Literal[
+    "id", "run", "text", "word", "time", "index", "number", "size", "exact", "percent", "bar"
+]
 """How people see a value.
 
-`id` and `run` are shortened in the middle and `text` at its end where room is short. `size` is
-rounded to a unit, `exact` is in bytes, `index` is a number without separators, and `bar` is
+`id` and `run` are shortened in the middle and `text` at its end where room is short; a `word` is
+shortened last. `size` is rounded to a unit, `exact` is in bytes, `index` is a number without separators, and `bar` is
 decoration.
 """
 Row = Mapping[str, object]
@@ -43,7 +45,10 @@ class Column:
     aliases: tuple[str, ...] = ()
     """Other names that --columns accepts."""
     drop: int = 0
-    """Columns with the highest number are dropped first on a narrow terminal; 0 stays."""
+    """Columns with the highest number are dropped first on a narrow terminal; 0 stays.
+
+    Those below 0 are dropped last, where the others do not fit at all.
+    """
     usual: object = None
     """A value that tells nothing: a column that holds no other is dropped before the rest."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from xcomctl.model import Size
+from xcomctl.model import Size, format_percent
 from xcomctl.text import visible
 from xcomctl.values.strictjson import dumps
 
@@ -89,18 +89,6 @@ def _text(value: object, column: Column) -> str:
         # An empty id would look like a cell that is missing.
         return visible(_short_time(value) if column.kind == "time" else value) or '""'
     return visible(dumps(value))
-
-
-def format_percent(percent: float) -> str:
-    """Return a percentage for people, rounded, but never to 100 or to 0 where it is neither."""
-    if 0 < percent < 0.1:
-        return "<0.1%"
-    text = f"{percent:.1f}%"
-    if text == "100.0%" and percent != 100:
-        text = f"{percent:.2f}%"
-        if text == "100.00%":
-            return "<100%" if percent < 100 else ">100%"
-    return text
 
 
 def _short_time(text: str) -> str:

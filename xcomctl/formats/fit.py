@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 GAP: Final = 2
 """Spaces between two columns."""
 
-_FLOORS: Final[dict[Kind, tuple[int, int, int]]] = {
-    "id": (20, 14, 8),
-    "run": (22, 22, 12),
-    "text": (30, 30, 20),
+_Floors: TypeAlias = tuple[int, int, int, int]
+
+_FLOORS: Final[dict[Kind, _Floors]] = {
+    "id": (20, 14, 8, 8),
+    "run": (22, 22, 12, 12),
+    "text": (30, 30, 20, 20),
+    "word": (30, 30, 30, 12),
 }
 """Widths to which columns are shortened, each tried for all columns before the next.
 
@@ -36,10 +39,10 @@ class Need:
     """Whether every cell holds the column's usual value, or none."""
 
     @property
-    def floors(self) -> tuple[int, int, int]:
+    def floors(self) -> tuple[int, ...]:
         """Return the widths to which the column may be shortened, in the order of `_FLOORS`."""
-        first, second, last = _FLOORS.get(self.column.kind, (self.width,) * 3)
-        return min(self.width, first), min(self.width, second), min(self.width, last)
+        floors = _FLOORS.get(self.column.kind, (self.width,) * 4)
+        return tuple(min(self.width, floor) for floor in floors)
 
     @property
     def rank(self) -> tuple[bool, int]:
@@ -51,16 +54,27 @@ def fit(needs: Sequence[Need], width: int, *, droppable: bool = True) -> dict[st
     """Return the width of each column that stays, by name, in the given order.
 
     Columns that hold only usual values are dropped first, then others by `Column.drop` until the
-    rest is readable; then the widest ones are shortened. None means that the rows do not fit on one line each.
+    rest is readable. Those for which there is room after all come back; then the widest ones are
+    shortened. None means that the rows do not fit on one line each.
     """
     kept = list(needs)
     while droppable:
         # Columns that tell nothing go before any other is shortened.
         crowded = _total(one.floors[0] for one in kept) > width
-        candidates = [one for one in kept if one.usual or (crowded and one.column.drop)]
+        candidates = [one for one in kept if one.usual or (crowded and one.column.drop > 0)]
         if not candidates or _total(one.width for one in kept) <= width:
             break
         kept.remove(max(candidates, key=lambda one: one.rank))
+    for one in sorted(needs, key=lambda one: one.rank):
+        # A wide column that went may have made room for others that went before it.
+        if one not in kept and _total(other.floors[0] for other in (*kept, one)) <= width:
+            kept.append(one)
+    kept.sort(key=needs.index)
+    while droppable and _total(one.floors[-1] for one in kept) > width:
+        last = [one for one in kept if one.column.drop < 0]
+        if not last:
+            break
+        kept.remove(last[-1])
     if _total(one.floors[-1] for one in kept) > width:
         return None
     widths = [one.width for one in kept]

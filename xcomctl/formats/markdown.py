@@ -47,7 +47,7 @@ class Markdown:
         closing = self._layout.closing()
         if closing:
             self._out.write(
-                ("\n" if self._written else "") + "\n".join(map(_inert, closing)) + "\n"
+                ("\n" if self._written else "") + "\n\n".join(map(_inert, closing)) + "\n"
             )
 
     def _flush(self) -> None:

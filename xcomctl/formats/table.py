@@ -34,7 +34,7 @@ _CARDS_BELOW: Final = 60
 _FEWEST_IN_CARD: Final = 4
 """Narrower tables, such as names and values, stay tables."""
 
-_LONG: Final = frozenset({"id", "run", "text"})
+_LONG: Final = frozenset({"id", "run", "text", "word"})
 """Kinds that have a line of their own on a card."""
 
 _STYLES: Final = {"error": "1;31", "warning": "1;35", "note": "1;36", "heading": "1"}
@@ -115,7 +115,10 @@ class Table:
         if self._layout.digest is not None:
             self._rows = list(self._layout.digest(self._rows))
         self._flush()
-        for line in self._layout.closing():
+        closing = self._layout.closing()
+        if closing and self._shown:
+            self._write("")
+        for line in closing:
             for part in wrap(line, self._destination.width or 10_000):
                 self._write(part, indented=False)
 
@@ -176,8 +179,9 @@ class Table:
             for column, cells in zip(self._cells.columns, texts, strict=True)
             if column.name in widths
         ]
-        if self._layout.header and list(widths) != self._shown:
-            self._shown = list(widths)
+        changed = list(widths) != self._shown
+        self._shown = list(widths)
+        if self._layout.header and changed:
             cells = [
                 pad(shorten_end(column.heading, width), width, right=column.kind in RIGHT)
                 for column, width, _ in shown
@@ -235,6 +239,8 @@ class Table:
         """Write the heading of the row's group where it is another one than before."""
         if not self._group_by or row.get(self._group_by) == self._group:
             return
+        if self._group is not None and self._shown != ["card"]:
+            self._write("")
         self._group = row.get(self._group_by)
         column = next(one for one in self._layout.columns if one.name == self._group_by)
         text = next(iter(Cells([column]).by_column([row])[0]))
@@ -252,7 +258,7 @@ def _shortened(column: Column, texts: Sequence[str], width: int | None) -> Seque
         return texts
     if column.kind == "run":
         return shorten_runs(texts, width)
-    if column.kind == "id":
+    if column.kind in ("id", "word"):
         return shorten_column(texts, width)
     return [shorten_end(text, width) for text in texts]
 
