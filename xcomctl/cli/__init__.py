@@ -201,18 +201,29 @@ def _is_utf8(text: str) -> bool:
 
 
 def _report_bug(bug: Exception) -> int:
-    import traceback
-
+    text = console.without_secrets(str(bug))
     console.error(
         XcomctlError(
             f"xcomctl failed in a way it did not foresee: {type(bug).__name__}",
-            detail=str(bug).splitlines()[0] if str(bug) else None,
+            detail=text.splitlines()[0] if text else None,
             hint="This is a bug in xcomctl. Please report it, with what --verbose prints.",
         )
     )
     if console.verbose:
-        console.trace("".join(traceback.format_exception(bug)))
+        _trace(bug)
     return EXIT_BUG
+
+
+def _trace(error: BaseException) -> None:
+    """Print a traceback; what the exceptions say is not ours, and may quote a password."""
+    import traceback
+
+    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if earlier is not None:
+        _trace(earlier)
+    console.trace("Traceback (most recent call last):")
+    console.trace("".join(traceback.format_tb(error.__traceback__)))
+    console.trace(console.without_secrets("".join(traceback.format_exception_only(error))))
 
 
 def _catch_signals() -> list[int]:

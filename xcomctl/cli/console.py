@@ -1,6 +1,6 @@
 """The only writer: results to stdout or files, everything else to stderr.
 
-Files are written whole or not at all; passwords are hidden in whatever is printed.
+Files are written whole or not at all.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from xcomctl.formats import Destination, Layout, Row
     from xcomctl.model import Write
 
-HIDDEN = "***"
-
 
 class OutputError(DatabaseError):
     """The output could not be written, so the command did not finish."""
@@ -37,7 +35,7 @@ class Console:
         self._color = "auto"
         self._progress = True
         self._progressing = False
-        self._secrets: set[str] = set()
+        self._connections: list[str] = []
         self._inputs: dict[object, str] = {}
 
     def configure(
@@ -76,15 +74,17 @@ class Console:
                     hint="Name another file.",
                 )
 
-    def hide(self, secrets: Iterable[str]) -> None:
-        """Never print any of these texts."""
-        self._secrets.update(secret for secret in secrets if secret)
+    def hide(self, connections: Iterable[str]) -> None:
+        """Remember connection texts whose passwords `without_secrets` hides."""
+        self._connections += connections
 
-    def clean(self, text: str) -> str:
-        """Return the text without any known secret."""
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            text = text.replace(secret, HIDDEN)
-        return text
+    def without_secrets(self, message: str) -> str:
+        """Return a message that is not ours, such as an unforeseen exception's, without passwords."""
+        from xcomctl.config import redact
+
+        secrets = {os.environ.get("PGPASSWORD", "")}
+        secrets.update(*map(redact.secrets_of, self._connections))
+        return redact.hide(message, secrets)
 
     # --- stderr -------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class Console:
         self.progress("")
         # A closed or full stderr leaves nowhere to report it.
         with contextlib.suppress(OSError, ValueError):
-            lines = [self.clean(text)]
+            lines = [text]
             if wrapped and sys.stderr.isatty():
                 from xcomctl.formats.width import wrap
 
@@ -239,7 +239,7 @@ class Console:
         import typer
 
         try:
-            return typer.confirm(visible(self.clean(question)), err=True)
+            return typer.confirm(visible(question), err=True)
         except typer.Abort:
             # The end of the input.
             return False

@@ -97,16 +97,16 @@ class Connection:
     ] = None
 
     def resolve(self, console: Console) -> tuple[Target, Config]:
-        """Return the metadata database to use, and the configuration. Passwords are hidden from now on.
+        """Return the metadata database to use, and the configuration.
 
         Raises:
-            UsageError: an option or the configuration is invalid.
+            UsageError: an option, the configuration or the database URL is invalid.
             DatabaseError: nothing names a database.
         """
         from xcomctl.config import urls
 
-        for text in (self.url, *_environment_urls()):
-            console.hide(urls.secrets_of(text or ""))
+        # From now on the traceback of a bug shows none of their passwords.
+        console.hide(text for text in (self.url, *_environment_urls()) if text)
         config = load_config(self.config)
         target = resolve_target(
             url=self.url,
@@ -117,12 +117,16 @@ class Connection:
             connect_timeout=self.connect_timeout,
             config=config,
         )
-        for url in (target.url, *(one.url for one in target.overridden)):
-            console.hide(urls.secrets_of(url))
+        console.hide([target.url, *(one.url for one in target.overridden)])
+        console.detail(f'metadata database "{target.shown}" from {target.origin}')
+        options = urls.parse(target.url).options()
         console.protect(config.path)
         if urls.backend_of(target.url) == "sqlite":
             console.protect(urls.sqlite_path(target.url))
-        console.detail(f'metadata DB "{target.shown}" from {target.origin}')
+        if options.dropped:
+            console.note(f"unused options of the database URL: {', '.join(options.dropped)}")
+            for name, why in options.dropped.items():
+                console.detail(f'"{name}": {why}')
         return target, config
 
 
@@ -134,10 +138,7 @@ def _environment_urls() -> list[str | None]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
         "AIRFLOW__CORE__SQL_ALCHEMY_CONN",
     )
-    return [
-        *map(os.environ.get, names),
-        os.environ.get("PGPASSWORD") and f"x://x:{os.environ['PGPASSWORD']}@",
-    ]
+    return [*map(os.environ.get, names)]
 
 
 @dataclass(frozen=True, slots=True)

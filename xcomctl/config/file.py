@@ -14,6 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xcomctl.config import redact
 from xcomctl.errors import UsageError
 from xcomctl.model import Budget, Ignore, parse_size
 from xcomctl.text import nearest
@@ -102,7 +103,7 @@ def load_config(typed: str | None = None, *, start: Path | None = None) -> Confi
         if not path.is_file():
             origin = "--config" if typed else "XCOMCTL_CONFIG"
             raise UsageError(
-                f'could not read the configuration "{path}"',
+                f'could not read the configuration "{redact.shown(named)}"',
                 detail="The file does not exist.",
                 hint=f"The path comes from {origin}.",
             )
@@ -159,7 +160,7 @@ def _check_config(path: Path, document: Any) -> Config:
         _check_profile(profile, f"{path} [profiles.{name}]")
     default = _text(top, "default_profile", f"{path} [top level]")
     if default is not None and default not in profiles:
-        raise UsageError(f'unknown default_profile "{default}" in {path}')
+        raise UsageError(f'unknown default_profile "{redact.shown_name(default)}" in {path}')
     audit = _check_audit(top.get("audit", {}), path)
     return Config(path=path, default_profile=default, profiles=profiles, audit=audit)
 

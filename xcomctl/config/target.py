@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcomctl.config import urls
+from xcomctl.config import redact
 from xcomctl.config.file import CONFIG_NAME, Config
 from xcomctl.errors import DatabaseError, UsageError, XcomctlError
 from xcomctl.text import nearest
@@ -34,8 +34,8 @@ class Candidate:
 
     @property
     def shown(self) -> str:
-        """Return the url without its password."""
-        return urls.hide_password(self.url)
+        """Return the URL without its password."""
+        return redact.shown(self.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,13 @@ class Target:
 
     @property
     def shown(self) -> str:
-        """Return the url without its password."""
-        return urls.hide_password(self.url)
+        """Return the URL without its password."""
+        return redact.shown(self.url)
+
+    def hide_secrets(self, message: str) -> str:
+        """Return a driver's or a server's message without the password."""
+        secrets = {*redact.secrets_of(self.url), os.environ.get("PGPASSWORD", "")}
+        return redact.hide(message, secrets)
 
 
 # --- values -----------------------------------------------------------------------------------
@@ -138,7 +143,7 @@ def resolve_target(
     if not chain.candidates:
         raise DatabaseError(
             "could not find a metadata database",
-            detail=f'No URL was given, and there is no airflow.cfg and no airflow.db in "{airflow.home}".',
+            detail=f'No URL was given, and there is no airflow.cfg and no airflow.db in "{airflow.shown_home}".',
             hint='Give --url, set XCOMCTL_URL or AIRFLOW_HOME, or try "xcomctl demo".',
         )
     winner, *overridden = chain.candidates
@@ -180,13 +185,14 @@ class _Chain:
                 raise UsageError("--url is empty", hint="Name a database, or leave --url out.")
             self.candidates.append(Candidate("--url", url))
         if profile:
-            self._add_profile(profile, f"--profile {profile}")
+            self._add_profile(profile, f"--profile {redact.shown_name(profile)}")
         if env_url := os.environ.get("XCOMCTL_URL"):
             self.candidates.append(Candidate("XCOMCTL_URL", env_url))
         env_profile = os.environ.get("XCOMCTL_PROFILE")
         # An unknown profile is an error only where it would be used.
         if env_profile and (not self.candidates or env_profile in config.profiles):
-            self._add_profile(env_profile, f"XCOMCTL_PROFILE={env_profile}")
+            name = redact.shown_name(env_profile)
+            self._add_profile(env_profile, f"XCOMCTL_PROFILE={name}")
         if config.default_profile:
             origin = f'default_profile "{config.default_profile}"'
             self._add_profile(config.default_profile, origin)
@@ -216,7 +222,7 @@ def _profile(config: Config, name: str, origin: str) -> Mapping[str, Any]:
         near = nearest(name, config.profiles)
         place = f'the configuration is "{config.path}"'
         raise UsageError(
-            f'unknown profile "{name}"',
+            f'unknown profile "{redact.shown_name(name)}"',
             detail=f"It comes from {origin}; {place if config.path else f'no {CONFIG_NAME} was found'}.",
             hint=f'Did you mean "{near}"?' if near else None,
         )
@@ -240,9 +246,13 @@ def _profile_candidate(
         variable = str(settings["url_env"])
         value = os.environ.get(variable)
         if not value:
+            shown = redact.shown_name(variable)
             raise UsageError(
-                f'profile "{name}" needs the environment variable "{variable}", which is not set',
+                f'profile "{name}" needs the environment variable "{shown}", which is not set',
                 detail=f'It is the url_env of the profile in "{config.path}".',
+                hint="url_env takes a variable's name; a URL is given as url."
+                if shown != variable
+                else None,
             )
         return Candidate(f"{origin} (variable {variable})", value)
     airflow = AirflowSettings(str(settings["airflow_home"]), environment=False)
@@ -252,7 +262,7 @@ def _profile_candidate(
     if not found:
         raise DatabaseError(
             f'could not find the metadata database of profile "{name}"',
-            detail=f'There is no airflow.cfg and no airflow.db in "{airflow.home}".',
+            detail=f'There is no airflow.cfg and no airflow.db in "{airflow.shown_home}".',
         )
     return Candidate(f"{origin} ({found[0].origin})", found[0].url)
 
@@ -272,7 +282,9 @@ class AirflowSettings:
             UsageError: airflow.cfg cannot be read.
         """
         self._environ = os.environ if environment else {}
-        self.home = Path(_expand(home or os.environ.get("AIRFLOW_HOME") or "~/airflow"))
+        typed = home or os.environ.get("AIRFLOW_HOME") or "~/airflow"
+        self.home = Path(_expand(typed))
+        self.shown_home = redact.shown(str(self.home) if redact.is_path(typed) else typed)
         named = None if home else os.environ.get("AIRFLOW_CONFIG")
         self.file = Path(_expand(named)) if named else self.home / "airflow.cfg"
         self._options = self._read()

@@ -1,194 +1,197 @@
-"""Database URLs as text: what may be shown of one, and the spelling that our drivers take.
+"""Read database URLs as SQLAlchemy does, and say what they mean for the drivers that we use.
 
-Nothing here opens anything or needs the database library.
+Nothing here opens a database or needs the database library.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote
 
+from xcomctl.config import drivers, redact
 from xcomctl.errors import UsageError
+from xcomctl.text import nearest
 
-HIDDEN = "***"
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-_PARTS = re.compile(r"^(?P<scheme>[A-Za-z][\w+.-]*)://(?P<rest>.*)$", re.DOTALL)
-_LOGIN = re.compile(r"(?P<user>[^:/@?]*(?::[^@]*)?)@", re.DOTALL)
-_MISTYPED = re.compile(
-    r"^(?P<scheme>(?:[A-Za-z][\w+.-]*:?/{1,2})?)(?P<user>[^:/@]*):(?P<password>.+)@(?P<address>[^@]*)$",
-    re.DOTALL,
+    from xcomctl.config.drivers import Backend, Options
+
+_URL = re.compile(
+    r"(?P<name>[\w+]+)://"
+    r"(?:(?P<username>[^:/]*)(?::(?P<password>[^@]*))?@)?"
+    r"(?:(?:\[(?P<ipv6host>[^/?]+)\]|(?P<ipv4host>[^/:?]+))?(?::(?P<port>[^/?]*))?)?"
+    r"(?:/(?P<database>[^?]*))?"
+    r"(?:\?(?P<query>.*))?"
 )
-"""A url that lacks some of its `://` and holds a password all the same."""
-_SECRET_OPTION = re.compile(r"pass(word|wd|phrase)?$|secret|token", re.IGNORECASE)
+"""SQLAlchemy's own pattern, so that Airflow's URLs mean the same here.
 
-_DRIVER_BY_BACKEND = {
+https://github.com/sqlalchemy/sqlalchemy/blob/rel_2_0_44/lib/sqlalchemy/engine/url.py
+"""
+_BACKENDS: dict[str, Backend] = {
     "sqlite": "sqlite",
-    "postgresql": "postgresql+psycopg2",
-    "mysql": "mysql+pymysql",
-    "mariadb": "mysql+pymysql",
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "mysql": "mysql",
+    "mariadb": "mysql",
 }
-_BACKEND_BY_ALIAS = {"postgres": "postgresql"}
-
-_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_ASYNCPG_ONLY = (
-    "async_fallback",
-    "prepared_statement_cache_size",
-    "prepared_statement_name_func",
-    "statement_cache_size",
-    "command_timeout",
+_FORM = (
+    "It has the form postgresql://user:password@host:5432/database, with special characters"
+    " percent-encoded (%40 for @, %25 for %)."
 )
-"""Options of asyncpg's that libpq would refuse, and that say nothing about where to connect."""
-_MYSQLCLIENT_ONLY = ("use_unicode", "async_fallback", "auth_plugin", "consume_results")
 
 
-def _split(url: str) -> tuple[str, str, str, str] | None:
-    """Return scheme, user information, address and query; None where it is no URL."""
-    match = _PARTS.match(url)
-    if not match:
-        return None
-    user = ""
-    rest = match["rest"]
-    login = _LOGIN.match(rest)
-    if login:
-        user, rest = login["user"], rest[login.end() :]
-        # An `@` in front of the options means that the password holds one, not encoded.
-        more, at, _ = rest.partition("?")[0].rpartition("@")
-        if at:
-            user, rest = f"{user}@{more}", rest[len(more) + 1 :]
-    address, _, query = rest.partition("?")
-    return match["scheme"], user, address, query
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A database URL, its parts decoded."""
+
+    backend: Backend
+    driver: str
+    """The team's driver, which ours replaces: `psycopg`, `mysqldb`."""
+    username: str | None = None
+    password: str | None = None
+    host: str | None = None
+    port: int | None = None
+    database: str | None = None
+    query: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Option → its values, of which there is more than one where it is repeated."""
+
+    def options(self) -> Options:
+        """Return the query as arguments of our driver.
+
+        Raises:
+            UsageError: an option is unknown or cannot be honoured.
+        """
+        return drivers.read_options(self.backend, self.driver, self.query)
 
 
-def backend_of(url: str) -> str:
-    """Return the name of the database product that a url is spelled for, "sqlite" for a path.
-
-    Raises:
-        UsageError: Airflow, or xcomctl, does not know that product.
-    """
-    parts = _split(url)
-    if parts is None:
-        if _MISTYPED.match(url) and not Path(url).exists():
-            raise UsageError(
-                f'cannot read the url "{hide_password(url)}"',
-                detail='It has no "://" behind the name of a database.',
-                hint="It has the form postgresql://user:password@host:5432/database.",
-            )
-        return "sqlite"
-    name = parts[0].partition("+")[0].lower()
-    name = _BACKEND_BY_ALIAS.get(name, name)
-    if name not in _DRIVER_BY_BACKEND:
-        raise UsageError(
-            f'cannot read a metadata DB on "{name}"',
-            detail="xcomctl knows SQLite, PostgreSQL, MySQL and MariaDB.",
-            hint="Give a url such as postgresql://user@host/airflow, or the path of a SQLite file.",
-        )
-    return name
-
-
-def sqlite_path(url: str) -> Path:
-    """Return the file that a SQLite url or a path names.
+def parse(text: str) -> Url:
+    """Return a URL, or the path of a SQLite file, as its parts.
 
     Raises:
-        UsageError: the url names no file, such as an in-memory database.
+        UsageError: it is neither, its product or driver is unknown, or a part is malformed.
     """
-    match = _PARTS.match(url)
+    match = _URL.match(text)
     if match is None:
-        return Path(url).expanduser()
-    path = match["rest"].partition("?")[0]
-    path = path.removeprefix("/") if path.startswith("/") else ""
+        if redact.is_path(text):
+            return Url("sqlite", "pysqlite", database=text)
+        raise UsageError(
+            f'cannot read the url "{redact.shown(text)}"',
+            detail="It is neither a SQLAlchemy URL nor the path of a SQLite file.",
+            hint=_FORM,
+        )
+    backend, driver = _product(match["name"])
+    host = match["ipv4host"] or match["ipv6host"]
+    database = match["database"]
+    if backend == "sqlite":
+        if host or match["username"] is not None or not _is_file(database or ""):
+            raise _malformed(
+                text, "A SQLite URL names a file.", "Write sqlite:////path/of/airflow.db."
+            )
+        port = None
+    else:
+        if "@" in (host or "") or ("@" in (database or "") and "/" in (database or "")):
+            raise _malformed(
+                text,
+                "Its password holds an @ that is not percent-encoded.",
+                "Write %40 for each @ in it (and %25 for %).",
+            )
+        port = _port(text, match["port"])
+    _check_characters(text, match)
+    query: dict[str, tuple[str, ...]] = {}
+    for name, value in parse_qsl(match["query"] or ""):
+        query[name] = (*query.get(name, ()), value)
+    return Url(
+        backend,
+        driver,
+        username=_decoded(match["username"]),
+        password=_decoded(match["password"]),
+        host=host,
+        port=port,
+        database=database,
+        query=query,
+    )
+
+
+def _product(scheme: str) -> tuple[Backend, str]:
+    name, _, driver = scheme.lower().partition("+")
+    backend = _BACKENDS.get(name)
+    if backend is None:
+        raise UsageError(
+            f'cannot read a metadata database on "{name}"',
+            detail="xcomctl supports SQLite, PostgreSQL, MySQL and MariaDB.",
+            hint="Give a URL such as postgresql://user@host/airflow, or the path of a SQLite file.",
+        )
+    known = drivers.DRIVERS[backend]
+    if driver and driver not in known:
+        near = nearest(driver, known)
+        raise UsageError(
+            f'unknown driver "{driver}" for {name}',
+            detail=f"Known drivers: {', '.join(known)}.",
+            hint=f'Did you mean "{name}+{near}"?' if near else f"Leave it out: {name}://…",
+        )
+    return backend, driver or known[0]
+
+
+def _is_file(database: str) -> bool:
+    return database in ("", ":memory:") or redact.is_path(database.removeprefix("file:"))
+
+
+def _port(text: str, port: str | None) -> int | None:
+    if not port:
+        return None
+    # SQLAlchemy takes whatever int() does, such as " 5432" and "5_432".
+    if re.fullmatch(r"\s*[0-9]+\s*", port) and 1 <= int(port) <= 65_535:
+        return int(port)
+    raise _malformed(text, "Its port is not a number from 1 to 65535.", _FORM)
+
+
+def _check_characters(text: str, match: re.Match[str]) -> None:
+    """Refuse what no driver can send: a NUL, or what is not valid Unicode."""
+    for part in match.groupdict("").values():
+        decoded = unquote(part)
+        if "\0" in decoded or decoded.encode("utf-8", "replace").decode() != decoded:
+            raise _malformed(text, "It has a character that no database takes.", _FORM)
+
+
+def _malformed(text: str, detail: str, hint: str) -> UsageError:
+    return UsageError(f'cannot read the url "{redact.shown(text)}"', detail=detail, hint=hint)
+
+
+def _decoded(part: str | None) -> str | None:
+    return None if part is None else unquote(part)
+
+
+def backend_of(text: str) -> Backend:
+    """Return the family of products that a URL is written for, "sqlite" for a path.
+
+    Raises:
+        UsageError: as `parse`.
+    """
+    return parse(text).backend
+
+
+def sqlite_path(text: str) -> Path:
+    """Return the file that a SQLite URL or a path names.
+
+    Raises:
+        UsageError: it names no file, such as an in-memory database.
+    """
+    url = parse(text)
+    path = url.database or ""
     if path.startswith("file:"):
         path = unquote(path.removeprefix("file:"))
         path = re.sub(r"^//(localhost)?(?=/)", "", path)
-    if path in ("", ":memory:"):
+    if path in ("", ":memory:") or "memory" in url.query.get("mode", ()):
         raise UsageError(
             "cannot read a SQLite database in memory",
-            detail="It lives and dies with the process that opened it.",
+            detail="It exists only in the process that opened it.",
             hint="Give the path of a file: --url airflow.db",
         )
-    return Path(path).expanduser()
-
-
-def with_our_driver(url: str) -> str:
-    """Return the url with the driver that xcomctl ships, for the same database.
-
-    The options that only the other drivers take are translated or left out.
-
-    Raises:
-        UsageError: an unknown product, or an `@` in the password that is not percent-encoded.
-    """
-    backend = backend_of(url)
-    parts = _split(url)
-    if parts is None:
-        return url
-    _, user, address, query = parts
-    if "@" in user:
-        raise UsageError(
-            f'cannot read the url "{hide_password(url)}"',
-            detail="Its user or password holds an @ that is not percent-encoded.",
-            hint="Write %40 for each @ in it (and %25 for %).",
-        )
-    options = parse_qsl(query, keep_blank_values=True)
-    if backend == "postgresql":
-        options = [_libpq_option(name, value) for name, value in options]
-        options = [(name, value) for name, value in options if name not in _ASYNCPG_ONLY]
-    elif backend in ("mysql", "mariadb"):
-        options = [pair for pair in options if pair[0] not in _MYSQLCLIENT_ONLY]
-        options = [pair for name, value in options for pair in _pymysql_options(name, value)]
-    text = f"{_DRIVER_BY_BACKEND[backend]}://{user}{'@' if user else ''}{address}"
-    return f"{text}?{urlencode(options, quote_via=quote, safe='/:')}" if options else text
-
-
-def _libpq_option(name: str, value: str) -> tuple[str, str]:
-    if name == "ssl":
-        return "sslmode", value if value in _SSL_MODES else "require"
-    return name, value
-
-
-def _pymysql_options(name: str, value: str) -> list[tuple[str, str]]:
-    if name in ("ssl_mode", "ssl-mode"):
-        mode = value.upper()
-        if mode in ("DISABLED", "PREFERRED"):
-            return [("ssl_disabled", "true")] if mode == "DISABLED" else []
-        # PyMySQL starts TLS as soon as it is told anything about it.
-        return [("ssl_check_hostname", "true" if mode == "VERIFY_IDENTITY" else "false")]
-    if name == "ssl" and value.lower() in ("true", "1"):
-        return [("ssl_check_hostname", "false")]
-    if name == "ssl_disabled" and value.lower() not in ("true", "1"):
-        # Any text is true to PyMySQL, and encrypting where the server can is what it does anyway.
-        return []
-    return [(name, value)]
-
-
-def hide_password(url: str) -> str:
-    """Return the url as it may be shown: no password, also where the url is malformed."""
-    parts = _split(url)
-    if parts is None:
-        return _MISTYPED.sub(rf"\g<scheme>\g<user>:{HIDDEN}@\g<address>", url)
-    scheme, user, address, query = parts
-    name, colon, _ = user.partition(":")
-    shown = f"{name}:{HIDDEN}" if colon else name
-    options = "&".join(
-        f"{option}={HIDDEN}" if _SECRET_OPTION.search(option) else f"{option}{equals}{value}"
-        for option, equals, value in (pair.partition("=") for pair in query.split("&"))
-    )
-    return f"{scheme}://{shown}{'@' if user else ''}{address}{'?' if query else ''}{options}"
-
-
-def secrets_of(url: str) -> frozenset[str]:
-    """Return every text in the url that must never be printed, as written and as decoded."""
-    parts = _split(url)
-    if parts is None:
-        mistyped = _MISTYPED.match(url)
-        return frozenset({mistyped["password"]} if mistyped else ())
-    _, user, address, query = parts
-    name, _, password = user.partition(":")
-    found = {password, *password.split("@")}
-    for pair in query.split("&"):
-        option, _, value = pair.partition("=")
-        if _SECRET_OPTION.search(option):
-            found.add(value)
-    found |= {unquote(secret) for secret in found}
-    # A password that is also the user's or the database's name hides nothing when blotted out.
-    public = {name, unquote(name), address.rpartition("/")[2], ""}
-    return frozenset(found - public)
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(f'cannot find the home directory in "{path}"') from None

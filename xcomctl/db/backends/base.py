@@ -19,13 +19,15 @@ from sqlalchemy.pool import NullPool
 from xcomctl.config import urls
 from xcomctl.db.backends.times import iso
 from xcomctl.db.schema import Column
-from xcomctl.errors import DatabaseError, LockedError, RefusedError, UsageError
+from xcomctl.errors import DatabaseError, LockedError, RefusedError
 from xcomctl.sizes.statistics import gather_sizes, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from xcomctl.config.drivers import Options
     from xcomctl.config.target import Target
+    from xcomctl.config.urls import Url
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
     from xcomctl.model import Limit, Raw, RowSink, Size, Storage
@@ -102,6 +104,8 @@ class Backend(ABC):
     """A database product. Works in standard SQL as it stands."""
 
     name: ClassVar[str] = "generic"
+    driver: ClassVar[str] = ""
+    """SQLAlchemy's name of our driver: `postgresql+psycopg2`."""
     reclaiming: ClassVar[str] = ""
     """What becomes of the space of removed rows."""
     breather_s: ClassVar[float] = 0.0
@@ -142,11 +146,18 @@ class Backend(ABC):
             return self.engine().connect()
         except sa.exc.DBAPIError as error:
             raise self.explain(error, connecting=True) from None
-        except (ValueError, TypeError, OSError) as error:
-            # A driver that does not know an option, a certificate that is not there.
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            LookupError,
+            NotImplementedError,
+            OSError,
+        ) as error:
+            # Whatever a driver makes of an option that it does not expect.
             raise DatabaseError(
                 f'could not connect to "{self.target.shown}"',
-                detail=self._first_line(error),
+                detail=self._said(error),
                 hint=f"The url comes from {self.target.origin}.",
             ) from None
 
@@ -163,19 +174,21 @@ class Backend(ABC):
 
     def engine(self) -> sa.Engine:
         """Return an engine for the target, which opens nothing yet."""
-        try:
-            url = sa.make_url(urls.with_our_driver(self.target.url))
-        except (sa.exc.ArgumentError, ValueError, IndexError):
-            raise UsageError(
-                f'cannot read the url "{self.target.shown}"',
-                hint="It has the form postgresql://user:password@host:5432/database, "
-                "with special characters percent-encoded.",
-            ) from None
-        return sa.create_engine(url, poolclass=NullPool, connect_args=self.connect_args(url))
+        url = urls.parse(self.target.url)
+        arguments = self.connect_args(url, url.options())
+        address = sa.URL.create(
+            self.driver,
+            username=url.username,
+            password=url.password,
+            host=url.host,
+            port=url.port,
+            database=url.database,
+        )
+        return sa.create_engine(address, poolclass=NullPool, connect_args=arguments)
 
-    def connect_args(self, url: sa.URL) -> dict[str, Any]:
-        """Return what the driver is told besides the url."""
-        return {}
+    def connect_args(self, url: Url, options: Options) -> dict[str, Any]:
+        """Return the driver's arguments besides the URL's own parts."""
+        return dict(options.arguments)
 
     @abstractmethod
     def guard(self, connection: sa.Connection) -> None:
@@ -585,19 +598,19 @@ class Backend(ABC):
         if objection == "value":
             return RefusedError(
                 "the database does not take the value",
-                detail=self._first_line(cause),
+                detail=self._said(cause),
                 hint='Nothing was changed. "xcomctl limits" shows what fits.',
             )
         if objection == "locked":
             return LockedError(
                 f"{message}: another session held the table or the row"
                 f" for {self.lock_timeout_s:g} s",
-                detail=self._first_line(cause),
+                detail=self._said(cause),
                 hint="Nothing was changed. Try again, or raise --lock-timeout.",
             )
         if reason:
             message = f"{message}: {reason}"
-        return DatabaseError(message, detail=self._first_line(cause), hint=hint)
+        return DatabaseError(message, detail=self._said(cause), hint=hint)
 
     def diagnose(self, cause: BaseException, *, connecting: bool) -> tuple[str | None, str | None]:
         """Return the reason in a few words and a hint, each None where there is none."""
@@ -610,6 +623,10 @@ class Backend(ABC):
             f"a statement took longer than {seconds:g} s",
             "Narrow the filters, or raise --timeout (0 for no bound).",
         )
+
+    def _said(self, error: object) -> str:
+        """Return the first line of what the driver or the server says, without the password."""
+        return self.target.hide_secrets(self._first_line(error))
 
     @staticmethod
     def _first_line(error: object) -> str:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from pymysql.connections import MySQLResult
 from pymysql.cursors import SSCursor
 
+from xcomctl.config import urls
 from xcomctl.db.backends.base import (
     Backend,
     Element,
@@ -19,6 +20,12 @@ from xcomctl.db.backends.base import (
     name_memos,
 )
 from xcomctl.db.backends.globs import glob_to_like, glob_to_regex
+from xcomctl.db.backends.mysql_tls import (
+    connect_with_tls,
+    connect_without_tls,
+    tls_context,
+    tls_failed,
+)
 from xcomctl.db.backends.times import Times, iso
 from xcomctl.model import Limit, Size
 from xcomctl.sizes.limits import CAPACITY_BY_TYPE
@@ -27,7 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from datetime import datetime
 
+    from xcomctl.config.drivers import Options
     from xcomctl.config.target import Target
+    from xcomctl.config.urls import Url
     from xcomctl.db.schema import Schema
     from xcomctl.model import Raw, RowSink, Storage
 
@@ -42,6 +51,8 @@ JSON_TEXT_BEYOND_STORED = 4
 What has so many bytes of text is thus among what has a sixth of them stored, which is told 2.4
 times as fast. Of MySQL only, whose JSON is binary; shown in tests/test_mysql_json_bound.py.
 """
+_UTF8_PASSWORDS = ("mysqldb", "mysqlconnector", "mariadbconnector")
+"""The drivers that send a password in UTF-8; the others send Latin-1."""
 _STRICT_MODES = ("STRICT_TRANS_TABLES", "STRICT_ALL_TABLES", "TRADITIONAL")
 
 _SLICE_BYTES = 10 * 1024 * 1024
@@ -85,6 +96,7 @@ class MySQL(Backend):
     """A MySQL server. MariaDB, which answers to the same protocol, is a `MariaDB`."""
 
     name: ClassVar[str] = "mysql"
+    driver: ClassVar[str] = "mysql+pymysql"
     label: ClassVar[str] = "MySQL"
     reclaiming: ClassVar[str] = (
         "InnoDB uses the pages again once purge has passed; the table's file keeps its size until "
@@ -98,21 +110,33 @@ class MySQL(Backend):
         self._known_runs: dict[bytes, tuple[bytes, bytes, bytes | None]] | None = None
         """By id, what they are called and their date, where `stream_into` is to look them up."""
 
-    def connect_args(self, url: sa.URL) -> dict[str, Any]:
-        args: dict[str, Any] = {}
-        if "connect_timeout" not in url.query:
-            args["connect_timeout"] = max(1, round(self.target.connect_timeout_s))
-        if "charset" not in url.query or str(url.query["charset"]).lower() in ("utf8", "utf8mb3"):
-            # utf8 is three bytes a character here: an emoji would come back as a question mark.
-            args["charset"] = "utf8mb4"
-        if self.target.timeout_s and "read_timeout" not in url.query:
+    def connect_args(self, url: Url, options: Options) -> dict[str, Any]:
+        args: dict[str, Any] = {"connect_timeout": max(1, round(self.target.connect_timeout_s))}
+        if self.target.timeout_s:
             # The server's own timeout comes first; this one is for where it has none (`stream_into`).
             args["read_timeout"] = self.target.timeout_s + 2
+        in_url = {"user": url.username, "password": url.password, "host": url.host}
+        in_url |= {"port": str(url.port or ""), "database": url.database}
+        args |= {name: value for name, value in options.defaults.items() if not in_url.get(name)}
+        args |= options.arguments
+        # utf8 is three bytes a character here: an emoji would come back as a question mark.
+        args["charset"] = "utf8mb4"
+        password = args.get("password") or url.password
+        if password and (url.driver in _UTF8_PASSWORDS or not _is_latin1(password)):
+            # PyMySQL would send it in Latin-1.
+            args["password"] = password.encode()
+        tls = options.tls
+        if tls is not None:
+            args |= {"ssl_disabled": True} if tls.disabled else {"ssl": tls_context(tls)}
         return args
 
     def engine(self) -> sa.Engine:
         engine = super().engine()
         sa.event.listen(engine, "handle_error", _let_go)
+        tls = urls.parse(self.target.url).options().tls
+        if tls is not None and not tls.disabled:
+            connect = connect_with_tls if tls.required else connect_without_tls
+            sa.event.listen(engine, "do_connect", connect)
         return engine
 
     def guard(self, connection: sa.Connection) -> None:
@@ -393,6 +417,11 @@ class MySQL(Backend):
                 "the account may not read a table of Airflow's",
                 "GRANT SELECT ON the tables xcom, dag_run, task_instance, dag, alembic_version.",
             )
+        if tls_failed(cause):
+            return (
+                "TLS failed",
+                'Check "ssl_ca" and the host name in the URL, or whether the server supports TLS.',
+            )
         if number in (2003, 2002):
             text = str(cause)
             if "timed out" in text:
@@ -410,6 +439,10 @@ class MySQL(Backend):
         if len(args) > 1 and isinstance(args[0], int):
             return f"{args[1]} (error {args[0]})"
         return Backend._first_line(error)
+
+
+def _is_latin1(text: str) -> bool:
+    return all(ord(char) < 256 for char in text)
 
 
 def _let_go(context: sa.engine.ExceptionContext) -> None:

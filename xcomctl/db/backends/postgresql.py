@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,12 +22,15 @@ from xcomctl.db.backends.globs import glob_to_like, glob_to_regex
 from xcomctl.db.backends.postgresql_copy import CopiedRows, watching
 from xcomctl.db.backends.sqlite import skip_scan
 from xcomctl.db.schema import Column
+from xcomctl.errors import UsageError
 from xcomctl.model import Limit
 from xcomctl.sizes.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from xcomctl.config.drivers import Options
+    from xcomctl.config.urls import Url
     from xcomctl.db.schema import Schema
     from xcomctl.errors import XcomctlError
     from xcomctl.model import Raw, RowSink, Size, Storage
@@ -56,6 +60,7 @@ class PostgreSQL(Backend):
     """A PostgreSQL server, or a pooler in front of one."""
 
     name: ClassVar[str] = "postgresql"
+    driver: ClassVar[str] = "postgresql+psycopg2"
     reclaiming: ClassVar[str] = (
         "the rows' space, large values' too, is used again once autovacuum has passed; the files "
         "keep their size until VACUUM FULL, which locks the table, or pg_repack"
@@ -64,16 +69,24 @@ class PostgreSQL(Backend):
     scans_in_order: ClassVar[bool] = False
     paged_values: ClassVar[Page] = Page(64, inline_bytes=256 * 1024)
 
-    def connect_args(self, url: sa.URL) -> dict[str, Any]:
-        given = set(url.query)
-        args: dict[str, Any] = {}
-        if "connect_timeout" not in given:
-            args["connect_timeout"] = max(2, round(self.target.connect_timeout_s))
-        if "client_encoding" not in given:
-            args["client_encoding"] = "utf8"
-        if "application_name" not in given:
-            args["application_name"] = "xcomctl"
-        return args
+    def connect_args(self, url: Url, options: Options) -> dict[str, Any]:
+        import psycopg2
+        from psycopg2.extensions import make_dsn
+
+        for name, value in options.arguments.items():
+            try:
+                make_dsn(**{name: str(value)})
+            except psycopg2.ProgrammingError:
+                raise UsageError(
+                    f'the installed libpq does not support the option "{name}" of the URL',
+                    hint="Leave it out, or install a newer psycopg2-binary.",
+                ) from None
+        return {
+            "connect_timeout": max(2, round(self.target.connect_timeout_s)),
+            "application_name": "xcomctl",
+            **options.arguments,
+            "client_encoding": "utf8",
+        }
 
     def engine(self) -> sa.Engine:
         # The transaction is opened with BEGIN READ ONLY: no session state that a transaction
@@ -369,6 +382,11 @@ class PostgreSQL(Backend):
                 "the server holds a value that it cannot say as text",
                 "It can be read in parts only, with SQL such as value -> 'key'; \"xcomctl list "
                 '--sort -size" shows it, and "xcomctl delete" removes it.',
+            )
+        if code is None and connecting and re.search(r"\bSSL\b|certificate|private key", text):
+            return (
+                "TLS failed",
+                'Check "sslmode" and the certificates in the URL, or whether the server supports TLS.',
             )
         if "password authentication failed" in text or "no password supplied" in text:
             return "access denied", None
