@@ -370,11 +370,9 @@ def test_text_that_postgresql_cannot_say(run: Run, postgres: Server) -> None:
 @pytest.mark.usefixtures("small_slices")
 @pytest.mark.parametrize("generation", ["2.3", "3.0"])
 def test_plain_json_is_passed_on_and_the_rest_decoded(
-    empty_url: str, generation: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    empty_url: str, generation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both say the same value; what has to be told, with a note, is told as it was."""
-    from xcomctl.cli.console import Console
-
+    """Both say the same value."""
     monkeypatch.setattr(pull, "LARGE_BYTES", 500)
     metadata = Metadata(empty_url, generation)
     given = {
@@ -385,19 +383,17 @@ def test_plain_json_is_passed_on_and_the_rest_decoded(
     }  # fmt: skip
     for task, (text, _) in given.items():
         metadata.add(text if metadata.json else text.encode(), task_id=task)
-    console, file = Console(), tmp_path / "out"
     with opened(empty_url) as one:
         for task, (_, plain) in given.items():
             (entry,) = one.entries.find("dag", task, "return_value")
-            file.unlink(missing_ok=True)
-            assert pull._pass_on(console, one, entry, str(file)) is plain
-            if plain:
+            pieces = pull._plain_pieces(one, entry)
+            assert (pieces is not None) is plain
+            if pieces is not None:
                 decoded = decode.decode(one.entries.read(entry), one.context)
-                assert json.loads(file.read_bytes()) == decoded.value
-                assert file.read_bytes().endswith(b"}\n")
-                assert "\u202e" not in file.read_text("utf-8")
-            else:
-                assert not file.exists()
+                data = b"".join(pieces)
+                assert json.loads(data) == decoded.value
+                assert data.endswith(b"}\n")
+                assert "\u202e" not in data.decode()
 
 
 @pytest.mark.usefixtures("small_slices")
@@ -405,14 +401,12 @@ def test_text_where_airflow_wants_bytes_is_not_passed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its xcom_pull fails on it."""
-    from xcomctl.cli.console import Console
-
     monkeypatch.setattr(pull, "LARGE_BYTES", 500)
     metadata = Metadata(str(tmp_path / "a.db"))
     metadata.add(json.dumps(["x" * 2000]))
     with opened(metadata.url) as one:
         (entry,) = one.entries.find("dag", "task", "return_value")
-        assert not pull._pass_on(Console(), one, entry, str(tmp_path / "out"))
+        assert pull._plain_pieces(one, entry) is None
 
 
 @pytest.mark.usefixtures("small_slices")
@@ -435,8 +429,10 @@ def test_what_was_checked_is_what_is_written(
     monkeypatch.setattr(jsontext, "is_plain", replaced)
     with opened(metadata.url) as one:
         (entry,) = one.entries.find("dag", "task", "return_value")
+        pieces = pull._plain_pieces(one, entry)
+        assert pieces is not None
         with pytest.raises(DatabaseError, match="changed while it was read"):
-            pull._pass_on(Console(), one, entry, str(tmp_path / "out"))
+            Console().save(tmp_path / "out", pieces)
     assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
 
 

@@ -1,26 +1,31 @@
-"""`xcomctl delete`: the prune planner. Shows what would go; with --yes it goes."""
+"""`xcomctl delete`: plan which XComs to delete, and with --yes delete them."""
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners, Output, Writing
+from xcomctl.config.target import parse_duration
 from xcomctl.errors import UsageError, XcomctlError
-from xcomctl.formats import Column, Layout
+from xcomctl.formats import Column
 from xcomctl.model import Selection, Size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from xcomctl.cli.console import Console, Journal
     from xcomctl.db.read.store import Store
+    from xcomctl.db.write.delete import Delete
     from xcomctl.db.write.prune import Plan, Totals
     from xcomctl.db.write.statements import Current
+    from xcomctl.formats import Row
 
 EXAMPLES = (
     ("What would be deleted?", "xcomctl delete --older-than 30d"),
@@ -40,16 +45,14 @@ _COLUMNS = (
 )
 
 
-def command(
-    connection: Connection,
-    filters: Filters,
-    writing: Writing,
-    output: Output,
-    manners: Manners,
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `delete` alone."""
+
     older_than: Annotated[
         str | None,
         typer.Option("--older-than", metavar="DURATION", help="Pushed longer ago than this: 30d."),
-    ] = None,
+    ] = None
     keep_last: Annotated[
         int | None,
         typer.Option(
@@ -58,16 +61,16 @@ def command(
             min=0,
             help="Keep the N newest runs of each task and key.",
         ),
-    ] = None,
+    ] = None
     dag_missing: Annotated[
         bool, typer.Option("--dag-missing", help="Only XComs of DAGs that no longer exist.")
-    ] = False,
+    ] = False
     include_active: Annotated[
         bool, typer.Option("--include-active", help="Also XComs of runs that have not finished.")
-    ] = False,
+    ] = False
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Delete. Without it, only the plan is shown.")
-    ] = False,
+    ] = False
     batch_size: Annotated[
         int,
         typer.Option(
@@ -76,116 +79,88 @@ def command(
             min=1,
             help=f"Rows per transaction. [default: {DEFAULT_BATCH}]",
         ),
-    ] = DEFAULT_BATCH,
+    ] = DEFAULT_BATCH
     pause: Annotated[
         str, typer.Option("--pause", metavar="DURATION", help="Time between batches: 0.5s.")
-    ] = "0",
+    ] = "0"
+
+
+def command(
+    connection: Connection,
+    filters: Filters,
+    manners: Manners,
+    writing: Writing,
+    output: Output,
+    options: Options,
 ) -> None:
     """Delete old, oversized or orphaned XComs (shows a plan first)."""
     from xcomctl.cli import console
-    from xcomctl.config.target import parse_duration
 
     manners.apply(console)
     outputs = parse_outputs(output.output)
-    chosen = output.chosen(_COLUMNS)
-    selection = _selection(filters, older_than)
-    wait_s, pause_s = writing.wait_s(), parse_duration(pause).total_seconds()
-    if yes and selection == Selection() and keep_last is None and not dag_missing:
+    layout = output.layout("xcomctl.delete/1", "tasks", _COLUMNS)
+    request = _read_options(filters, writing, options)
+    target, _ = connection.resolve(console)
+    if request.yes:
+        writing.refuse_read_only(target)
+
+    from xcomctl.db import open_for_writing
+
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as kept,
+        open_for_writing(target, lock_timeout_s=request.wait_s if request.yes else None) as store,
+    ):
+        result = _run(console, store, request, kept)
+
+    layout = replace(layout, before=result.facts, closing=result.closing)
+    console.write(layout, result.rows(), outputs)
+    for note in result.notes():
+        console.note(note)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What to delete, and how."""
+
+    selection: Selection
+    keep_last: int | None
+    dag_missing: bool
+    include_active: bool
+    yes: bool
+    batch_size: int
+    pause_s: float
+    wait_s: float
+    undo_file: Path | None
+
+
+def _read_options(filters: Filters, writing: Writing, options: Options) -> _Request:
+    """Return the request that the options describe.
+
+    Raises:
+        UsageError: an option is invalid, or nothing narrows down what --yes would delete.
+    """
+    selection = _selection(filters, options.older_than)
+    everything = selection == Selection() and options.keep_last is None
+    if options.yes and everything and not options.dag_missing:
         raise UsageError(
             "delete --yes without a filter would remove every XCom",
             hint="--dag-id '*' says so, if that is meant.",
         )
-    target, _ = connection.resolve(console)
-    if yes:
-        writing.refuse_read_only(target)
-
-    from xcomctl.db import open_for_writing
-    from xcomctl.db.write.delete import Delete
-    from xcomctl.db.write.prune import Plan, Prune
-
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as kept,
-        open_for_writing(target, lock_timeout_s=wait_s if yes else None) as store,
-    ):
-        delete = Delete(store)
-        plan = Plan(kept)
-        plan.add(
-            delete.rows_to_delete(selection, keep_last=keep_last, dag_missing=dag_missing),
-            active_too=include_active,
-        )
-        totals, active, reclaiming = plan.totals, plan.active, delete.reclaiming()
-        if yes:
-            journal = console.journal(Path(writing.undo_file)) if writing.undo_file else None
-            prune = Prune(
-                delete,
-                plan,
-                batch_size,
-                pause_s,
-                wait_s,
-                include_active,
-                _keeper(journal, store),
-                _progress(console, plan),
-            )
-            _carry_out(console, prune.run, journal, prune.done)
-            totals = prune.done
-            if prune.left:
-                console.warn(
-                    f"{prune.left:,} rows had changed since the plan was made, and were left"
-                )
-    layout = Layout(
-        "xcomctl.delete/1",
-        "tasks",
-        _COLUMNS,
-        before=lambda: {
-            "dry_run": not yes,
-            "rows": totals.all.rows,
-            "size_bytes": totals.all.size,
-            "stored_bytes": totals.all.stored_size,
-            "active_rows": active.rows,
-            "reclaiming": reclaiming,
-        },
-        closing=lambda: [_summary(totals, yes)],
-        chosen=chosen,
-        header=not output.no_header,
-        raw_cells=output.raw_cells,
+    return _Request(
+        selection,
+        options.keep_last,
+        options.dag_missing,
+        options.include_active,
+        options.yes,
+        options.batch_size,
+        parse_duration(options.pause).total_seconds(),
+        writing.wait_s(),
+        Path(writing.undo_file) if writing.undo_file else None,
     )
-    rows = (
-        {
-            "dag_id": dag_id,
-            "task_id": task_id,
-            "rows": one.rows,
-            "size_bytes": one.size,
-            "stored_bytes": one.stored_size,
-        }
-        for (dag_id, task_id), one in sorted(totals.by_task.items(), key=_largest)
-    )
-    console.write(layout, rows, outputs)
-    if active.rows:
-        console.note(
-            f"{active.rows:,} rows of runs that have not ended are left alone; "
-            "--include-active takes them, too"
-        )
-    if totals.all.rows:
-        console.note(reclaiming)
-        if not yes:
-            console.note("this is the plan; --yes deletes, --undo-file PATH keeps what goes")
-
-
-def _largest(one: tuple[tuple[str, str], object]) -> tuple[int, tuple[str, str]]:
-    from xcomctl.db.write.prune import Sum
-
-    name, total = one
-    assert isinstance(total, Sum)
-    return -total.size, name
 
 
 def _selection(filters: Filters, older_than: str | None) -> Selection:
-    """Return what the filters say, --older-than among them."""
-    from dataclasses import replace
-    from datetime import UTC, datetime
-
-    from xcomctl.config.target import parse_duration
-
+    """Return the filters as a selection, --older-than among them."""
     selection = filters.selection()
     if older_than is None:
         return selection
@@ -196,6 +171,110 @@ def _selection(filters: Filters, older_than: str | None) -> Selection:
     if selection.until is not None:
         until = min(until, selection.until)
     return replace(selection, until=until)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What was deleted, or would be."""
+
+    deleted: bool
+    totals: Totals
+    active_rows: int
+    """Rows of active runs, which are left alone."""
+    reclaiming: str
+    """How the database gives the space back."""
+
+    def facts(self) -> Row:
+        """Return the document's fields in front of the rows."""
+        return {
+            "dry_run": not self.deleted,
+            "rows": self.totals.all.rows,
+            "size_bytes": self.totals.all.size,
+            "stored_bytes": self.totals.all.stored_size,
+            "active_rows": self.active_rows,
+            "reclaiming": self.reclaiming,
+        }
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the totals of each task, the largest first."""
+        by_size = sorted(self.totals.by_task.items(), key=lambda one: (-one[1].size, one[0]))
+        for (dag_id, task_id), total in by_size:
+            yield {
+                "dag_id": dag_id,
+                "task_id": task_id,
+                "rows": total.rows,
+                "size_bytes": total.size,
+                "stored_bytes": total.stored_size,
+            }
+
+    def closing(self) -> list[str]:
+        """Return the line below the table."""
+        return [_summary(self.totals, self.deleted)]
+
+    def notes(self) -> Iterator[str]:
+        """Yield what to say besides."""
+        if self.active_rows:
+            yield (
+                f"{self.active_rows:,} rows of runs that have not ended are left alone; "
+                "--include-active takes them, too"
+            )
+        if self.totals.all.rows:
+            yield self.reclaiming
+            if not self.deleted:
+                yield "this is the plan; --yes deletes, --undo-file PATH keeps what goes"
+
+
+def _run(console: Console, store: Store, request: _Request, kept: IO[str]) -> _Result:
+    """Make the plan, in a temporary file, and with --yes carry it out."""
+    from xcomctl.db.write.delete import Delete
+    from xcomctl.db.write.prune import Plan
+
+    delete = Delete(store)
+    plan = Plan(kept)
+    plan.add(
+        delete.rows_to_delete(
+            request.selection, keep_last=request.keep_last, dag_missing=request.dag_missing
+        ),
+        active_too=request.include_active,
+    )
+    totals = plan.totals
+    if request.yes:
+        totals = _carry_out(console, store, delete, plan, request)
+    return _Result(request.yes, totals, plan.active.rows, delete.reclaiming())
+
+
+def _carry_out(
+    console: Console, store: Store, delete: Delete, plan: Plan, request: _Request
+) -> Totals:
+    """Delete what the plan says, in batches, and return what was deleted."""
+    from xcomctl.db.write.prune import Prune
+
+    journal = console.journal(request.undo_file) if request.undo_file else None
+    prune = Prune(
+        delete,
+        plan,
+        request.batch_size,
+        request.pause_s,
+        request.wait_s,
+        request.include_active,
+        _keeper(journal, store),
+        _progress(console, plan),
+    )
+    try:
+        prune.run()
+    except BaseException as stopped:
+        console.progress("")
+        console.warn(f"{_summary(prune.done, True)} before it stopped; the same command goes on")
+        if isinstance(stopped, XcomctlError):
+            stopped.hint = stopped.hint or "Run the same command again."
+        raise
+    finally:
+        console.progress("")
+        if journal:
+            journal.close()
+    if prune.left:
+        console.warn(f"{prune.left:,} rows had changed since the plan was made, and were left")
+    return prune.done
 
 
 def _summary(totals: Totals, done: bool) -> str:
@@ -229,21 +308,3 @@ def _progress(console: Console, plan: Plan) -> Callable[[Totals], None]:
             )
 
     return said
-
-
-def _carry_out(
-    console: Console, run: Callable[[], None], journal: Journal | None, done: Totals
-) -> None:
-    """Run the prune; where it stops, say how far it came."""
-    try:
-        run()
-    except BaseException as stopped:
-        console.progress("")
-        console.warn(f"{_summary(done, True)} before it stopped; the same command goes on")
-        if isinstance(stopped, XcomctlError):
-            stopped.hint = stopped.hint or "Run the same command again."
-        raise
-    finally:
-        console.progress("")
-        if journal:
-            journal.close()

@@ -1,9 +1,10 @@
-"""`xcomctl list`: the XComs that match the filters, without their values."""
+"""`xcomctl list`: the entries that match the filters."""
 
 from __future__ import annotations
 
 import base64
 import json
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,15 +12,16 @@ import typer
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners, Output
 from xcomctl.errors import UsageError
-from xcomctl.formats import Column, Layout
+from xcomctl.formats import Column
 from xcomctl.model import format_time
+from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from xcomctl.db.read.store import Store
-    from xcomctl.formats import Row
-    from xcomctl.model import Limit, XComEntry
+    from xcomctl.formats import Layout, Row
+    from xcomctl.model import Selection, XComEntry
 
 EXAMPLES = (
     ("The ten largest XComs", "xcomctl list --sort -size -n 10"),
@@ -48,11 +50,10 @@ _COLUMNS = (
 )
 
 
-def command(
-    connection: Connection,
-    filters: Filters,
-    output: Output,
-    manners: Manners,
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `list` alone."""
+
     sort: Annotated[
         str | None,
         typer.Option(
@@ -60,7 +61,7 @@ def command(
             metavar="KEY",
             help="Sort by size, timestamp, dag_id or run; a leading - reverses the order. [default: -run]",
         ),
-    ] = None,
+    ] = None
     limit: Annotated[
         int | None,
         typer.Option(
@@ -70,14 +71,14 @@ def command(
             min=0,
             help=f"Maximum number of rows (0 = all). [default: {DEFAULT_LIMIT}]",
         ),
-    ] = None,
-    value: Annotated[bool, typer.Option("--value", help="Add a preview of each value.")] = False,
+    ] = None
+    value: Annotated[bool, typer.Option("--value", help="Add a preview of each value.")] = False
     text: Annotated[
         bool, typer.Option("--text", help="Add the length of each value as JSON text.")
-    ] = False,
+    ] = False
     stored: Annotated[
         bool, typer.Option("--stored", help="Add the size on disk, after compression.")
-    ] = False,
+    ] = False
     cursor: Annotated[
         str | None,
         typer.Option(
@@ -85,10 +86,10 @@ def command(
             metavar="CURSOR",
             help="Show the page after the one that printed this cursor. Needs the order by run.",
         ),
-    ] = None,
+    ] = None
     total: Annotated[
         bool, typer.Option("--total", help="Count all matches, not just the rows shown.")
-    ] = False,
+    ] = False
     as_: Annotated[
         str | None,
         typer.Option(
@@ -96,110 +97,184 @@ def command(
             metavar="BACKEND[:AIRFLOW]",
             help="Compare sizes with the limit of another backend: mysql:2.8.",
         ),
-    ] = None,
+    ] = None
+
+
+def command(
+    connection: Connection, filters: Filters, output: Output, manners: Manners, options: Options
 ) -> None:
     """List the XComs that match the filters."""
     from xcomctl.cli import console
 
     manners.apply(console)
     outputs = parse_outputs(output.output)
-    selection = filters.selection()
-    key, descending = _parse_sort(sort)
-    if cursor is not None and key != "run":
-        raise UsageError(
-            f'--after cannot go on in the order of "{key}"', hint="Give --sort run or -run."
-        )
-    place = None if cursor is None else _parse_cursor(cursor)
-    most = DEFAULT_LIMIT if limit is None else limit
-    columns = [*_COLUMNS]
-    columns += [Column("text_bytes", "size", title="text")] if text else []
-    columns += [Column("stored_bytes", "size", title="stored")] if stored else []
-    columns += [Column("value")] if value else []
-    chosen = output.chosen(columns)
+    query = _read_options(filters, output, options)
     target, _ = connection.resolve(console)
 
-    from xcomctl.cli.findings import limit_in_force
     from xcomctl.db import open_store
 
     with open_store(target) as store:
-        in_force = limit_in_force(store, as_)
-        page = _Page(store, in_force, most, preview=value)
-        entries = store.entries.scan(
-            selection,
-            sort=key,  # type: ignore[arg-type]
-            descending=descending,
-            limit=most + 1 if most else None,
-            text=text or "text_bytes" in chosen,
-            stored=stored or "stored_bytes" in chosen,
-            heads=PREVIEW_BYTES if value else None,
-            after=None if place is None else _read_place(store, place),
+        listing = _Listing(store, query)
+        layout = replace(query.layout, after=listing.summary)
+        console.write(layout, listing.rows(), outputs, private=options.value)
+        note = listing.note()
+    if note:
+        console.note(note)
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """What to list."""
+
+    selection: Selection
+    sort: str
+    descending: bool
+    limit: int
+    """0 for all."""
+    cursor: list[object] | None
+    layout: Layout
+    with_total: bool
+    with_value: bool
+    as_: str | None
+
+    def shows(self, name: str) -> bool:
+        """Return whether a column is shown that costs extra work."""
+        return any(column.name == name for column in self.layout.columns)
+
+
+def _read_options(filters: Filters, output: Output, options: Options) -> _Query:
+    """Return the query that the options describe.
+
+    Raises:
+        UsageError: an option is invalid, or contradicts another.
+    """
+    selection = filters.selection()
+    key, descending = _parse_sort(options.sort)
+    if options.cursor is not None and key != "run":
+        raise UsageError(
+            f'--after cannot go on in the order of "{key}"', hint="Give --sort run or -run."
         )
+    cursor = None if options.cursor is None else _parse_cursor(options.cursor)
+    columns = [*_COLUMNS]
+    columns += [Column("text_bytes", "size", title="text")] if options.text else []
+    columns += [Column("stored_bytes", "size", title="stored")] if options.stored else []
+    columns += [Column("value")] if options.value else []
+    return _Query(
+        selection,
+        key,
+        descending,
+        DEFAULT_LIMIT if options.limit is None else options.limit,
+        cursor,
+        output.layout("xcomctl.list/1", "xcom_entries", columns),
+        options.total,
+        options.value,
+        options.as_,
+    )
 
-        def following() -> str | None:
-            if key != "run" or not page.truncated or page.last is None:
-                return None
-            return cursor_at(store.entries.position(page.last))
 
-        def after() -> Row:
-            count: int | None = page.returned
-            if page.truncated or cursor is not None:
-                count = store.entries.count(selection) if total else None
-            page.total = count
-            return {
-                "returned": page.returned,
-                "truncated": page.truncated,
-                "total_entries": count,
-                "next": following(),
-            }
+class _Listing:
+    """The entries of a query, and after they have been read, how many there are."""
 
-        layout = Layout(
-            "xcomctl.list/1",
-            "xcom_entries",
-            tuple(columns),
-            after=after,
-            chosen=chosen,
-            header=not output.no_header,
-            raw_cells=output.raw_cells,
+    def __init__(self, store: Store, query: _Query) -> None:
+        from xcomctl.cli.findings import limit_in_force
+
+        self._store = store
+        self._query = query
+        self._limit = limit_in_force(store, query.as_)
+        self._after = None if query.cursor is None else _read_place(store, query.cursor)
+        self._returned = 0
+        self._truncated = False
+        self._last: XComEntry | None = None
+        self._total: int | None = None
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the entries as rows, up to the limit."""
+        query = self._query
+        entries = self._store.entries.scan(
+            query.selection,
+            sort=query.sort,  # type: ignore[arg-type]
+            descending=query.descending,
+            # One more, to know whether more exist.
+            limit=query.limit + 1 if query.limit else None,
+            text=query.shows("text_bytes"),
+            stored=query.shows("stored_bytes"),
+            heads=PREVIEW_BYTES if query.with_value else None,
+            after=self._after,
         )
-        console.write(layout, page.rows(entries), outputs, private=value)
-        if page.truncated:
-            if page.total is None:
-                after() if total else None
-            console.note(_cut_note(page, goes_on=following() is not None))
-        elif not page.returned:
-            console.note("no XCom matches")
+        for entry in entries:
+            if query.limit and self._returned == query.limit:
+                self._truncated = True
+                continue
+            self._returned += 1
+            self._last = entry
+            yield self._row(entry)
+        if not self._truncated and query.cursor is None:
+            self._total = self._returned
+        elif query.with_total:
+            self._total = self._store.entries.count(query.selection)
 
+    def summary(self) -> Row:
+        """Return the document's fields behind the rows."""
+        return {
+            "returned": self._returned,
+            "truncated": self._truncated,
+            "total_entries": self._total,
+            "next": self._next(),
+        }
 
-def _cut_note(page: _Page, *, goes_on: bool) -> str:
-    """Return what a listing that was cut says: how much is shown, and how to see the rest."""
-    noun = "entry" if page.returned == 1 else "entries"
-    if page.total is None:
-        text = (
-            f"showing {page.returned:,} {noun}, and more match; -n 0 shows all, --total counts them"
-        )
-    else:
-        text = f"showing {page.returned:,} of {page.total:,} entries; -n 0 shows all"
-    # A cursor may be long, and only the next command needs it.
-    return text + (', --after NEXT goes on ("next" in -o json)' if goes_on else "")
+    def note(self) -> str | None:
+        """Return what to say about a listing that is cut or empty."""
+        if not self._returned:
+            return "no XCom matches"
+        if not self._truncated:
+            return None
+        noun = "entry" if self._returned == 1 else "entries"
+        text = f"showing {self._returned:,} {noun}, and more match; -n 0 shows all, --total counts them"
+        if self._total is not None:
+            text = f"showing {self._returned:,} of {self._total:,} entries; -n 0 shows all"
+        # A cursor may be long, and only the next command needs it.
+        goes_on = self._query.sort == "run"
+        return text + (', --after NEXT goes on ("next" in -o json)' if goes_on else "")
+
+    def _next(self) -> str | None:
+        """Return the cursor of the next page, None without one."""
+        if self._query.sort != "run" or not self._truncated or self._last is None:
+            return None
+        return cursor_at(self._store.entries.position(self._last))
+
+    def _row(self, entry: XComEntry) -> Row:
+        row: dict[str, object] = {
+            "dag_id": entry.ref.dag_id,
+            "task_id": entry.ref.task_id,
+            "run_id": entry.ref.run_id,
+            "map_index": entry.ref.map_index,
+            "key": entry.ref.key,
+            "timestamp": format_time(entry.timestamp),
+            "logical_date": format_time(entry.ref.logical_date),
+            "size_bytes": entry.size,
+            "limit_bytes": self._limit.size,
+            "encoding": entry.encoding.value,
+            "text_bytes": entry.text_size,
+            "stored_bytes": entry.stored_size,
+        }
+        if entry.size is not None:
+            row["percent"] = 100 * entry.size / self._limit.size
+        if self._query.with_value:
+            row["value"] = preview(entry)
+        return row
 
 
 def _parse_sort(sort: str | None) -> tuple[str, bool]:
-    from xcomctl.text import nearest
-
     text = sort or "-run"
     key = text.removeprefix("-")
     known = ("size", "timestamp", "dag_id", "run")
     if key not in known:
-        near = nearest(key, known)
-        raise UsageError(
-            f'cannot sort by "{key}"',
-            hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(known)}.",
-        )
+        raise UsageError(f'cannot sort by "{key}"', hint=suggestion(key, known))
     return key, text.startswith("-")
 
 
 def cursor_at(place: Sequence[object]) -> str:
-    """Return a place in a listing as a text that no shell reads anything into."""
+    """Return a place in a listing as a text that needs no quotes in a shell."""
     text = json.dumps(place, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
@@ -229,53 +304,8 @@ def _no_cursor(cursor: str) -> UsageError:
     )
 
 
-class _Page:
-    """Counts the rows as they pass, and stops where the listing is cut."""
-
-    def __init__(self, store: Store, limit: Limit, most: int, *, preview: bool) -> None:
-        self._store = store
-        self._limit = limit
-        self._most = most
-        self._preview = preview
-        self.returned = 0
-        self.truncated = False
-        self.last: XComEntry | None = None
-        self.total: int | None = None
-
-    def rows(self, entries: Iterator[XComEntry]) -> Iterator[Row]:
-        for entry in entries:
-            if self._most and self.returned == self._most:
-                # One more was asked for, to know whether there is more.
-                self.truncated = True
-                continue
-            self.returned += 1
-            self.last = entry
-            yield self._row(entry)
-
-    def _row(self, entry: XComEntry) -> Row:
-        row: dict[str, object] = {
-            "dag_id": entry.ref.dag_id,
-            "task_id": entry.ref.task_id,
-            "run_id": entry.ref.run_id,
-            "map_index": entry.ref.map_index,
-            "key": entry.ref.key,
-            "timestamp": format_time(entry.timestamp),
-            "logical_date": format_time(entry.ref.logical_date),
-            "size_bytes": entry.size,
-            "limit_bytes": self._limit.size,
-            "encoding": entry.encoding.value,
-            "text_bytes": entry.text_size,
-            "stored_bytes": entry.stored_size,
-        }
-        if entry.size is not None:
-            row["percent"] = 100 * entry.size / self._limit.size
-        if self._preview:
-            row["value"] = preview(entry)
-        return row
-
-
 def preview(entry: XComEntry) -> str | None:
-    """Return the start of the value as text, an ellipsis where there is more."""
+    """Return the start of the value as text, with an ellipsis if it is cut."""
     head = entry.head
     if head is None:
         return None

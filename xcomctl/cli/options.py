@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from xcomctl.cli.console import Console
-    from xcomctl.formats import Column
+    from xcomctl.formats import Column, Layout
 
 _Text = str | None
 _Texts = list[str] | None
@@ -340,6 +340,23 @@ class Output:
             help="In csv and tsv, do not put ' in front of text that a spreadsheet would run as a formula.",
         ),
     ] = False
+
+    def layout(self, schema: str, rows_name: str, columns: Sequence[Column]) -> Layout:
+        """Return a layout of the columns as these options want it, still without its contents.
+
+        Raises:
+            UsageError: --columns names one that does not exist.
+        """
+        from xcomctl.formats import Layout
+
+        return Layout(
+            schema,
+            rows_name,
+            tuple(columns),
+            chosen=self.chosen(columns),
+            header=not self.no_header,
+            raw_cells=self.raw_cells,
+        )
 
     def chosen(self, columns: Sequence[Column]) -> tuple[str, ...]:
         """Return the names given with --columns, none for the format's default.

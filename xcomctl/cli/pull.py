@@ -1,9 +1,11 @@
-"""`xcomctl pull`: one value, decoded as the Airflow that owns the database would."""
+"""`xcomctl pull`: one value, decoded as the Airflow that owns the database does."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,7 @@ import typer
 from xcomctl.cli.options import Connection, Manners
 from xcomctl.errors import NotFoundError, UsageError
 from xcomctl.model import RETURN_VALUE, UNMAPPED
-from xcomctl.text import nearest
+from xcomctl.text import nearest, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,19 +35,20 @@ EXAMPLES = (
 _FORMATS = ("json", "raw", "pretty", "repr")
 
 LARGE_BYTES = 16 * 1024 * 1024
-"""Above this, JSON that says all there is to say is passed on as it is stored, unread."""
+"""Size above which plain JSON is passed on as it is stored, without decoding it."""
 
 
-def command(
-    connection: Connection,
-    manners: Manners,
-    dag_id: Annotated[str, typer.Argument(metavar="DAG_ID", help="DAG id.")],
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The arguments and options of `pull` alone."""
+
+    dag_id: Annotated[str, typer.Argument(metavar="DAG_ID", help="DAG id.")]
     task_id: Annotated[
         str, typer.Argument(metavar="TASK_ID", help="Task id, with the prefix of its task group.")
-    ],
-    key: Annotated[
-        str, typer.Argument(metavar="[KEY]", help="Key. [default: return_value]")
-    ] = RETURN_VALUE,
+    ]
+    key: Annotated[str, typer.Argument(metavar="[KEY]", help="Key. [default: return_value]")] = (
+        RETURN_VALUE
+    )
     run_id: Annotated[
         str | None,
         typer.Option(
@@ -54,7 +57,7 @@ def command(
             metavar="RUN",
             help="Run id. [default: the newest run that has the XCom]",
         ),
-    ] = None,
+    ] = None
     map_index: Annotated[
         int | None,
         typer.Option(
@@ -63,13 +66,13 @@ def command(
             metavar="N",
             help="Index of a mapped task. [default: -1, not mapped]",
         ),
-    ] = None,
+    ] = None
     all_map_indexes: Annotated[
         bool,
         typer.Option(
             "--all-map-indexes", help="Print the values of all indexes of a mapped task, as a list."
         ),
-    ] = False,
+    ] = False
     output: Annotated[
         str | None,
         typer.Option(
@@ -78,11 +81,11 @@ def command(
             metavar="json|raw|pretty|repr",
             help="Output format: strict JSON, the stored bytes, indented JSON or Python's repr. [default: pretty at a terminal, else json]",
         ),
-    ] = None,
+    ] = None
     file: Annotated[
         str | None,
         typer.Option("--file", metavar="PATH", help="Write the value to this file (- = stdout)."),
-    ] = None,
+    ] = None
     default: Annotated[
         str | None,
         typer.Option(
@@ -90,79 +93,89 @@ def command(
             metavar="JSON",
             help="Print this and exit with 0 if the XCom does not exist.",
         ),
-    ] = None,
+    ] = None
     path: Annotated[
         str | None,
         typer.Option("--path", metavar="PATH", help="Print only this part of the value: a.b[0]."),
-    ] = None,
-) -> None:
+    ] = None
+
+
+def command(connection: Connection, manners: Manners, options: Options) -> None:
     """Print the value of an XCom."""
     from xcomctl.cli import console
 
     manners.apply(console)
-    file = None if file == "-" else file
-    steps = parse_path(path) if path is not None else []
-    form = output or ("pretty" if console.terminal and file is None else "json")
-    _check(form, map_index, all_map_indexes, bool(steps))
-    fallback = _parse_default(default)
+    request = _read_options(console, options)
     target, _ = connection.resolve(console)
 
     from xcomctl.db import open_store
 
-    with open_store(target) as store:
-        index = None if all_map_indexes else UNMAPPED if map_index is None else map_index
-        entries = store.entries.find(dag_id, task_id, key, run_id=run_id, map_index=index)
-        if not entries:
-            if default is None:
-                raise _absence(store, dag_id, task_id, key, run_id, map_index)
-            console.note("there is no such XCom; this is --default")
-            _emit(console, _render(fallback, form, steps), file)
-            return
-        entries = _one_each(console, entries)
-        if run_id is None:
-            _say_which_run(console, store, entries[0])
-        if not store.suggest.has_its_run(entries[0]):
-            console.note(
-                "its dag_run_id is of no run of that name, so Airflow's own xcom_pull returns None"
-            )
-        if key == "":
-            console.note("Airflow's own xcom_pull takes an empty key for none, and returns another")
-        if all_map_indexes:
-            mapped = [entry for entry in entries if entry.ref.map_index != UNMAPPED]
-            raws = [store.entries.read(entry) for entry in mapped or entries]
-            _emit(console, _rendered_list(console, store, raws, form, steps), file)
-            return
-        if form == "raw":
-            if entries[0].size is None:
-                console.note("the value is SQL NULL, which has no bytes")
-            _emit_pieces(console, store.entries.read_pieces(entries[0]), file)
-            return
-        passable = form == "json" and not steps and (file is not None or not console.terminal)
-        if passable and _pass_on(console, store, entries[0], file):
-            return
-        raw = store.entries.read(entries[0])
-    _emit(console, _rendered(console, store, raw, form, steps), file)
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(open_store(target))
+        pieces = _read_value(console, store, request)
+        if isinstance(pieces, list):
+            # No connection stays open while a pager shows the value.
+            stack.close()
+        if request.file is None:
+            console.data(pieces)
+        else:
+            console.save(request.file, pieces, private=True)
 
 
-# --- what was asked ---------------------------------------------------------------------------
+# --- options ----------------------------------------------------------------------------------
 
 
-def _check(form: str, map_index: int | None, all_map_indexes: bool, path: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Which value, and how it is written."""
+
+    dag_id: str
+    task_id: str
+    key: str
+    run_id: str | None
+    map_index: int | None
+    all_map_indexes: bool
+    form: str
+    steps: list[str | int]
+    """The path to a part of the value; empty for all of it."""
+    file: Path | None
+    default: tuple[object] | None
+    """The value of --default; None without that option."""
+    to_terminal: bool
+
+
+def _read_options(console: Console, options: Options) -> _Request:
+    """Return the request that the options describe.
+
+    Raises:
+        UsageError: an option is invalid, or contradicts another.
+    """
+    file = None if options.file in (None, "-") else Path(options.file)
+    steps = parse_path(options.path) if options.path is not None else []
+    to_terminal = console.terminal and file is None
+    form = options.output or ("pretty" if to_terminal else "json")
     if form not in _FORMATS:
-        near = nearest(form, _FORMATS)
-        raise UsageError(
-            f'unknown output format "{form}"',
-            hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(_FORMATS)}.",
-        )
-    if all_map_indexes and map_index is not None:
+        raise UsageError(f'unknown output format "{form}"', hint=suggestion(form, _FORMATS))
+    if options.all_map_indexes and options.map_index is not None:
         raise UsageError("--map-index and --all-map-indexes contradict each other")
-    if form == "raw" and (all_map_indexes or path):
+    if form == "raw" and (options.all_map_indexes or steps):
         raise UsageError("-o raw gives one value's stored bytes, neither a list nor a part")
+    return _Request(
+        options.dag_id,
+        options.task_id,
+        options.key,
+        options.run_id,
+        options.map_index,
+        options.all_map_indexes,
+        form,
+        steps,
+        file,
+        None if options.default is None else (_parse_default(options.default),),
+        to_terminal,
+    )
 
 
-def _parse_default(text: str | None) -> object:
-    if text is None:
-        return None
+def _parse_default(text: str) -> object:
     try:
         return json.loads(text)
     except ValueError:
@@ -176,7 +189,7 @@ def parse_path(text: str) -> list[str | int]:
     """Return the steps of a path such as `a.b[0]` or `["a key"].b`.
 
     Raises:
-        UsageError: it is no such path.
+        UsageError: it is not a path.
     """
     steps: list[str | int] = []
     rest = text.removeprefix("$").removeprefix(".")
@@ -194,6 +207,157 @@ def parse_path(text: str) -> list[str | int]:
             steps.append(name if name is not None else str(json.loads(quoted)))
         rest = rest[match.end() :]
     return steps
+
+
+# --- the value --------------------------------------------------------------------------------
+
+
+def _read_value(console: Console, store: Store, request: _Request) -> Iterable[bytes]:
+    """Return the value as it is to be written: a list, or pieces that are read on demand.
+
+    Raises:
+        NotFoundError: it does not exist, and there is no --default.
+    """
+    entries = _find(console, store, request)
+    if not entries:
+        assert request.default is not None, "_find raises without one"
+        console.note("there is no such XCom; this is --default")
+        return [_render(request.default[0], request)]
+    first = entries[0]
+    if request.all_map_indexes:
+        mapped = [entry for entry in entries if entry.ref.map_index != UNMAPPED]
+        return [_decoded_list(console, store, mapped or entries, request)]
+    if request.form == "raw":
+        if first.size is None:
+            console.note("the value is SQL NULL, which has no bytes")
+        return store.entries.read_pieces(first)
+    if request.form == "json" and not request.steps and not request.to_terminal:
+        pieces = _plain_pieces(store, first)
+        if pieces is not None:
+            return pieces
+    return [_decoded(console, store, store.entries.read(first), request)]
+
+
+def _find(console: Console, store: Store, request: _Request) -> list[XComEntry]:
+    """Return the entries that are meant, one per map_index; none if --default applies."""
+    index = UNMAPPED if request.map_index is None else request.map_index
+    entries = store.entries.find(
+        request.dag_id,
+        request.task_id,
+        request.key,
+        run_id=request.run_id,
+        map_index=None if request.all_map_indexes else index,
+    )
+    if not entries:
+        if request.default is None:
+            raise _absence(store, request)
+        return []
+    entries = _newest_of_each(console, entries)
+    if request.run_id is None:
+        _note_the_run(console, store, entries[0])
+    if not store.suggest.has_its_run(entries[0]):
+        console.note(
+            "its dag_run_id is of no run of that name, so Airflow's own xcom_pull returns None"
+        )
+    if request.key == "":
+        console.note("Airflow's own xcom_pull takes an empty key for none, and returns another")
+    return entries
+
+
+def _newest_of_each(console: Console, entries: list[XComEntry]) -> list[XComEntry]:
+    """Return the newest entry of each map_index, because Airflow 1.10 allows duplicates."""
+    newest = {entry.ref.map_index: entry for entry in reversed(entries)}
+    if len(newest) < len(entries):
+        console.note(
+            f"{len(entries)} rows have this name, which Airflow 1.10 allows; this is the newest"
+        )
+    return [newest[index] for index in sorted(newest)]
+
+
+def _note_the_run(console: Console, store: Store, entry: XComEntry) -> None:
+    newer = store.suggest.newer_run(entry)
+    console.note(f'this is of run "{entry.ref.run}"')
+    if newer is not None:
+        console.note(f'a newer run lacks it: "{newer}"')
+
+
+def _decoded(console: Console, store: Store, raw: Raw, request: _Request) -> bytes:
+    from xcomctl.values import decode, render
+
+    decoded = decode.decode(raw, store.context)
+    for note in decoded.notes:
+        console.note(note)
+    if request.form == "repr":
+        return render.to_repr(decoded.value).encode("utf-8", "backslashreplace") + b"\n"
+    value, notes = render.to_json(decoded.value)
+    for note in notes:
+        console.note(note)
+    return _render(value, request)
+
+
+def _plain_pieces(store: Store, entry: XComEntry) -> Iterable[bytes] | None:
+    """Return a large value's own text where it is plain JSON, else None.
+
+    Raises:
+        DatabaseError: while the pieces are read: the value was replaced after it was checked.
+    """
+    if entry.size is None or entry.size <= LARGE_BYTES:
+        return None
+    if store.schema.storage == "bytes" and not isinstance(entry.head, bytes):
+        # Airflow's xcom_pull fails on it.
+        return None
+    from hashlib import blake2b
+
+    from xcomctl.values import jsontext
+
+    digest = blake2b()
+    if not jsontext.is_plain(_watched(store.entries.read_pieces(entry), digest.update)):
+        return None
+    expected = digest.digest()
+
+    def pieces() -> Iterator[bytes]:
+        digest = blake2b()
+        yield from jsontext.shown(_watched(store.entries.read_pieces(entry), digest.update))
+        if digest.digest() != expected:
+            from xcomctl.db.read.entries import changed_while_read
+
+            raise changed_while_read(entry)
+        yield b"\n"
+
+    return pieces()
+
+
+def _watched(pieces: Iterable[bytes], watch: Callable[[bytes], None]) -> Iterator[bytes]:
+    for piece in pieces:
+        watch(piece)
+        yield piece
+
+
+def _decoded_list(
+    console: Console, store: Store, entries: list[XComEntry], request: _Request
+) -> bytes:
+    from xcomctl.values import decode, render
+
+    decoded = [decode.decode(store.entries.read(entry), store.context) for entry in entries]
+    for note in dict.fromkeys(note for one in decoded for note in one.notes):
+        console.note(note)
+    values = [one.value for one in decoded]
+    if request.form == "repr":
+        return render.to_repr(values).encode("utf-8", "backslashreplace") + b"\n"
+    value, notes = render.to_json(values)
+    for note in notes:
+        console.note(note)
+    return _render(value, request)
+
+
+def _render(value: object, request: _Request) -> bytes:
+    """Return the part of the value that is asked for, in its format."""
+    from xcomctl.values import render, strictjson
+
+    part = _walk(value, request.steps)
+    if request.form == "repr":
+        return render.to_repr(part).encode("utf-8", "backslashreplace") + b"\n"
+    return strictjson.dumps(part, indent=2 if request.form == "pretty" else None).encode() + b"\n"
 
 
 def _walk(value: object, steps: list[str | int]) -> object:
@@ -235,149 +399,19 @@ def _json_type(value: object) -> str:
     return names.get(type(value), "null")
 
 
-# --- what is said -----------------------------------------------------------------------------
+# --- a value that does not exist --------------------------------------------------------------
 
 
-def _one_each(console: Console, entries: list[XComEntry]) -> list[XComEntry]:
-    """Return the newest entry of each map_index: Airflow 1.10 allows duplicates."""
-    newest = {entry.ref.map_index: entry for entry in reversed(entries)}
-    if len(newest) < len(entries):
-        console.note(
-            f"{len(entries)} rows have this name, which Airflow 1.10 allows; this is the newest"
-        )
-    return [newest[index] for index in sorted(newest)]
-
-
-def _say_which_run(console: Console, store: Store, entry: XComEntry) -> None:
-    newer = store.suggest.newer_run(entry)
-    console.note(f'this is of run "{entry.ref.run}"')
-    if newer is not None:
-        console.note(f'a newer run lacks it: "{newer}"')
-
-
-def _rendered(console: Console, store: Store, raw: Raw, form: str, steps: list[str | int]) -> bytes:
-    from xcomctl.values import decode, render
-
-    decoded = decode.decode(raw, store.context)
-    for note in decoded.notes:
-        console.note(note)
-    if form == "repr":
-        return render.to_repr(decoded.value).encode("utf-8", "backslashreplace") + b"\n"
-    value, notes = render.to_json(decoded.value)
-    for note in notes:
-        console.note(note)
-    return _render(value, form, steps)
-
-
-def _pass_on(console: Console, store: Store, entry: XComEntry, file: str | None) -> bool:
-    """Write a large value's own text where it is plain JSON, and return whether it is.
-
-    Raises:
-        DatabaseError: it was replaced after it was looked at; what stdout has got is then in vain.
-    """
-    if entry.size is None or entry.size <= LARGE_BYTES:
-        return False
-    if store.schema.storage == "bytes" and not isinstance(entry.head, bytes):
-        # Airflow's xcom_pull fails on it.
-        return False
-    from hashlib import blake2b
-
-    from xcomctl.values import jsontext
-
-    digest = blake2b()
-    if not jsontext.is_plain(_noted(store.entries.read_pieces(entry), digest.update)):
-        return False
-    expected = digest.digest()
-
-    def text() -> Iterator[bytes]:
-        digest = blake2b()
-        yield from jsontext.shown(_noted(store.entries.read_pieces(entry), digest.update))
-        if digest.digest() != expected:
-            from xcomctl.db.read.entries import changed_while_read
-
-            raise changed_while_read(entry)
-        yield b"\n"
-
-    _emit_pieces(console, text(), file)
-    return True
-
-
-def _noted(pieces: Iterable[bytes], note: Callable[[bytes], None]) -> Iterator[bytes]:
-    for piece in pieces:
-        note(piece)
-        yield piece
-
-
-def _rendered_list(
-    console: Console, store: Store, raws: list[Raw], form: str, steps: list[str | int]
-) -> bytes:
-    from xcomctl.values import decode, render
-
-    decoded = [decode.decode(raw, store.context) for raw in raws]
-    for note in dict.fromkeys(note for one in decoded for note in one.notes):
-        console.note(note)
-    values = [one.value for one in decoded]
-    if form == "repr":
-        return render.to_repr(values).encode("utf-8", "backslashreplace") + b"\n"
-    value, notes = render.to_json(values)
-    for note in notes:
-        console.note(note)
-    return _render(value, form, steps)
-
-
-def _render(value: object, form: str, steps: list[str | int]) -> bytes:
-    from xcomctl.values import render, strictjson
-
-    part = _walk(value, steps)
-    if form == "repr":
-        return render.to_repr(part).encode("utf-8", "backslashreplace") + b"\n"
-    return strictjson.dumps(part, indent=2 if form == "pretty" else None).encode() + b"\n"
-
-
-def _emit(console: Console, data: bytes, file: str | None) -> None:
-    _emit_pieces(console, [data], file)
-
-
-def _emit_pieces(console: Console, pieces: Iterable[bytes], file: str | None) -> None:
-    if file is None:
-        console.data(pieces)
-    else:
-        console.save(Path(file), pieces, private=True)
-
-
-# --- what is missing --------------------------------------------------------------------------
-
-
-def _absence(
-    store: Store,
-    dag_id: str,
-    task_id: str,
-    key: str,
-    run_id: str | None,
-    map_index: int | None,
-) -> NotFoundError:
-    """Return the error that names the part of the name that leads nowhere, and what is near."""
-    missing = f'"{dag_id}/{run_id}/{task_id}:{key}"' if run_id else f'"{dag_id}/{task_id}:{key}"'
-    message = f"there is no XCom {missing}"
+def _absence(store: Store, request: _Request) -> NotFoundError:
+    """Return the error that says which part of the name does not exist, and what is close."""
+    dag_id, task_id, key, run_id = request.dag_id, request.task_id, request.key, request.run_id
+    name = f'"{dag_id}/{run_id}/{task_id}:{key}"' if run_id else f'"{dag_id}/{task_id}:{key}"'
+    message = f"there is no XCom {name}"
     tasks = store.suggest.names("task_id", dag_id)
     if not tasks:
-        near = nearest(dag_id, store.suggest.dag_ids())
-        return NotFoundError(
-            message,
-            detail=f'No XCom is of a DAG "{dag_id}".',
-            hint=f'Did you mean the DAG "{near}"?'
-            if near
-            else '"xcomctl list" shows what there is.',
-        )
+        return _no_dag(message, store, dag_id)
     if task_id not in tasks:
-        grouped = [task for task in tasks if task.endswith(f".{task_id}")]
-        near = grouped[0] if grouped else nearest(task_id, tasks)
-        return NotFoundError(
-            message,
-            detail=f'No XCom of the DAG is of a task "{task_id}".'
-            + (" A task in a group carries the group's prefix." if grouped else ""),
-            hint=f'Did you mean the task "{near}"?' if near else f"There are {_some(tasks)}.",
-        )
+        return _no_task(message, tasks, task_id)
     keys = store.suggest.names("key", dag_id, task_id)
     if key not in keys:
         near = nearest(key, keys)
@@ -386,26 +420,47 @@ def _absence(
             detail=f"The task has pushed {_some(keys)}.",
             hint=f'Did you mean the key "{near or keys[0]}"?' if keys else None,
         )
-    if run_id is not None:
-        runs = store.suggest.names("run_id", dag_id, task_id, key)
-        if not store.suggest.names("task_id", dag_id, task_id, key, run_id):
-            known = store.suggest.has_run(dag_id, run_id)
-            near = nearest(run_id, runs) or (runs[-1] if runs else None)
-            return NotFoundError(
-                message,
-                detail="The run is there, and this task has not pushed the key in it."
-                if known
-                else f'There is no run "{run_id}" of the DAG.',
-                hint=f'The run "{near}" has it.' if near else None,
-            )
+    if run_id is not None and not store.suggest.names("task_id", dag_id, task_id, key, run_id):
+        return _no_run(message, store, request, run_id)
     indexes = store.suggest.names("map_index", dag_id, task_id, key, run_id)
-    wanted = UNMAPPED if map_index is None else map_index
+    wanted = UNMAPPED if request.map_index is None else request.map_index
+    mapped = "The task is mapped: there" if str(UNMAPPED) not in indexes else "There"
     return NotFoundError(
         f"{message} with map_index {wanted}",
-        detail=f"The task is mapped: there are map_index {_some(indexes)}."
-        if str(UNMAPPED) not in indexes
-        else f"There are map_index {_some(indexes)}.",
+        detail=f"{mapped} are map_index {_some(indexes)}.",
         hint="Add --map-index N, or --all-map-indexes for a list.",
+    )
+
+
+def _no_dag(message: str, store: Store, dag_id: str) -> NotFoundError:
+    near = nearest(dag_id, store.suggest.dag_ids())
+    return NotFoundError(
+        message,
+        detail=f'No XCom is of a DAG "{dag_id}".',
+        hint=f'Did you mean the DAG "{near}"?' if near else '"xcomctl list" shows what there is.',
+    )
+
+
+def _no_task(message: str, tasks: list[str], task_id: str) -> NotFoundError:
+    grouped = [task for task in tasks if task.endswith(f".{task_id}")]
+    near = grouped[0] if grouped else nearest(task_id, tasks)
+    prefix = " A task in a group carries the group's prefix." if grouped else ""
+    return NotFoundError(
+        message,
+        detail=f'No XCom of the DAG is of a task "{task_id}".{prefix}',
+        hint=f'Did you mean the task "{near}"?' if near else f"There are {_some(tasks)}.",
+    )
+
+
+def _no_run(message: str, store: Store, request: _Request, run_id: str) -> NotFoundError:
+    runs = store.suggest.names("run_id", request.dag_id, request.task_id, request.key)
+    near = nearest(run_id, runs) or (runs[-1] if runs else None)
+    return NotFoundError(
+        message,
+        detail="The run is there, and this task has not pushed the key in it."
+        if store.suggest.has_run(request.dag_id, run_id)
+        else f'There is no run "{run_id}" of the DAG.',
+        hint=f'The run "{near}" has it.' if near else None,
     )
 
 

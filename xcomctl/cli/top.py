@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,15 +10,20 @@ import typer
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners, Output
 from xcomctl.errors import UsageError
-from xcomctl.formats import Column, Layout
-from xcomctl.text import nearest
+from xcomctl.formats import Column
+from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
-    from xcomctl.formats import Row
+    from xcomctl.db.read.store import Store
+    from xcomctl.formats import Layout, Row
+    from xcomctl.model import Selection, Size
     from xcomctl.sizes.forecast import Forecast
     from xcomctl.sizes.statistics import Summary
+
+    Name = tuple[str | None, ...]
+    """The values that a group has in common, one per dimension."""
 
 EXAMPLES = (
     ("What uses the most space", "xcomctl top"),
@@ -59,11 +65,10 @@ _FORECAST = (
 )
 
 
-def command(
-    connection: Connection,
-    filters: Filters,
-    output: Output,
-    manners: Manners,
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `top` alone."""
+
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,7 +76,7 @@ def command(
             metavar="A,B,C",
             help="Group by dag_id, task_id, key, run_id or day. Repeatable. [default: dag_id,task_id,key]",
         ),
-    ] = None,
+    ] = None
     limit: Annotated[
         int | None,
         typer.Option(
@@ -81,7 +86,7 @@ def command(
             min=0,
             help=f"Maximum number of groups (0 = all). [default: {DEFAULT_LIMIT}]",
         ),
-    ] = None,
+    ] = None
     sort: Annotated[
         str | None,
         typer.Option(
@@ -89,14 +94,14 @@ def command(
             metavar="bytes|rows|max|growth",
             help="Sort by this, largest first. [default: bytes]",
         ),
-    ] = None,
+    ] = None
     forecast: Annotated[
         bool,
         typer.Option(
             "--forecast",
             help="Add the growth per day and the day on which a group reaches the limit.",
         ),
-    ] = False,
+    ] = False
     as_: Annotated[
         str | None,
         typer.Option(
@@ -104,130 +109,170 @@ def command(
             metavar="BACKEND[:AIRFLOW]",
             help="Forecast for the limit of another backend: mysql:2.8.",
         ),
-    ] = None,
+    ] = None
+
+
+def command(
+    connection: Connection, filters: Filters, output: Output, manners: Manners, options: Options
 ) -> None:
     """Show which DAGs and tasks use the most space."""
     from xcomctl.cli import console
 
     manners.apply(console)
     outputs = parse_outputs(output.output)
-    selection = filters.selection()
-    names = _parse_by(by)
-    key = _known("sort by", sort or "bytes", SORTS)
-    forecasting = forecast or key == "growth"
-    most = DEFAULT_LIMIT if limit is None else limit
-    columns = (
-        *(_DIMENSION_COLUMNS[name] for name in names),
-        *_NUMBERS,
-        *(_FORECAST if forecasting else ()),
-    )
-    chosen = output.chosen(columns)
+    query = _read_options(filters, output, options)
     target, _ = connection.resolve(console)
 
-    from xcomctl.cli.findings import limit_in_force
     from xcomctl.db import open_store
-    from xcomctl.sizes.forecast import forecast as forecast_of
 
     with open_store(target) as store:
-        groups = dict(store.sizes.by_group(selection, names, days=forecasting, percentiles=True))
-        bound = limit_in_force(store, as_)
-    forecasts: dict[tuple[str | None, ...], Forecast] = {}
-    if forecasting:
-        forecasts = {
-            name: forecast_of(sizes.largest_by_day, bound.size) for name, sizes in groups.items()
-        }
-    total = sum(sizes.total for sizes in groups.values())
-    scanned = sum(sizes.rows for sizes in groups.values())
-    ordered = _sorted(groups, key, forecasts)
-    shown = ordered[:most] if most else ordered
-    layout = Layout(
-        "xcomctl.top/1",
-        "groups",
-        columns,
-        before=lambda: {
-            "by": list(names),
-            "limit_bytes": bound.size,
-            "summary": {"scanned": scanned, "total_bytes": total},
-        },
-        after=lambda: {"returned": len(shown), "total_groups": len(ordered)},
-        chosen=chosen,
-        header=not output.no_header,
-        raw_cells=output.raw_cells,
+        ranking = _Ranking(store, query)
+
+    layout = replace(query.layout, before=ranking.facts, after=ranking.counts)
+    console.write(layout, ranking.rows(), outputs)
+    note = ranking.note()
+    if note:
+        console.note(note)
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """What to rank."""
+
+    selection: Selection
+    by: tuple[str, ...]
+    sort: str
+    limit: int
+    """0 for all."""
+    forecast: bool
+    as_: str | None
+    layout: Layout
+
+
+def _read_options(filters: Filters, output: Output, options: Options) -> _Query:
+    """Return the query that the options describe.
+
+    Raises:
+        UsageError: an option is invalid.
+    """
+    selection = filters.selection()
+    by = _parse_by(options.by)
+    sort = _known("sort by", options.sort or "bytes", SORTS)
+    forecast = options.forecast or sort == "growth"
+    columns = (
+        *(_DIMENSION_COLUMNS[name] for name in by),
+        *_NUMBERS,
+        *(_FORECAST if forecast else ()),
     )
-    rows = (_row(names, name, groups[name], total, forecasts.get(name)) for name in shown)
-    console.write(layout, rows, outputs)
-    if not ordered:
-        console.note("no XCom matches")
-    elif len(shown) < len(ordered):
-        console.note(f"showing {len(shown):,} of {len(ordered):,} groups; -n 0 shows all")
+    return _Query(
+        selection,
+        by,
+        sort,
+        DEFAULT_LIMIT if options.limit is None else options.limit,
+        forecast,
+        options.as_,
+        output.layout("xcomctl.top/1", "groups", columns),
+    )
 
 
 def _parse_by(by: list[str] | None) -> tuple[str, ...]:
     given = [name.strip() for text in by or () for name in text.split(",")]
     if by is not None and not any(given):
-        raise UsageError("--by names nothing", hint=f"There are {', '.join(DIMENSIONS)}.")
+        raise UsageError("--by names nothing", hint=f"Valid values: {', '.join(DIMENSIONS)}.")
     names = [_known("group by", name, DIMENSIONS) for name in given if name]
     return tuple(dict.fromkeys(names)) or DIMENSIONS[:3]
 
 
 def _known(what: str, text: str, known: tuple[str, ...]) -> str:
     if text not in known:
-        near = nearest(text, known)
-        raise UsageError(
-            f'cannot {what} "{text}"',
-            hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(known)}.",
-        )
+        raise UsageError(f'cannot {what} "{text}"', hint=suggestion(text, known))
     return text
 
 
-def _sorted(
-    groups: dict[tuple[str | None, ...], Summary],
-    key: str,
-    forecasts: dict[tuple[str | None, ...], Forecast],
-) -> list[tuple[str | None, ...]]:
-    def rank(name: tuple[str | None, ...]) -> float:
-        sizes = groups[name]
-        if key == "rows":
+class _Ranking:
+    """The groups of a query, the largest first."""
+
+    def __init__(self, store: Store, query: _Query) -> None:
+        from xcomctl.cli.findings import limit_in_force
+        from xcomctl.sizes.forecast import forecast
+
+        self._query = query
+        self._limit: Size = limit_in_force(store, query.as_).size
+        self._groups: dict[Name, Summary] = dict(
+            store.sizes.by_group(query.selection, query.by, days=query.forecast, percentiles=True)
+        )
+        self._forecasts: dict[Name, Forecast] = {}
+        if query.forecast:
+            self._forecasts = {
+                name: forecast(sizes.largest_by_day, self._limit)
+                for name, sizes in self._groups.items()
+            }
+        self._total = sum(sizes.total for sizes in self._groups.values())
+        by_name = sorted(self._groups, key=lambda name: [part or "" for part in name])
+        ordered = sorted(by_name, key=self._rank, reverse=True)
+        self._shown = ordered[: query.limit] if query.limit else ordered
+
+    def _rank(self, name: Name) -> float:
+        sizes = self._groups[name]
+        if self._query.sort == "rows":
             return sizes.rows
-        if key == "max":
+        if self._query.sort == "max":
             return sizes.largest or 0
-        if key == "growth":
-            return forecasts[name].bytes_per_day or 0.0
+        if self._query.sort == "growth":
+            return self._forecasts[name].bytes_per_day or 0.0
         return sizes.total
 
-    by_name = sorted(groups, key=lambda name: [part or "" for part in name])
-    return sorted(by_name, key=rank, reverse=True)
-
-
-def _row(
-    names: Iterable[str],
-    name: tuple[str | None, ...],
-    sizes: Summary,
-    total: int,
-    forecast: Forecast | None,
-) -> Row:
-    p50, p95, p99 = sizes.percentiles
-    share = sizes.total / total if total else 0.0
-    row: dict[str, object] = dict(zip(names, name, strict=True))
-    row |= {
-        "count": sizes.rows,
-        "total_bytes": sizes.total,
-        "mean_bytes": round(sizes.total / sizes.measured) if sizes.measured else None,
-        "p50_bytes": p50,
-        "p95_bytes": p95,
-        "p99_bytes": p99,
-        "max_bytes": sizes.largest,
-        "share": round(100 * share, 4),
-        "bar": "#" * round(share * _BAR) or ".",
-    }
-    if forecast is not None:
-        met = forecast.meets_limit
-        row |= {
-            "trend": forecast.trend,
-            "growth_bytes_per_day": None
-            if forecast.bytes_per_day is None
-            else round(forecast.bytes_per_day),
-            "meets_limit_on": met.isoformat() if met else None,
-            "forecast_note": forecast.why or None,
+    def facts(self) -> Row:
+        """Return the document's fields in front of the rows."""
+        scanned = sum(sizes.rows for sizes in self._groups.values())
+        return {
+            "by": list(self._query.by),
+            "limit_bytes": self._limit,
+            "summary": {"scanned": scanned, "total_bytes": self._total},
         }
-    return row
+
+    def counts(self) -> Row:
+        """Return the document's fields behind the rows."""
+        return {"returned": len(self._shown), "total_groups": len(self._groups)}
+
+    def note(self) -> str | None:
+        """Return what to say about a ranking that is cut or empty."""
+        if not self._groups:
+            return "no XCom matches"
+        if len(self._shown) == len(self._groups):
+            return None
+        return f"showing {len(self._shown):,} of {len(self._groups):,} groups; -n 0 shows all"
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the groups as rows, up to the limit."""
+        for name in self._shown:
+            row: dict[str, object] = dict(zip(self._query.by, name, strict=True))
+            row |= self._sizes_row(self._groups[name])
+            if self._query.forecast:
+                row |= _forecast_row(self._forecasts[name])
+            yield row
+
+    def _sizes_row(self, sizes: Summary) -> Row:
+        p50, p95, p99 = sizes.percentiles
+        share = sizes.total / self._total if self._total else 0.0
+        return {
+            "count": sizes.rows,
+            "total_bytes": sizes.total,
+            "mean_bytes": round(sizes.total / sizes.measured) if sizes.measured else None,
+            "p50_bytes": p50,
+            "p95_bytes": p95,
+            "p99_bytes": p99,
+            "max_bytes": sizes.largest,
+            "share": round(100 * share, 4),
+            "bar": "#" * round(share * _BAR) or ".",
+        }
+
+
+def _forecast_row(forecast: Forecast) -> Row:
+    growth, met = forecast.bytes_per_day, forecast.meets_limit
+    return {
+        "trend": forecast.trend,
+        "growth_bytes_per_day": None if growth is None else round(growth),
+        "meets_limit_on": met.isoformat() if met else None,
+        "forecast_note": forecast.why or None,
+    }
