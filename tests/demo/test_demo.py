@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from datetime import date
-from typing import TYPE_CHECKING
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from xcomctl.demo.build import LAYOUTS, MODELS, START, build
+from xcomctl.demo.build import LAYOUTS, MODELS, build
 from xcomctl.errors import DatabaseError, RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ def lists(path: Path) -> list[str]:
 @every_layout
 def test_facts_are_those_of_the_file(tmp_path: Path, layout: Layout) -> None:
     """Rows, runs, DAGs and the longest list are as the database counts them."""
-    facts = build(tmp_path / "demo.db", layout=layout, days=7)
+    facts = build(tmp_path / "demo.db", layout=layout, days=7, last_day=date(2026, 1, 7))
     assert query(facts.path, "SELECT count(*) FROM xcom") == [(facts.rows,)]
     assert query(facts.path, "SELECT count(*) FROM dag_run") == [(facts.runs,)]
     assert query(facts.path, "SELECT dag_id FROM dag") == [(dag,) for dag in facts.dags]
     assert facts.largest == max(len(text) for text in lists(facts.path))
-    assert (facts.first_day, facts.last_day) == (date(2026, 1, 1), date(2026, 1, 7))
+    assert (facts.last_day - facts.first_day).days == 6
 
 
 COLUMNS: dict[Layout, tuple[str, ...]] = {
@@ -100,13 +100,10 @@ def test_values_are_stored_as_the_release_stores_them(tmp_path: Path, layout: La
 def test_task_4_chose_the_best_model(tmp_path: Path, layout: Layout) -> None:
     """What the last task returned is the largest of the three accuracies of its run."""
     path = build(tmp_path / "demo.db", layout=layout, days=5).path
-    pushed = [
-        (str(task_id), json.loads(str(value)))
+    pushed: list[tuple[str, Any]] = [
+        (str(task_id), json.loads(value) if isinstance(value, bytes | str) else value)
         for task_id, value in query(
-            path,
-            "SELECT task_id, CASE typeof(value) WHEN 'blob' THEN CAST(value AS TEXT)"
-            " WHEN 'real' THEN printf('%.17g', value) ELSE value END"
-            " FROM xcom WHERE dag_id = 'xcom_dag' ORDER BY rowid",
+            path, "SELECT task_id, value FROM xcom WHERE dag_id = 'xcom_dag' ORDER BY rowid"
         )
     ]
     for start in range(0, len(pushed), 5):
@@ -129,8 +126,8 @@ def test_list_of_files_grows_past_what_a_blob_holds(tmp_path: Path) -> None:
     assert (near, over) == (47, 60)
     assert facts.near_day is not None
     assert facts.over_day is not None
-    assert (facts.near_day - START).days == near
-    assert (facts.over_day - START).days == over
+    assert (facts.near_day - facts.first_day).days == near
+    assert (facts.over_day - facts.first_day).days == over
 
 
 def test_short_demo_stays_below_the_limit(tmp_path: Path) -> None:
@@ -159,10 +156,31 @@ def test_other_seed_gives_other_accuracies(tmp_path: Path) -> None:
     assert lists(first) == lists(second)
 
 
+@every_layout
+def test_last_run_starts_at_the_latest_midnight(tmp_path: Path, layout: Layout) -> None:
+    """The demo is of now: nothing in it lies ahead, and `--since 7d` finds a week of it."""
+    path = build(tmp_path / "demo.db", layout=layout, days=10).path
+    today = datetime.now(UTC).date()
+    day_of_push = [str(text)[:10] for (text,) in query(path, "SELECT max(timestamp) FROM xcom")]
+    assert day_of_push in ([str(today)], [str(today - timedelta(days=1))])
+    week = datetime.now(UTC) - timedelta(days=7)
+    (recent,) = query(
+        path, f"SELECT count(*) FROM xcom WHERE timestamp >= '{week:%Y-%m-%d %H:%M:%S}'"
+    )
+    assert recent == (7 * 7,)
+
+
+@pytest.mark.parametrize("last_day", [date.min, date(3, 1, 1), date.max])
+def test_days_beyond_the_calendar_are_refused(tmp_path: Path, last_day: date) -> None:
+    """A demo that would begin before year 1 or end after 9999 is a usage error."""
+    with pytest.raises(UsageError, match="cannot build a demo that ends on"):
+        build(tmp_path / "demo.db", last_day=last_day)
+
+
 def test_longer_demo_begins_like_a_shorter_one(tmp_path: Path) -> None:
-    """More days add runs and change none."""
-    short = content(build(tmp_path / "short.db", days=3).path)
-    long = content(build(tmp_path / "long.db", days=6).path)
+    """With the same first day, more days add runs and change none."""
+    short = content(build(tmp_path / "short.db", days=3, last_day=date(2026, 1, 3)).path)
+    long = content(build(tmp_path / "long.db", days=6, last_day=date(2026, 1, 6)).path)
     assert all(long[table][: len(rows)] == rows for table, rows in short.items())
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from xcomctl.model import Write
 
 
+_STYLES = {"bold": 1, "cyan": 36}
+"""SGR codes that are readable on light and dark backgrounds."""
+
+
 class OutputError(DatabaseError):
     """The output could not be written, so the command did not finish."""
 
@@ -198,6 +202,12 @@ class Console:
             out = self._stdout()
             out.write(text)
             out.flush()
+
+    def styled(self, text: str, style: str) -> str:
+        """Return a text for stdout in bold or a colour (`bold`, `cyan`) where colours are wanted."""
+        if not self._colored(self.terminal):
+            return text
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
 
     def data(self, pieces: Iterable[bytes]) -> None:
         """Write bytes to stdout, unchanged."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.cli.console import Console
-    from xcomctl.demo.build import DemoFacts, Layout
+    from xcomctl.demo.build import Layout
 
 EXAMPLES = (
     ("Create xcomctl-demo.db, and take the tour", "xcomctl demo"),
@@ -55,6 +56,10 @@ def command(
         int | None,
         typer.Option("--seed", metavar="N", help="Seed of the random accuracies. [default: 0]"),
     ] = None,
+    last_day: Annotated[
+        str | None,
+        typer.Option("--last-day", metavar="DATE", help="Day of the last run. [default: today]"),
+    ] = None,
     no_tour: Annotated[bool, typer.Option("--no-tour", help="Only create the database.")] = False,
 ) -> None:
     """Create a demo database and take a tour of it."""
@@ -69,20 +74,35 @@ def command(
         layout=_layout(layout or "3.x"),
         days=90 if days is None else days,
         seed=seed or 0,
+        last_day=_day(last_day),
     )
     console.text(
-        f"{path}: {facts.rows:,} XComs of {facts.runs:,} runs of {', '.join(facts.dags)}, "
-        f"as Airflow {facts.layout} leaves them.\n"
+        f"Created {path}: {facts.rows:,} XComs of {facts.runs:,} runs of {' and '.join(facts.dags)}, "
+        f"as Airflow {facts.layout} stores them.\n"
     )
     if no_tour:
         return
-    for words, arguments in _steps(path, facts):
-        console.text(f"\n{words}\n\n$ {_shown(arguments)}\n")
+    for words, arguments in _steps(path):
+        console.text(f"\n{console.styled(words, 'bold')}\n{_prompt(console, arguments)}\n")
         _run(console, arguments)
-    console.text(
-        "\nThat was the first minute. Against your own metadata DB, leave --url out where Airflow's\n"
-        'configuration is at hand, or set XCOMCTL_URL; "xcomctl --help" lists the commands.\n'
-    )
+    console.text(f"\n{console.styled('Try next', 'bold')}\n")
+    for words, arguments in _next_steps(path):
+        console.text(f"{_prompt(console, arguments)}\n    {words}\n")
+
+
+def _prompt(console: Console, arguments: list[str]) -> str:
+    return console.styled(f"$ {_shown(arguments)}", "cyan")
+
+
+def _day(text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f'invalid --last-day "{text}"', hint="Give a date such as 2026-03-31."
+        ) from None
 
 
 def _layout(text: str) -> Layout:
@@ -94,23 +114,29 @@ def _layout(text: str) -> Layout:
     raise UsageError(f'unknown layout "{text}"', hint=suggestion(text, LAYOUTS))
 
 
-def _steps(path: str, facts: DemoFacts) -> Iterator[tuple[str, list[str]]]:
+def _steps(path: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield what each step of the tour shows, and the command that shows it."""
     url = ["--url", path]
-    yield "1. What is there? The newest runs first:", ["list", *url, "-n", "5"]
-    yield "2. Which values are largest?", ["list", *url, "--sort", "-size", "-n", "3"]
+    yield "1. The largest XComs", ["list", *url, "--sort", "-size", "-n", "5"]
+    yield "2. What a task pushed in its newest run", ["pull", "xcom_dag", "task_4", *url]
+    yield "3. Does everything fit into this database?", ["audit", *url]
     yield (
-        "3. What did a task push? The newest run's, decoded:",
-        ["pull", "xcom_dag", "task_4", *url],
-    )
-    yield "4. How large may a value be here, and elsewhere?", ["limits", *url]
-    yield (
-        "5. Is any too large for this database?",
-        ["audit", *url],
-    )
-    yield (
-        "6. And if this were MySQL under Airflow 2.8? list_files grows by the day, and is past\n"
-        "   what a BLOB holds; the exit code, 1, is what makes a CI job fail:",
+        "4. Would it fit into MySQL with Airflow 2.8? Exit code 1 fails a CI job",
         ["audit", *url, "--as", "mysql:2.8"],
+    )
+
+
+def _next_steps(path: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield what is worth trying after the tour, and the command for it."""
+    url = ["--url", path]
+    yield (
+        "Which tasks use the most space, and when each reaches the limit.",
+        ["top", *url, "--forecast", "--as", "mysql:2.8"],
+    )
+    yield "What a value may weigh here, and on other databases.", ["limits", *url]
+    yield (
+        "The same on your own metadata database: without --url where Airflow is configured.",
+        ["audit", "--url", "postgresql://reader@host/airflow"],
     )
 
 

@@ -20,7 +20,7 @@ from xcomctl.errors import DatabaseError, RefusedError, UsageError
 from xcomctl.model import RETURN_VALUE, UNMAPPED, Size, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 Layout = Literal["1.10", "2.2", "2.8", "2.10", "3.x"]
@@ -29,7 +29,8 @@ Layout = Literal["1.10", "2.2", "2.8", "2.10", "3.x"]
 LAYOUTS: Final[tuple[Layout, ...]] = get_args(Layout)
 
 START: Final = date(2026, 1, 1)
-"""Date of the first run of both DAGs. Fixed, so that the same call gives the same rows."""
+"""Day on which the list of `sample_dags/file_list_dag.py` begins to grow. In the demo it is the
+first day."""
 
 MAX_DAYS: Final = 366
 """A year takes 68 MB."""
@@ -66,11 +67,19 @@ class DemoFacts:
     """First run whose list of files exceeds `MAX_BLOB`; None if none does."""
 
 
-def build(path: Path, *, layout: Layout = "3.x", days: int = 90, seed: int = 0) -> DemoFacts:
+def build(
+    path: Path,
+    *,
+    layout: Layout = "3.x",
+    days: int = 90,
+    seed: int = 0,
+    last_day: date | None = None,
+) -> DemoFacts:
     """Write the demo to `path` atomically, and return what it contains.
 
-    An existing demo is replaced. The accuracies are those of `xcom_dag` run with `XCOM_DAG_SEED`
-    set to the seed.
+    An existing demo is replaced. The last run starts at midnight (UTC) of `last_day`, by default
+    today. The same arguments on the same day give the same rows. The accuracies are those of
+    `xcom_dag` run with `XCOM_DAG_SEED` set to the seed.
 
     Raises:
         RefusedError: `path` exists and is not a demo, or the demo is in use.
@@ -81,12 +90,18 @@ def build(path: Path, *, layout: Layout = "3.x", days: int = 90, seed: int = 0) 
         raise UsageError(
             f"cannot build a demo of {days} days", hint=f"Valid values: 1 to {MAX_DAYS} days."
         )
+    tables = _LAYOUTS[layout]
+    last_day = last_day or datetime.now(UTC).date()
+    if not date.min + 2 * timedelta(days=MAX_DAYS) < last_day < date.max - _DAY:
+        raise UsageError(f"cannot build a demo that ends on {last_day}", hint="Name another day.")
+    # A run is named by its logical date, which in Airflow 1 and 2 is a day before its start.
+    start = last_day - tables.starts_after - timedelta(days=days - 1)
     target = path.resolve()
     fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         _refuse_what_is_not_ours(path, target)
         with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
-            _write(connection, _LAYOUTS[layout], days, seed)
+            _write(connection, tables, start, days, seed)
         _refuse_what_is_not_ours(path, target)
         fresh.replace(target)
     except (OSError, sqlite3.Error) as error:
@@ -97,7 +112,7 @@ def build(path: Path, *, layout: Layout = "3.x", days: int = 90, seed: int = 0) 
         ) from error
     finally:
         fresh.unlink(missing_ok=True)
-    return _facts(path, layout, days)
+    return _facts(path, layout, start, days)
 
 
 def accuracy(seed: int, run_id: str, model: str) -> float:
@@ -105,16 +120,16 @@ def accuracy(seed: int, run_id: str, model: str) -> float:
     return random.Random(f"{seed}/{run_id}/{model}").uniform(0.1, 10.0)
 
 
-def file_names(day: date) -> list[str]:
+def file_names(day: date, start: date = START) -> list[str]:
     """Return the files that `file_list_dag` lists for a day: 20 more each day, 50 bytes of JSON each."""
-    count = max(0, 120 + 20 * (day - START).days)
+    count = max(0, 120 + 20 * (day - start).days)
     folder = f"s3-like/landing/{day:%Y/%m/%d}"
     return [f"{folder}/part-{number:06d}.parquet" for number in range(count)]
 
 
-def _facts(path: Path, layout: Layout, days: int) -> DemoFacts:
-    every_day = [START + timedelta(days=number) for number in range(days)]
-    sizes = [Size(len(json.dumps(file_names(day)))) for day in every_day]
+def _facts(path: Path, layout: Layout, start: date, days: int) -> DemoFacts:
+    every_day = [start + timedelta(days=number) for number in range(days)]
+    sizes = [Size(len(json.dumps(file_names(day, start)))) for day in every_day]
     sized = tuple(zip(every_day, sizes, strict=True))
     return DemoFacts(
         path=path,
@@ -177,6 +192,8 @@ class _Run:
     id: int
     dag_id: str
     day: date
+    start: date
+    """Day of the demo's first run."""
 
     @property
     def run_id(self) -> str:
@@ -205,18 +222,21 @@ _DESCRIPTIONS = {
 }
 
 
-def _values(run: _Run, seed: int) -> dict[str, object]:
-    """Return the value that each task of the run pushes, by task_id."""
+def _values(run: _Run, seed: int, pulled: Callable[[float], float | int]) -> dict[str, object]:
+    """Return the value that each task of the run pushes, by task_id.
+
+    `pulled` turns an accuracy that a model pushed into what `task_4` pulls.
+    """
     if run.dag_id == "file_list_dag":
-        names = file_names(run.day)
+        names = file_names(run.day, run.start)
         return {"list_files": names, "download_files": {"downloaded": len(names)}}
     reached = {model: accuracy(seed, run.run_id, model) for model in MODELS}
-    best = max(reached, key=lambda model: reached[model])
+    best = max(reached, key=lambda model: pulled(reached[model]))
     return {
         # BashOperator returns this if the command prints nothing.
         "downloading_data": "",
         **{f"processing_tasks.{model}": value for model, value in reached.items()},
-        "task_4": {"model": best, "accuracy": reached[best]},
+        "task_4": {"model": best, "accuracy": pulled(reached[best])},
     }
 
 
@@ -232,7 +252,9 @@ class _Tables:
     """Time from a run's logical date to its start."""
 
 
-def _write(connection: sqlite3.Connection, tables: _Tables, days: int, seed: int) -> None:
+def _write(
+    connection: sqlite3.Connection, tables: _Tables, start: date, days: int, seed: int
+) -> None:
     # A failure discards the whole file, so no journal is needed.
     connection.executescript(
         f"PRAGMA journal_mode = OFF; PRAGMA application_id = {_APPLICATION_ID}; BEGIN; {tables.ddl}"
@@ -242,7 +264,18 @@ def _write(connection: sqlite3.Connection, tables: _Tables, days: int, seed: int
         name: {str(row[1]) for row in connection.execute(f"PRAGMA table_info({name})")}
         for name in names
     }
-    for table, row in _rows(tables, days, seed):
+
+    def pulled(value: float) -> float | int:
+        if tables.storage == "bytes":
+            return value
+        # Affinity makes a number of the JSON text, which SQLite before 3.43 rounds to a neighbour
+        # now and then: https://www.sqlite.org/datatype3.html#determination_of_column_affinity
+        statement = "SELECT CAST(? AS NUMERIC)"
+        (found,) = connection.execute(statement, (json.dumps(value),)).fetchone()
+        number: float | int = found
+        return number
+
+    for table, row in _rows(tables, start, days, seed, pulled):
         present = {name: value for name, value in row.items() if name in columns[table]}
         connection.execute(
             f"INSERT INTO {table} ({', '.join(present)}) VALUES ({', '.join('?' * len(present))})",
@@ -251,15 +284,22 @@ def _write(connection: sqlite3.Connection, tables: _Tables, days: int, seed: int
     connection.execute("COMMIT")
 
 
-def _rows(tables: _Tables, days: int, seed: int) -> Iterator[tuple[str, Mapping[str, object]]]:
+def _rows(
+    tables: _Tables,
+    start: date,
+    days: int,
+    seed: int,
+    pulled: Callable[[float], float | int],
+) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Yield (table, row), parents first. A row has the columns of every release."""
     yield "alembic_version", {"version_num": tables.head}
     for dag_id in _STAGES:
         yield "dag", _dag_row(dag_id)
     for number in range(days):
         for place, dag_id in enumerate(_STAGES):
-            run = _Run(number * len(_STAGES) + place + 1, dag_id, START + timedelta(days=number))
-            yield from _run_rows(run, tables, seed)
+            day = start + timedelta(days=number)
+            run = _Run(number * len(_STAGES) + place + 1, dag_id, day, start)
+            yield from _run_rows(run, tables, seed, pulled)
 
 
 def _dag_row(dag_id: str) -> dict[str, object]:
@@ -281,10 +321,12 @@ def _dag_row(dag_id: str) -> dict[str, object]:
     }
 
 
-def _run_rows(run: _Run, tables: _Tables, seed: int) -> Iterator[tuple[str, Mapping[str, object]]]:
+def _run_rows(
+    run: _Run, tables: _Tables, seed: int, pulled: Callable[[float], float | int]
+) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Yield the run, then its task instances and their XComs."""
     clock = random.Random(f"{seed}/{run.run_id}/{run.dag_id}")
-    values = _values(run, seed)
+    values = _values(run, seed, pulled)
     scheduled = datetime.combine(run.day, time(), UTC) + tables.starts_after
     queued = scheduled + timedelta(seconds=clock.uniform(0.2, 2.0))
     started = moment = queued + timedelta(seconds=clock.uniform(0.02, 0.1))
