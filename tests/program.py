@@ -12,6 +12,7 @@ import io
 import json
 import multiprocessing
 import os
+import shlex
 import struct
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 LIBRARIES = [
@@ -107,22 +108,23 @@ def execute(
     return Done(process.exitcode, *left)
 
 
-def execute_at_terminal(
-    arguments: list[str],
-    *,
+def at_terminal(
+    *commands: Sequence[str],
     width: int,
     env: Mapping[str, str],
     cwd: Path,
-    timeout: float,
     stdout: Path | None = None,
-) -> tuple[int, str]:
-    """Run the program at a terminal of that width; return its exit code and what is shown.
+    timeout: float = 120,
+) -> str:
+    """Return what a terminal of that width shows of the program run with each of the arguments.
+
+    Prompts and exit codes other than 0 stand between several runs.
 
     Args:
-        stdout: a file that stdout goes to instead, so that only stderr is shown.
+        stdout: a file that stdout goes to instead.
 
     Raises:
-        subprocess.TimeoutExpired: it took longer than `timeout` seconds, and was killed.
+        subprocess.TimeoutExpired: they took longer than `timeout` seconds, and were killed.
     """
     main, end = os.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
@@ -130,7 +132,7 @@ def execute_at_terminal(
     if stdout is not None:
         streams[1] = Connection(os.open(stdout, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
     os.close(end)
-    process = _context.Process(target=_be_program, args=(arguments, dict(env), str(cwd), streams))
+    process = _context.Process(target=_be_session, args=(commands, dict(env), str(cwd), streams))
     process.start()
     for stream in streams:
         stream.close()
@@ -148,10 +150,10 @@ def execute_at_terminal(
     if process.exitcode is None:
         process.kill()
         process.join()
-        raise subprocess.TimeoutExpired(arguments, timeout)
+        raise subprocess.TimeoutExpired(["xcomctl"], timeout)
     thread.join(5)
     os.close(main)
-    return process.exitcode, shown.decode("utf-8").replace("\r\n", "\n")
+    return shown.decode("utf-8").replace("\r\n", "\n")
 
 
 def _send(to: Connection, data: bytes) -> None:
@@ -165,8 +167,28 @@ def _send(to: Connection, data: bytes) -> None:
 
 
 def _be_program(
-    arguments: list[str], env: Mapping[str, str], cwd: str, streams: list[Connection]
+    arguments: Sequence[str], env: Mapping[str, str], cwd: str, streams: list[Connection]
 ) -> None:
+    _take_over(env, cwd, streams)
+    _run(arguments)
+
+
+def _be_session(
+    commands: Sequence[Sequence[str]], env: Mapping[str, str], cwd: str, streams: list[Connection]
+) -> None:
+    _take_over(env, cwd, streams)
+    if len(commands) == 1:
+        _run(commands[0])
+    for arguments in commands:
+        print(f"$ {shlex.join(['xcomctl', *arguments])}", flush=True)
+        try:
+            _run(arguments)
+        except SystemExit as end:
+            print(f"(exit code {end.code})\n" if end.code else "", flush=True)
+
+
+def _take_over(env: Mapping[str, str], cwd: str, streams: list[Connection]) -> None:
+    """Become a process with these variables, this folder and these streams."""
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
@@ -179,6 +201,10 @@ def _be_program(
     out, err = (io.BufferedWriter(io.FileIO(fd, "w", closefd=False)) for fd in (1, 2))
     sys.stdout = io.TextIOWrapper(out, encoding, errors)
     sys.stderr = io.TextIOWrapper(err, encoding, "backslashreplace", line_buffering=True)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    """Run the program; raises SystemExit."""
     sys.argv = ["xcomctl", *arguments]
     from xcomctl.__main__ import main
 

@@ -203,6 +203,19 @@ def test_colours_are_codes_around_whole_cells() -> None:
     assert [re.sub(r"\x1b\[[\d;]*m", "", line) for line in (header, over, near, fine)] == plain
 
 
+def test_a_terminal_that_has_no_ellipsis_gets_a_tilde() -> None:
+    """Rather than an error, or an escape that shifts the columns."""
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, "latin-1", "backslashreplace")
+    one = writer("table", layout(), Destination(out, width=70))
+    one.row(ROW)
+    one.end()
+    out.flush()
+    lines = raw.getvalue().decode("latin-1").splitlines()
+    assert "scheduled__2026-03-31~" in lines[1]
+    assert all(len(line) <= 70 for line in lines)
+
+
 def test_groups_have_a_heading_and_rows_below() -> None:
     """In the order of the digest, which sees all rows."""
     rows = [ROW, ROW | {"dag_id": "other"}, ROW]

@@ -13,6 +13,7 @@ from xcomctl.formats.width import (
     shorten_end,
     shorten_middle,
     shorten_runs,
+    shorten_start,
     wrap,
 )
 
@@ -50,7 +51,7 @@ def test_ids_keep_both_ends(text: str, width: int, short: str) -> None:
 @given(st.text(alphabet="ab日e\u0301…💥 ", max_size=40), st.integers(min_value=0, max_value=40))
 def test_a_shortened_text_never_exceeds_its_width(text: str, width: int) -> None:
     """Whatever the characters, and however narrow."""
-    for shorten in (shorten_middle, shorten_end):
+    for shorten in (shorten_middle, shorten_end, shorten_start):
         short = shorten(text, width)
         assert cell_width(short) <= width
         assert short == text or cell_width(text) > width

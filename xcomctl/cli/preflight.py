@@ -285,6 +285,8 @@ def _closing(
             "that locks the table, and needs as much free disk space again; "
             f"reading the values took {seconds:.1f} s here"
         )
+    if preflight.done and not report.findings:
+        return ["passed: nothing to check"]
     found = severity_counts(report)
     lines.append(
         f"{'failed' if failed else 'passed'}: {f'{found} in ' if found else ''}{xcoms}, "

@@ -23,7 +23,7 @@ Kind = Literal[
 """How people see a value.
 
 `id` and `run` are shortened in the middle and `text` at its end where room is short; a `word` is
-shortened last. `size` is rounded to a unit, `exact` is in bytes, `index` is a number without separators, and `bar` is
+shortened last, at its beginning. `size` is rounded to a unit, `exact` is in bytes, `index` is a number without separators, and `bar` is
 decoration.
 """
 Row = Mapping[str, object]

@@ -18,7 +18,7 @@ _Floors: TypeAlias = tuple[int, int, int, int]
 _FLOORS: Final[dict[Kind, _Floors]] = {
     "id": (20, 14, 8, 8),
     "run": (22, 22, 12, 12),
-    "text": (30, 30, 20, 20),
+    "text": (30, 30, 20, 10),
     "word": (30, 30, 30, 12),
 }
 """Widths to which columns are shortened, each tried for all columns before the next.
@@ -37,6 +37,8 @@ class Need:
     """Of its widest cell or its header."""
     usual: bool = False
     """Whether every cell holds the column's usual value, or none."""
+    absent: bool = False
+    """Whether no cell holds a value."""
 
     @property
     def floors(self) -> tuple[int, ...]:
@@ -67,7 +69,11 @@ def fit(needs: Sequence[Need], width: int, *, droppable: bool = True) -> dict[st
         kept.remove(max(candidates, key=lambda one: one.rank))
     for one in sorted(needs, key=lambda one: one.rank):
         # A wide column that went may have made room for others that went before it.
-        if one not in kept and _total(other.floors[0] for other in (*kept, one)) <= width:
+        if (
+            one not in kept
+            and not one.usual
+            and _total(other.floors[0] for other in (*kept, one)) <= width
+        ):
             kept.append(one)
     kept.sort(key=needs.index)
     while droppable and _total(one.floors[-1] for one in kept) > width:

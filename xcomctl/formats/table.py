@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TextIO
 
 from xcomctl.formats.cells import ABSENT, RIGHT, Cells
@@ -13,6 +14,7 @@ from xcomctl.formats.width import (
     shorten_column,
     shorten_end,
     shorten_runs,
+    shorten_start,
     widest,
     wrap,
 )
@@ -98,7 +100,7 @@ class Table:
         self._cells = Cells([one for one in layout.people_columns() if one.name != self._group_by])
         self._rows: list[Row] = []
         self._needs = [
-            Need(one, cell_width(one.heading) if layout.header else 0, usual=True)
+            Need(one, cell_width(one.heading) if layout.header else 0, usual=True, absent=True)
             for one in self._cells.columns
         ]
         # Terminals of old have no ellipsis, and would show an escape of six characters.
@@ -151,25 +153,39 @@ class Table:
                 need.column,
                 max(need.width, widest(cells)),
                 usual=need.usual and all(_is_usual(row, need.column) for row in rows),
+                absent=need.absent and all(row.get(need.column.name) is None for row in rows),
             )
             for need, cells in zip(self._needs, texts, strict=True)
         ]
-        widths = self._widths()
+        widths = self._widths(texts)
         if widths is None:
             self._write_cards(rows, texts)
         else:
             self._write_rows(rows, texts, widths)
 
-    def _widths(self) -> dict[str, int] | None:
+    def _widths(self, texts: Sequence[Sequence[str]]) -> dict[str, int] | None:
         """Return the widths of the columns that are shown, by name; None for cards."""
-        natural = {one.column.name: one.width for one in self._needs}
         terminal = self._destination.width
-        fits = sum(natural.values()) + GAP * (len(natural) - 1) <= self._room
-        if terminal is None or fits:
+        if terminal is None:
+            return {one.column.name: one.width for one in self._needs}
+        droppable = not self._layout.chosen
+        needs = [one for one in self._needs if not (droppable and one.absent and one.column.drop)]
+        natural = {one.column.name: one.width for one in needs}
+        if sum(natural.values()) + GAP * (len(natural) - 1) <= self._room:
             return natural
         if terminal < _CARDS_BELOW and len(natural) >= _FEWEST_IN_CARD:
             return None
-        return fit(self._needs, self._room, droppable=not self._layout.chosen)
+        widths = fit(needs, self._room, droppable=droppable)
+        if widths is None:
+            return None
+        # Runs are cut behind a date, which may leave room for others.
+        cut = {
+            one.name: widest(_shortened(one, cells, widths[one.name]))
+            for one, cells in zip(self._cells.columns, texts, strict=True)
+            if one.kind == "run" and one.name in widths
+        }
+        needs = [replace(one, width=cut.get(one.column.name, one.width)) for one in needs]
+        return fit(needs, self._room, droppable=droppable)
 
     def _write_rows(
         self, rows: Sequence[Row], texts: Sequence[Sequence[str]], widths: dict[str, int]
@@ -258,8 +274,11 @@ def _shortened(column: Column, texts: Sequence[str], width: int | None) -> Seque
         return texts
     if column.kind == "run":
         return shorten_runs(texts, width)
-    if column.kind in ("id", "word"):
+    if column.kind == "id":
         return shorten_column(texts, width)
+    if column.kind == "word":
+        # Names of rules differ in their last word.
+        return [shorten_start(text, width) for text in texts]
     return [shorten_end(text, width) for text in texts]
 
 

@@ -46,6 +46,13 @@ def shorten_end(text: str, width: int) -> str:
     return _head(text, width - 1).rstrip() + ELLIPSIS if width > 0 else ""
 
 
+def shorten_start(text: str, width: int) -> str:
+    """Return the text, or an ellipsis and its end where it is wider than `width`."""
+    if cell_width(text) <= width:
+        return text
+    return _cut(text, width, 0) if width > 0 else ""
+
+
 def shorten_middle(text: str, width: int) -> str:
     """Return the text, or both of its ends where it is wider than `width`: `proces…model_a`."""
     if cell_width(text) <= width:
