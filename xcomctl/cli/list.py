@@ -38,7 +38,7 @@ PREVIEW_BYTES = 200
 _COLUMNS = (
     Column("dag_id", "id", aliases=("dag",)),
     Column("task_id", "id", aliases=("task",)),
-    Column("run_id", "run", aliases=("run",)),
+    Column("run_id", "run", aliases=("run",), drop=-1),
     Column("map_index", "index", title="map", usual=-1),
     Column("key", "id"),
     Column("timestamp", "time", drop=1),
@@ -156,8 +156,8 @@ def _read_options(filters: Filters, output: Output, options: Options) -> _Query:
         )
     cursor = None if options.cursor is None else _parse_cursor(options.cursor)
     columns = [*_COLUMNS]
-    columns += [Column("text_bytes", "size", title="text")] if options.text else []
-    columns += [Column("stored_bytes", "size", title="stored")] if options.stored else []
+    columns += [Column("text_bytes", "size", title="text", drop=-1)] if options.text else []
+    columns += [Column("stored_bytes", "size", title="stored", drop=-1)] if options.stored else []
     columns += [Column("value")] if options.value else []
     return _Query(
         selection,

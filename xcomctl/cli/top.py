@@ -59,7 +59,7 @@ _NUMBERS = (
 )
 _FORECAST = (
     Column("trend", "id"),
-    Column("growth_bytes_per_day", "size", title="growth"),
+    Column("growth_bytes_per_day", "size", title="growth/day", aliases=("growth",)),
     Column("meets_limit_on", "id", title="meets limit"),
     Column("forecast_note", people=False),
 )
