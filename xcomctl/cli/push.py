@@ -1,8 +1,9 @@
-"""`xcomctl push`: one value, written exactly as the Airflow that owns the database would."""
+"""`xcomctl push`: write one value exactly as the Airflow that owns the database does."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ import typer
 from xcomctl.cli.options import Connection, Manners, Writing
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.model import RETURN_VALUE, UNMAPPED, Size, format_sizes, format_time
-from xcomctl.text import nearest, visible
+from xcomctl.text import suggestion, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,25 +40,25 @@ EXAMPLES = (
     ),
 )
 _SHOWN = 200_000
-"""Characters up to which a plan shows a value, and compares it line by line."""
+"""Length in characters up to which a plan shows a value and compares it line by line."""
 
 
-def command(
-    connection: Connection,
-    writing: Writing,
-    manners: Manners,
-    dag_id: Annotated[str, typer.Argument(metavar="DAG_ID", help="DAG id.")],
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The arguments and options of `push` alone."""
+
+    dag_id: Annotated[str, typer.Argument(metavar="DAG_ID", help="DAG id.")]
     task_id: Annotated[
         str, typer.Argument(metavar="TASK_ID", help="Task id, with the prefix of its task group.")
-    ],
+    ]
     words: Annotated[
         list[str],
         typer.Argument(
             metavar="[KEY] VALUE",
             help="Key (default: return_value) and value: JSON, - for stdin, or @FILE. A negative number needs -- before the arguments.",
         ),
-    ],
-    string: Annotated[bool, typer.Option("--string", help="The value is text, not JSON.")] = False,
+    ]
+    string: Annotated[bool, typer.Option("--string", help="The value is text, not JSON.")] = False
     type_: Annotated[
         str | None,
         typer.Option(
@@ -65,7 +66,7 @@ def command(
             metavar="TYPE",
             help="Python type to store: datetime, date, timedelta, decimal, tuple, set, frozenset or uuid. [default: json]",
         ),
-    ] = None,
+    ] = None
     run_id: Annotated[
         str | None,
         typer.Option(
@@ -74,7 +75,7 @@ def command(
             metavar="RUN",
             help="Run id. [default: the newest run that has the task instance]",
         ),
-    ] = None,
+    ] = None
     map_index: Annotated[
         int,
         typer.Option(
@@ -83,85 +84,89 @@ def command(
             metavar="N",
             help="Index of a mapped task. [default: -1, not mapped]",
         ),
-    ] = UNMAPPED,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing value.")] = False,
+    ] = UNMAPPED
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing value.")] = False
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be written, without writing it.")
-    ] = False,
+    ] = False
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask before replacing a value.")
-    ] = False,
+    ] = False
     allow_over_limit: Annotated[
         bool,
         typer.Option(
             "--allow-over-limit",
             help="Write a value over a budget or the configured limit (never over the limit of the database).",
         ),
-    ] = False,
+    ] = False
     allow_reserved_keys: Annotated[
         bool,
         typer.Option(
             "--allow-reserved-keys",
             help="Write objects with keys that Airflow's serialization uses, such as __classname__.",
         ),
-    ] = False,
-) -> None:
+    ] = False
+
+
+def command(connection: Connection, writing: Writing, manners: Manners, options: Options) -> None:
     """Write an XCom as Airflow would."""
     from xcomctl.cli import console
 
     manners.apply(console)
-    key, given = _words(words)
-    kind = _type(type_, string)
-    wait_s = writing.wait_s()
+    request = _read_options(writing, options)
     target, config = connection.resolve(console)
-    if not dry_run:
+    if not options.dry_run:
         writing.refuse_read_only(target)
-    text = _text(given)
+    value = _read_value(request)
 
     from xcomctl.db import open_for_writing
-    from xcomctl.db.write.push import Push
-    from xcomctl.values import encode
 
-    value = text if string else encode.parse(text)
-    with open_for_writing(target, lock_timeout_s=None if dry_run else wait_s) as store:
-        push = Push(store)
-        encoded = encode.encode(
-            value, kind, describe(store), allow_reserved_keys=allow_reserved_keys
-        )
-        _check_key(store, key)
-        refuse_pickling(store, push)
-        place = push.place(dag_id, task_id, key, run_id, map_index)
-        if run_id is None:
-            console.note(f'into the run "{place.ref.run}"')
-        there = push.current(place)
-        judge = _Judge(console, config, store, place, allow_over_limit)
-        judge.before(encoded)
-        for note in (*encoded.notes, *_stale(push, place, key, encoded)):
-            console.warn(note)
-        if dry_run:
-            _show_plan(console, store, place, encoded, there)
-            judge.warn(Size(len(encoded.data)))
-            return
-        if there:
-            _confirm(console, there[0], replace, yes, given == "-")
-        journal = console.journal(Path(writing.undo_file)) if writing.undo_file else None
-        try:
-            entry = push.write(
-                place,
-                encoded,
-                there[0] if there else None,
-                accept=judge.after,
-                keep=_keeper(journal, store, place, there),
-            )
-        finally:
-            if journal:
-                journal.close()
-    done = "replaced" if there else "pushed"
-    console.note(f'{done} "{place.ref}", {entry.size or Size(0)}')
-    judge.warn(entry.size or Size(0))
+    wait_s = None if options.dry_run else request.wait_s
+    with open_for_writing(target, lock_timeout_s=wait_s) as store:
+        plan = _plan(console, config, store, request, value)
+        if options.dry_run:
+            _show_plan(console, store, plan)
+            size = Size(len(plan.encoded.data))
+        else:
+            size = _carry_out(console, store, plan, request)
+
+    if not options.dry_run:
+        done = "replaced" if plan.existing else "pushed"
+        console.note(f'{done} "{plan.place.ref}", {size}')
+    plan.check.warn(size)
 
 
-# --- what was asked ---------------------------------------------------------------------------
+# --- options ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What to write, and how."""
+
+    options: Options
+    key: str
+    given: str
+    """The value as given: JSON or text, `-` or `@FILE`."""
+    type: Type
+    wait_s: float
+    undo_file: Path | None
+
+
+def _read_options(writing: Writing, options: Options) -> _Request:
+    """Return the request that the options describe.
+
+    Raises:
+        UsageError: an option is invalid, or contradicts another.
+    """
+    key, given = _words(options.words)
+    return _Request(
+        options,
+        key,
+        given,
+        _type(options.type_, options.string),
+        writing.wait_s(),
+        Path(writing.undo_file) if writing.undo_file else None,
+    )
 
 
 def _words(words: list[str]) -> tuple[str, str]:
@@ -185,15 +190,22 @@ def _type(text: str | None, string: bool) -> Type:
         if name == known:
             kind: Type = known  # type: ignore[assignment]
             return kind
-    near = nearest(name, TYPES)
-    raise UsageError(
-        f'unknown --type "{text}"',
-        hint=f'Did you mean "{near}"?' if near else f"There are {', '.join(TYPES)}.",
-    )
+    raise UsageError(f'unknown --type "{text}"', hint=suggestion(name, TYPES))
+
+
+def _read_value(request: _Request) -> object:
+    """Return the value, from the argument, stdin or a file.
+
+    Raises:
+        UsageError: it cannot be read, or is not JSON.
+    """
+    from xcomctl.values import encode
+
+    text = _text(request.given)
+    return text if request.options.string else encode.parse(text)
 
 
 def _text(given: str) -> str:
-    """Return the value's text: itself, or what stdin or a file holds."""
     if given != "-" and not given.startswith("@"):
         return given
     try:
@@ -209,11 +221,11 @@ def _text(given: str) -> str:
         raise UsageError("cannot read the value: it is not UTF-8") from None
 
 
-# --- may it be written? -----------------------------------------------------------------------
+# --- checks -----------------------------------------------------------------------------------
 
 
 def describe(store: Store) -> Traits:
-    """Return the traits of this database by which values are encoded."""
+    """Return what the encoding of values depends on in this database."""
     from xcomctl.values.encode import Traits
 
     return Traits(
@@ -224,7 +236,7 @@ def describe(store: Store) -> Traits:
 
 
 def refuse_pickling(store: Store, push: Push) -> None:
-    """Raise where this Airflow, 1.10, keeps its XComs as pickles, or may do so."""
+    """Raise RefusedError for an Airflow 1.10 that stores pickles, or may do so."""
     if store.schema.major > 1:
         return
     pickled = push.pickles()
@@ -256,8 +268,8 @@ def _check_key(store: Store, key: str) -> None:
         raise RefusedError(f'cannot push the key "{key[:80]}"', detail=reason)
 
 
-class _Judge:
-    """Holds sizes against the database's limit, the configured one and the budget."""
+class _SizeCheck:
+    """Compares sizes with the database's limit, the configured one and the budget."""
 
     def __init__(
         self, console: Console, config: Config, store: Store, place: Place, allow: bool
@@ -270,7 +282,7 @@ class _Judge:
         self._place = place
         self._product = store.facts().product
         self._hard: Limit = store.limits()[0]
-        self._judged: Limit = limits_to_apply(store, config.audit.size_limit or "auto", None)[0]
+        self._soft: Limit = limits_to_apply(store, config.audit.size_limit or "auto", None)[0]
         self._warn_at = parse_share(config.audit.warn_at or "80%")
         self._json = store.schema.storage == "json"
         self._budget = self._budget_of(config)
@@ -285,7 +297,7 @@ class _Judge:
         return max(matching, key=lambda one: one.specificity, default=None)
 
     def before(self, encoded: Encoded) -> None:
-        """Raise where the value is too large, as far as that is certain before it is sent."""
+        """Raise RefusedError if the value is certain to be too large, before it is sent."""
         from xcomctl.values.encode import least_size
 
         if len(encoded.data) > self._hard.size or not self._json:
@@ -293,14 +305,14 @@ class _Judge:
             self.after(Size(size))
 
     def after(self, size: Size) -> None:
-        """Raise where a value of this size is too large."""
+        """Raise RefusedError if a value of this size is too large."""
         if size > self._hard.size:
             raise self._too_large(size, self._hard.size, self._hard.source, None)
         if self._allow:
             return
         hint = "--allow-over-limit writes it all the same."
-        if size > self._judged.size:
-            raise self._too_large(size, self._judged.size, self._judged.source, hint)
+        if size > self._soft.size:
+            raise self._too_large(size, self._soft.size, self._soft.source, hint)
         budget = self._budget
         if budget is not None and budget.max_size is not None and size > budget.max_size:
             said = f"a budget of the configuration{f': {budget.message}' if budget.message else ''}"
@@ -315,18 +327,18 @@ class _Judge:
         )
 
     def warn(self, size: Size) -> None:
-        """Say so where the value comes near the limit."""
-        most = self._judged.size
+        """Print a warning if the value is close to the limit."""
+        most = self._soft.size
         at = most * self._warn_at if isinstance(self._warn_at, float) else self._warn_at
         if size >= at:
             own, limit = format_sizes(size, most)
             self._console.warn(
-                f"{own} is {100 * size / most:.0f} % of the limit of {limit}: {self._judged.source}"
+                f"{own} is {100 * size / most:.0f} % of the limit of {limit}: {self._soft.source}"
             )
 
 
 def _stale(push: Push, place: Place, key: str, encoded: Encoded) -> list[str]:
-    """Return a warning where a mapped task downstream was counted out by another length."""
+    """Return a warning if a task is mapped over this value and was expanded by another length."""
     if key != RETURN_VALUE or not isinstance(encoded.value, list | dict):
         return []
     length = push.expected_length(place)
@@ -339,7 +351,7 @@ def _stale(push: Push, place: Place, key: str, encoded: Encoded) -> list[str]:
 
 
 def _confirm(console: Console, there: Current, replace: bool, yes: bool, stdin: bool) -> None:
-    """Raise unless what is there may be replaced."""
+    """Raise RefusedError unless the existing value may be replaced."""
     entry = there.entry
     size = entry.size or Size(0)
     if not replace:
@@ -355,20 +367,18 @@ def _confirm(console: Console, there: Current, replace: bool, yes: bool, stdin: 
     )
 
 
-def _keeper(
-    journal: Journal | None, store: Store, place: Place, there: list[Current]
-) -> Callable[[], None]:
+def _keeper(journal: Journal | None, store: Store, plan: _Plan) -> Callable[[], None]:
+    """Return what writes the undo file, which is called before the database is changed."""
     from xcomctl.exchange.entries import absence_line, undo_line
 
     def keep() -> None:
         if journal is None:
             return
-        storage = store.schema.storage
-        if there:
-            entry, raw = there[0].entry, there[0].raw
-            journal.write([undo_line(entry, raw, storage)])
+        if plan.existing:
+            entry, raw = plan.existing.entry, plan.existing.raw
+            journal.write([undo_line(entry, raw, store.schema.storage)])
         else:
-            journal.write([absence_line(place.ref)])
+            journal.write([absence_line(plan.place.ref)])
 
     return keep
 
@@ -376,21 +386,87 @@ def _keeper(
 # --- the plan ---------------------------------------------------------------------------------
 
 
-def _show_plan(
-    console: Console, store: Store, place: Place, encoded: Encoded, there: list[Current]
-) -> None:
-    lines = [f'would {"replace" if there else "add"} "{place.ref}" in {store.facts().product}']
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be written, where, and over what."""
+
+    push: Push
+    place: Place
+    encoded: Encoded
+    existing: Current | None
+    check: _SizeCheck
+
+
+def _plan(
+    console: Console, config: Config, store: Store, request: _Request, value: object
+) -> _Plan:
+    """Return what is to be written, and print what the user should know about it.
+
+    Raises:
+        RefusedError: the value cannot be written, or should not.
+        NotFoundError: the run or the task instance does not exist.
+    """
+    from xcomctl.db.write.push import Push
+    from xcomctl.values import encode
+
+    options = request.options
+    encoded = encode.encode(
+        value,
+        request.type,
+        describe(store),
+        allow_reserved_keys=options.allow_reserved_keys,
+    )
+    push = Push(store)
+    _check_key(store, request.key)
+    refuse_pickling(store, push)
+    place = push.place(
+        options.dag_id, options.task_id, request.key, options.run_id, options.map_index
+    )
+    if options.run_id is None:
+        console.note(f'into the run "{place.ref.run}"')
+    existing = push.current(place)
+    check = _SizeCheck(console, config, store, place, options.allow_over_limit)
+    check.before(encoded)
+    for note in (*encoded.notes, *_stale(push, place, request.key, encoded)):
+        console.warn(note)
+    return _Plan(push, place, encoded, existing[0] if existing else None, check)
+
+
+def _carry_out(console: Console, store: Store, plan: _Plan, request: _Request) -> Size:
+    """Write the value, and return its size in the database."""
+    options = request.options
+    if plan.existing:
+        _confirm(console, plan.existing, options.replace, options.yes, request.given == "-")
+    journal = console.journal(request.undo_file) if request.undo_file else None
+    try:
+        entry = plan.push.write(
+            plan.place,
+            plan.encoded,
+            plan.existing,
+            accept=plan.check.after,
+            keep=_keeper(journal, store, plan),
+        )
+    finally:
+        if journal:
+            journal.close()
+    return entry.size or Size(0)
+
+
+def _show_plan(console: Console, store: Store, plan: _Plan) -> None:
+    encoded, existing = plan.encoded, plan.existing
+    verb = "replace" if existing else "add"
+    lines = [f'would {verb} "{plan.place.ref}" in {store.facts().product}']
     size = Size(len(encoded.data))
     stored = encoded.text if size <= _SHOWN else f"{encoded.text[:_SHOWN]}..."
     kind = "as bytes" if store.schema.storage == "bytes" else f"as {store.schema.value_type}"
     lines += [f"stored {kind}, {size.exactly()} of JSON text:", stored]
-    if there:
-        lines += _difference(store, there[0], encoded)
+    if existing:
+        lines += _difference(store, existing, encoded)
     console.text("".join(f"{visible(line)}\n" for line in lines))
 
 
 def _difference(store: Store, there: Current, encoded: Encoded) -> list[str]:
-    """Return a unified diff of the value that is there and the new one."""
+    """Return a unified diff of the existing value and the new one."""
     import difflib
 
     from xcomctl.values import decode, render, strictjson
@@ -398,14 +474,14 @@ def _difference(store: Store, there: Current, encoded: Encoded) -> list[str]:
     if (there.entry.size or 0) > _SHOWN or len(encoded.text) > _SHOWN:
         return [f"over {there.entry.size}; too large to compare here"]
 
-    def told(raw: bytes | str | int | float | None) -> list[str]:
+    def lines_of(raw: bytes | str | int | float | None) -> list[str]:
         value, _ = render.to_json(decode.decode(raw, store.context).value)
         return strictjson.dumps(value, indent=2).splitlines()
 
     new = encoded.data if store.schema.storage == "bytes" else encoded.text
     lines = difflib.unified_diff(
-        told(there.raw),
-        told(new),
+        lines_of(there.raw),
+        lines_of(new),
         f"there now, pushed {format_time(there.entry.timestamp)}",
         "to be written",
         lineterm="",
