@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
 UNSAFE: Final = re.compile(
     "["
@@ -55,6 +55,23 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return matches[0] if matches else None
+
+
+def canonical(word: str, names: Mapping[str, Iterable[str]]) -> str | None:
+    """Return the name that a word means: one of the names, or of the other names that each has.
+
+    Case does not matter, and `of limit`, `of-limit` and `of_limit` are the same.
+    """
+    if word in names:
+        return word
+    plain = _plain(word)
+    return next(
+        (name for name, others in names.items() if plain in map(_plain, (name, *others))), None
+    )
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[^0-9a-z]+", "_", word.strip().lower())
 
 
 def suggestion(word: str, known: Collection[str]) -> str:

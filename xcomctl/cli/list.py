@@ -14,7 +14,7 @@ from xcomctl.cli.options import Connection, Filters, Manners, Output
 from xcomctl.errors import UsageError
 from xcomctl.formats import Column
 from xcomctl.model import format_time
-from xcomctl.text import suggestion
+from xcomctl.text import canonical, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,6 +48,20 @@ _COLUMNS = (
     Column("limit_bytes", "exact", people=False, title="limit"),
     Column("encoding", "id", usual="json", drop=3),
 )
+_EXTRA = (
+    Column("text_bytes", "size", title="text", drop=-1),
+    Column("stored_bytes", "size", title="stored", drop=-1),
+    Column("value"),
+)
+"""Columns that cost extra work: shown with an option of their own, or by --columns."""
+
+SORTS = {
+    "size": ("size_bytes",),
+    "timestamp": (),
+    "dag_id": ("dag",),
+    "run": ("run_id",),
+}
+"""What --sort accepts, with the other names of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +130,7 @@ def command(
     with open_store(target) as store:
         listing = _Listing(store, query)
         layout = replace(query.layout, after=listing.summary)
-        console.write(layout, listing.rows(), outputs, private=options.value)
+        console.write(layout, listing.rows(), outputs, private=query.shows("value"))
         note = listing.note()
     if note:
         console.note(note)
@@ -134,12 +148,12 @@ class _Query:
     cursor: list[object] | None
     layout: Layout
     with_total: bool
-    with_value: bool
     as_: str | None
 
     def shows(self, name: str) -> bool:
         """Return whether a column is shown that costs extra work."""
-        return any(column.name == name for column in self.layout.columns)
+        shown = (*self.layout.machine_columns(), *self.layout.people_columns())
+        return any(column.name == name for column in shown)
 
 
 def _read_options(filters: Filters, output: Output, options: Options) -> _Query:
@@ -155,19 +169,17 @@ def _read_options(filters: Filters, output: Output, options: Options) -> _Query:
             f'--after cannot go on in the order of "{key}"', hint="Give --sort run or -run."
         )
     cursor = None if options.cursor is None else _parse_cursor(options.cursor)
-    columns = [*_COLUMNS]
-    columns += [Column("text_bytes", "size", title="text", drop=-1)] if options.text else []
-    columns += [Column("stored_bytes", "size", title="stored", drop=-1)] if options.stored else []
-    columns += [Column("value")] if options.value else []
+    asked = {"text_bytes": options.text, "stored_bytes": options.stored, "value": options.value}
+    extra = [replace(one, machine=asked[one.name], people=asked[one.name]) for one in _EXTRA]
+    layout = output.layout("xcomctl.list/1", "xcom_entries", (*_COLUMNS, *extra))
     return _Query(
         selection,
         key,
         descending,
         DEFAULT_LIMIT if options.limit is None else options.limit,
         cursor,
-        output.layout("xcomctl.list/1", "xcom_entries", columns),
+        layout,
         options.total,
-        options.value,
         options.as_,
     )
 
@@ -198,7 +210,7 @@ class _Listing:
             limit=query.limit + 1 if query.limit else None,
             text=query.shows("text_bytes"),
             stored=query.shows("stored_bytes"),
-            heads=PREVIEW_BYTES if query.with_value else None,
+            heads=PREVIEW_BYTES if query.shows("value") else None,
             after=self._after,
         )
         for entry in entries:
@@ -259,7 +271,7 @@ class _Listing:
         }
         if entry.size is not None:
             row["percent"] = 100 * entry.size / self._limit.size
-        if self._query.with_value:
+        if self._query.shows("value"):
             row["value"] = preview(entry)
         return row
 
@@ -267,10 +279,10 @@ class _Listing:
 def _parse_sort(sort: str | None) -> tuple[str, bool]:
     text = sort or "-run"
     key = text.removeprefix("-")
-    known = ("size", "timestamp", "dag_id", "run")
-    if key not in known:
-        raise UsageError(f'cannot sort by "{key}"', hint=suggestion(key, known))
-    return key, text.startswith("-")
+    name = canonical(key, SORTS)
+    if name is None:
+        raise UsageError(f'cannot sort by "{key}"', hint=suggestion(key, SORTS))
+    return name, text.startswith("-")
 
 
 def cursor_at(place: Sequence[object]) -> str:

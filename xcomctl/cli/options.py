@@ -22,7 +22,7 @@ from xcomctl.config.target import Target, parse_duration, parse_moment, resolve_
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.formats import AUDIT_FORMATS, FORMATS
 from xcomctl.model import Selection, parse_size
-from xcomctl.text import suggestion
+from xcomctl.text import canonical, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -359,20 +359,30 @@ class Output:
         )
 
     def chosen(self, columns: Sequence[Column]) -> tuple[str, ...]:
-        """Return the names given with --columns, none for the format's default.
+        """Return the columns named with --columns, none for the format's default.
+
+        A header, an alias and a JSON name mean the same column.
 
         Raises:
             UsageError: a column does not exist.
         """
         if self.columns is None:
             return ()
-        known = [column.name for column in columns]
-        names = [name.strip() for name in self.columns.split(",") if name.strip()]
-        for name in names:
-            if name not in known:
-                raise UsageError(f'unknown column "{name}"', hint=suggestion(name, known))
+        known = {column.name: (column.title, *column.aliases) for column in columns}
+        headings = [column.heading for column in columns]
+        names = []
+        for given in self.columns.split(","):
+            if given.strip():
+                name = canonical(given, known)
+                if name is None:
+                    raise UsageError(
+                        f'unknown column "{given.strip()}"', hint=suggestion(given, headings)
+                    )
+                names.append(name)
         if not names:
-            raise UsageError("--columns names no column", hint=f"Valid values: {', '.join(known)}.")
+            raise UsageError(
+                "--columns names no column", hint=f"Valid values: {', '.join(headings)}."
+            )
         return tuple(dict.fromkeys(names))
 
 

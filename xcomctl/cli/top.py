@@ -11,10 +11,10 @@ from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners, Output
 from xcomctl.errors import UsageError
 from xcomctl.formats import Column
-from xcomctl.text import suggestion
+from xcomctl.text import canonical, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from xcomctl.db.read.store import Store
     from xcomctl.formats import Layout, Row
@@ -34,7 +34,13 @@ EXAMPLES = (
     ),
 )
 DEFAULT_LIMIT = 20
-SORTS = ("bytes", "rows", "max", "growth")
+SORTS = {
+    "bytes": ("total", "total_bytes", "size"),
+    "rows": ("count",),
+    "max": ("max_bytes", "largest"),
+    "growth": ("growth_bytes_per_day", "growth/day"),
+}
+"""What --sort accepts, with the other names of each."""
 _BAR = 20
 
 _DIMENSION_COLUMNS = {
@@ -179,14 +185,16 @@ def _parse_by(by: list[str] | None) -> tuple[str, ...]:
     given = [name.strip() for text in by or () for name in text.split(",")]
     if by is not None and not any(given):
         raise UsageError("--by names nothing", hint=f"Valid values: {', '.join(DIMENSIONS)}.")
-    names = [_known("group by", name, DIMENSIONS) for name in given if name]
+    known = {one.name: one.aliases for one in _DIMENSION_COLUMNS.values()}
+    names = [_known("group by", name, known) for name in given if name]
     return tuple(dict.fromkeys(names)) or DIMENSIONS[:3]
 
 
-def _known(what: str, text: str, known: tuple[str, ...]) -> str:
-    if text not in known:
+def _known(what: str, text: str, known: Mapping[str, Collection[str]]) -> str:
+    name = canonical(text, known)
+    if name is None:
         raise UsageError(f'cannot {what} "{text}"', hint=suggestion(text, known))
-    return text
+    return name
 
 
 class _Ranking:
