@@ -172,7 +172,7 @@ def test_an_ignored_finding_does_not_count(run: Run, db: Path, tmp_path: Path) -
     assert len(found(audit(run, db, "--show-ignored"))) == 2
     assert report["summary"]["errors"] == 1
     assert audit(run, db, "--no-ignores")["summary"]["errors"] == 2
-    where = ("audit", "--url", db, "--exit-zero", "-o")
+    where = ("audit", "--url", db, "--exit-zero", "--show-ignored", "-o")
     results = json.loads(run(*where, "sarif").stdout)["runs"][0]["results"]
     suppressed = [one for one in results if one.get("suppressions")]
     assert len(results) == 2

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xcomctl.audit import rules, secrets
+from xcomctl.audit import rules
 from xcomctl.model import Encoding
 from xcomctl.values.health import Health, check
-from xcomctl.values.references import stored_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.audit.policy import Policy
-    from xcomctl.audit.rules import Rule
+    from xcomctl.audit.rule import Rule
     from xcomctl.model import Raw, XComEntry
 
 
@@ -50,14 +49,11 @@ def _check_value(policy: Policy, entry: XComEntry, raw: Raw) -> Iterator[tuple[R
         yield rules.DOUBLE_ENCODED, ""
     if not isinstance(raw, bytes | str):
         return
-    if rules.SECRET.id in policy.enabled:
-        kind = secrets.find(raw, entry.ref.key)
-        if kind is not None:
-            yield rules.SECRET, kind
-    if verdict.health is Health.VALID and rules.EXTERNAL.id in policy.enabled:
-        url = stored_reference(raw)
-        if url is not None:
-            yield rules.EXTERNAL, url.partition("://")[0]
+    for rule in rules.RULES:
+        if rule.find is not None and rule.id in policy.enabled:
+            detail = rule.find(raw, entry.ref.key)
+            if detail is not None:
+                yield rule, detail
 
 
 def truncation(policy: Policy, entry: XComEntry, raw: Raw) -> str | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
+    from xcomctl.audit.rule import Rule
     from xcomctl.model import Ignore
 
 SCHEMA = "xcomctl.baseline/1"
@@ -90,7 +91,7 @@ def _was_checked(ignore: Ignore, report: Report) -> bool:
     )
 
 
-def _upkeep(rule: rules.Rule, ignore: Ignore, message: str, file: str | None) -> Finding:
+def _upkeep(rule: Rule, ignore: Ignore, message: str, file: str | None) -> Finding:
     return Finding(
         rule=rule,
         severity=rule.severity,

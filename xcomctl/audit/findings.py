@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from xcomctl.audit import rules
 from xcomctl.audit.report import Finding
+from xcomctl.audit.rule import SEVERITY_BY_NAME
 from xcomctl.model import Size, XComRef, format_percent, format_sizes
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from xcomctl.audit.budgets import Total
     from xcomctl.audit.policy import Policy
-    from xcomctl.audit.rules import Rule, Severity
+    from xcomctl.audit.rule import Rule, Severity
     from xcomctl.model import Budget, XComEntry
 
 _Name: TypeAlias = tuple[object, ...]
@@ -34,7 +35,7 @@ class _Group:
     @property
     def severity(self) -> Severity:
         """Return the budget's severity if it is one that is exceeded, else the rule's."""
-        return rules.SEVERITY_BY_NAME[self.budget.severity] if self.budget else self.rule.severity
+        return SEVERITY_BY_NAME[self.budget.severity] if self.budget else self.rule.severity
 
 
 class FindingGroups:
@@ -150,13 +151,8 @@ def _message(group: _Group, size: Size | None, limit: Size | None) -> str:
         if size == 65_535:
             detail += "; 65,535 bytes is the capacity of a MySQL BLOB, which may have truncated it"
         return f"cannot decode {shown}: {detail}"
-    if rule is rules.EXTERNAL:
-        return (
-            f"the value is a single {group.detail}:// URL: a reference, if an object storage "
-            "backend wrote it"
-        )
-    if rule is rules.SECRET:
-        return f"looks like {group.detail} (not shown)"
+    if rule.find is not None:
+        return rule.message.format(group.detail)
     return "a string that contains JSON text: double-encoded, unless the task pushed such a string"
 
 
@@ -172,7 +168,7 @@ def total_finding(total: Total) -> Finding:
         text += f" per run (in {total.runs:,} runs)" if total.runs > 1 else " per run"
     return Finding(
         rule=rules.TOTAL_OVER_BUDGET,
-        severity=rules.SEVERITY_BY_NAME[budget.severity],
+        severity=SEVERITY_BY_NAME[budget.severity],
         dag_id=total.dag_id,
         task_id=budget.task_id,
         key=budget.key,

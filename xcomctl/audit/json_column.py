@@ -19,7 +19,7 @@ from xcomctl.values import strictjson
 from xcomctl.values.health import describe_error
 
 if TYPE_CHECKING:
-    from xcomctl.audit.rules import Rule
+    from xcomctl.audit.rule import Rule
 
 _MAX_ELEMENTS = 16_777_216
 """Elements of a jsonb array."""

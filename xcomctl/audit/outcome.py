@@ -7,9 +7,10 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from xcomctl.audit import rules
+from xcomctl.audit.rule import Severity
 
 if TYPE_CHECKING:
-    from xcomctl.audit.rules import Rule
+    from xcomctl.audit.rule import Rule
 
 
 class Outcome(Enum):
@@ -22,10 +23,10 @@ class Outcome(Enum):
     ALTERED = "altered"
 
     @property
-    def severity(self) -> rules.Severity:
+    def severity(self) -> Severity:
         """Return error if the upgrade fails or the value is lost, else warning."""
         severe = self in (Outcome.STOPS, Outcome.LOST)
-        return rules.Severity.ERROR if severe else rules.Severity.WARNING
+        return Severity.ERROR if severe else Severity.WARNING
 
 
 @dataclass(frozen=True, slots=True)

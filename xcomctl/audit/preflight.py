@@ -10,6 +10,7 @@ from xcomctl.audit.airflow3 import check_value
 from xcomctl.audit.outcome import Outcome, Problem
 from xcomctl.audit.policy import Policy
 from xcomctl.audit.report import Finding, Report, in_order
+from xcomctl.audit.rule import Severity
 from xcomctl.model import Limit, Size, XComRef
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _finding(group: _Group) -> Finding:
 def _backend_finding(migration: Migration) -> Finding:
     return Finding(
         rule=rules.AIRFLOW3_BACKEND,
-        severity=rules.Severity.ERROR,
+        severity=Severity.ERROR,
         dag_id="*",
         task_id="*",
         key="*",

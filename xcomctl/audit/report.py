@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from xcomctl.audit.policy import Policy
-    from xcomctl.audit.rules import Rule, Severity
+    from xcomctl.audit.rule import Rule, Severity
     from xcomctl.model import XComRef
 
 State = Literal["open", "ignored", "known"]

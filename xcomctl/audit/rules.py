@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
-
-class Severity(IntEnum):
-    """How severe a finding is; comparable."""
-
-    NOTE = 1
-    WARNING = 2
-    ERROR = 3
-
-    def __str__(self) -> str:
-        return self.name.lower()
-
-
-SEVERITY_BY_NAME: Final = {str(severity): severity for severity in Severity}
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Something that can be wrong with an XCom."""
-
-    id: str
-    severity: Severity
-    title: str
-    """What is wrong, in a few words."""
-    help: str
-    """Why it matters and how to fix it."""
-    deep: bool = False
-    """Whether the rule needs values, which only `--deep` reads."""
-
+from xcomctl.audit import secrets
+from xcomctl.audit.rule import Rule, Severity
+from xcomctl.values.references import stored_reference
 
 OVER_LIMIT: Final = Rule(
     "xcom-over-limit",
@@ -117,14 +90,15 @@ IGNORE_UNUSED: Final = Rule(
     "No finding matches this ignore any more. Remove it, so that it cannot hide a new finding.",
 )
 
-SECRET: Final = Rule(
-    "xcom-secret",
-    Severity.WARNING,
-    "XCom that looks like a credential",
-    "XComs are stored in clear text and shown unmasked in the UI. Keep the credential in a "
-    "connection or a secrets backend, revoke it, and delete the XCom.",
-    deep=True,
-)
+
+def _scheme(raw: bytes | str, key: str | None) -> str | None:
+    """Return the scheme of the URL that a value is, or None where it is no such URL."""
+    try:
+        url = stored_reference(raw)
+    except ValueError:
+        return None
+    return None if url is None else url.partition("://")[0]
+
 
 EXTERNAL: Final = Rule(
     "xcom-external",
@@ -133,6 +107,8 @@ EXTERNAL: Final = Rule(
     "The value is a single URL of an object store. If an object storage XCom backend wrote it, "
     "the data is there: its size is not counted here, and deleting the XCom leaves the object.",
     deep=True,
+    find=_scheme,
+    message="the value is a single {}:// URL: a reference, if an object storage backend wrote it",
 )
 
 RULES: Final = (
@@ -145,7 +121,7 @@ RULES: Final = (
     UNDECODABLE,
     PICKLED,
     DOUBLE_ENCODED,
-    SECRET,
+    secrets.RULE,
     EXTERNAL,
     IGNORE_EXPIRED,
     IGNORE_UNUSED,

@@ -11,6 +11,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from typing import Final
+
+from xcomctl.audit.rule import Rule, Severity
 
 MOST_BYTES = 4 * 1024 * 1024
 """Only this many bytes of a value are searched."""
@@ -163,3 +166,15 @@ def _random(text: str, least: float) -> bool:
     """Return whether the text has at least `least` bits of entropy per character."""
     counts = Counter(text).values()
     return -sum(one / len(text) * math.log2(one / len(text)) for one in counts) >= least
+
+
+RULE: Final = Rule(
+    "xcom-secret",
+    Severity.WARNING,
+    "XCom that looks like a credential",
+    "XComs are stored in clear text and shown unmasked in the UI. Keep the credential in a "
+    "connection or a secrets backend, revoke it, and delete the XCom.",
+    deep=True,
+    find=find,
+    message="looks like {} (not shown)",
+)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xcomctl.audit import Policy, Report
-    from xcomctl.audit.rules import Severity
+    from xcomctl.audit.rule import Severity
     from xcomctl.config.file import Config
     from xcomctl.db.read.store import Store
     from xcomctl.formats import Row
@@ -378,7 +378,7 @@ def _groups(report: Report) -> list[Row]:
 
 
 def _summary(report: Report) -> dict[str, object]:
-    from xcomctl.audit.rules import Severity
+    from xcomctl.audit.rule import Severity
 
     return {
         "scanned": report.scanned,

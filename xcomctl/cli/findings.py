@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from xcomctl.audit import Finding, Report
-    from xcomctl.audit.rules import Rule, Severity
+    from xcomctl.audit.rule import Rule, Severity
     from xcomctl.config.file import Config
     from xcomctl.db.read.store import Store
     from xcomctl.formats import Row
@@ -81,7 +81,7 @@ def parse_threshold(text: str) -> Severity | None:
     Raises:
         UsageError: it is not a severity.
     """
-    from xcomctl.audit.rules import Severity
+    from xcomctl.audit.rule import Severity
 
     known = {str(severity): severity for severity in Severity}
     if text == "never":
@@ -139,7 +139,7 @@ def severity_counts(report: Report) -> str:
         for finding, lead in _with_leads(report)
         if finding.state == "open" and lead.occurrences
     )
-    from xcomctl.audit.rules import Severity
+    from xcomctl.audit.rule import Severity
 
     return ", ".join(
         f"{number} {severity}{'' if number == 1 else 's'}"

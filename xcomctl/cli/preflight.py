@@ -240,7 +240,7 @@ def _quarantine(store: Store, release: str, moves: IO[str]) -> Iterator[bytes]:
 
 
 def _summary(report: Report, preflight: Preflight) -> dict[str, object]:
-    from xcomctl.audit.rules import Severity
+    from xcomctl.audit.rule import Severity
 
     return {
         "scanned": preflight.scanned,
