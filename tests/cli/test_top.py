@@ -210,5 +210,5 @@ def test_orders_limits_and_mistakes(tmp_path: Path, run: Run) -> None:
     assert "##################" in table.out
     wrong = run("top", "--url", path, "--by", "dagid")
     assert (wrong.code, "Did you mean" in wrong.err) == (2, True)
-    assert run("top", "--url", path, "--sort", "size").code == 2
+    assert run("top", "--url", path, "--sort", "name").code == 2
     assert run("top", "--url", path, "-d", "none", "-o", "json").json()["groups"] == []
