@@ -81,6 +81,16 @@ def test_an_option_shows_no_password(
         assert not leaks(said(capsys, "list", "-v", option, text)), text
 
 
+@pytest.mark.parametrize("words", ["list {}", "{}", "pull d t k {}", "list -m {}", "config {}"])
+def test_an_argument_in_the_wrong_place_shows_no_password(
+    home: Path, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    """An argument too many, an unknown command, or a number that is none."""
+    for text in connection_texts(len(words)):
+        arguments = [word.format(text) for word in words.split()]
+        assert not leaks(said(capsys, *arguments)), text
+
+
 @pytest.mark.parametrize(
     "variable",
     ["XCOMCTL_PROFILE", "XCOMCTL_CONFIG", "AIRFLOW_HOME", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"],

@@ -113,7 +113,7 @@ def _run(arguments: Sequence[str], received: list[int]) -> int:
     except typer.Abort:
         return 130
     except _UsageProblem as problem:
-        console.error(_usage_error(problem))
+        console.error(_usage_error(problem, arguments))
         return UsageError.exit_code
     except BrokenPipeError:
         return 141
@@ -160,8 +160,9 @@ def _stdout_error(error: OSError) -> XcomctlError:
     return DatabaseError("could not write to stdout", detail=error.strerror or str(error))
 
 
-def _usage_error(problem: Exception) -> UsageError:
+def _usage_error(problem: Exception, arguments: Sequence[str]) -> UsageError:
     text: str = problem.format_message() if hasattr(problem, "format_message") else str(problem)
+    text = _without_passwords(text, arguments)
     context = getattr(problem, "ctx", None)
     path: str = context.command_path if context is not None else "xcomctl"
     message = text.strip().rstrip(".")
@@ -172,6 +173,16 @@ def _usage_error(problem: Exception) -> UsageError:
         message[:1].lower() + message[1:] if message else "no command was given",
         hint=f'"{path} --help" lists what there is.',
     )
+
+
+def _without_passwords(text: str, arguments: Sequence[str]) -> str:
+    """Return a message that may quote a database URL that was typed in the wrong place."""
+    from xcomctl.config import redact
+
+    for argument in sorted(arguments, key=len, reverse=True):
+        if argument in text and redact.is_connection(argument):
+            text = text.replace(argument, redact.shown(argument))
+    return text
 
 
 def _surroundings_error(unexpected: Exception, arguments: Sequence[str]) -> XcomctlError | None:
@@ -188,7 +199,8 @@ def _surroundings_error(unexpected: Exception, arguments: Sequence[str]) -> Xcom
     if isinstance(unexpected, UnicodeError):
         odd = next((one for one in arguments if not _is_utf8(one)), None)
         if odd is not None:
-            return UsageError(f'the argument "{odd}" is not UTF-8')
+            shown = _without_passwords(odd, arguments)
+            return UsageError(f'the argument "{shown}" is not UTF-8')
     return None
 
 

@@ -91,7 +91,12 @@ def command(
 
         console.text(dumps(config_schema(), indent=2) + "\n")
     else:
-        raise UsageError(f'unknown action "{action}" of config', hint=suggestion(action, _ACTIONS))
+        from xcomctl.config import redact
+
+        raise UsageError(
+            f'unknown action "{redact.shown_name(action)}" of config',
+            hint=suggestion(action, _ACTIONS),
+        )
 
 
 def _check(console: Console, connection: Connection) -> None:

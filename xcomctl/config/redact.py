@@ -82,6 +82,14 @@ def shown_name(text: str) -> str:
     return text if plain else shown(text)
 
 
+def is_connection(text: str) -> bool:
+    """Return whether a text may be a connection text with a password in it."""
+    # Also a whole command line, or a line of PostgreSQL's password file.
+    other = re.compile(r"://|\s--?p|^[^:]*:(?:\d+|\*):[^:]*:[^:]*:")
+    forms = {text, unquote(text)}
+    return any(other.search(form) or hide(form) != form or secrets_of(form) for form in forms)
+
+
 def is_path(text: str) -> bool:
     """Return whether a text that is not a URL names a file: one that exists, or looks like one."""
     if _URL.fullmatch(text):
