@@ -1,14 +1,16 @@
-"""`xcomctl audit`: the gate. Judges what is stored, and its exit code is the verdict."""
+"""`xcomctl audit`: check sizes and health. The exit code is the verdict."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xcomctl import __version__
-from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.console import parse_outputs, refuse_same_place
 from xcomctl.cli.findings import (
     FINDING_COLUMNS,
     backend_row,
@@ -20,23 +22,25 @@ from xcomctl.cli.findings import (
     parse_threshold,
     rule_texts,
     severity_counts,
+    shows_closing,
 )
 from xcomctl.cli.options import Connection, Filters, FindingsOutput, Manners
-from xcomctl.config.file import AuditConfig, parse_growth, parse_share
+from xcomctl.config.file import parse_growth, parse_share
 from xcomctl.errors import NotFoundError, UsageError
-from xcomctl.formats import AUDIT_FORMATS, Layout
-from xcomctl.text import nearest
+from xcomctl.formats import AUDIT_FORMATS
+from xcomctl.model import Selection, parse_size
+from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from xcomctl.audit import Policy, Report
     from xcomctl.audit.rule import Severity
+    from xcomctl.cli.console import Console, Outputs
     from xcomctl.config.file import Config
     from xcomctl.db.read.store import Store
-    from xcomctl.formats import Row
-    from xcomctl.model import Raw, Selection, Size, XComEntry
+    from xcomctl.formats import Layout, Row
+    from xcomctl.model import Ignore, Limit, Raw, Size, XComEntry
 
 EXAMPLES = (
     ("Check every XCom against the limit of this database", "xcomctl audit"),
@@ -64,11 +68,10 @@ DEFAULTS = {
 """What `[audit]` of the configuration may change."""
 
 
-def command(
-    connection: Connection,
-    filters: Filters,
-    output: FindingsOutput,
-    manners: Manners,
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `audit` alone."""
+
     size_limit: Annotated[
         str | None,
         typer.Option(
@@ -76,7 +79,7 @@ def command(
             metavar="auto|nominal|SIZE",
             help="Limit for sizes: the one this database enforces, the commonly quoted figure, or a size. [default: auto]",
         ),
-    ] = None,
+    ] = None
     warn_at: Annotated[
         str | None,
         typer.Option(
@@ -84,7 +87,7 @@ def command(
             metavar="PCT|SIZE",
             help="Warn at this share of the limit. [default: 80%]",
         ),
-    ] = None,
+    ] = None
     fail_on: Annotated[
         str | None,
         typer.Option(
@@ -92,53 +95,53 @@ def command(
             metavar="error|warning|note|never",
             help="Exit with 1 if there are findings of this severity or above. [default: error]",
         ),
-    ] = None,
+    ] = None
     exit_zero: Annotated[
         bool,
         typer.Option(
             "--exit-zero", help="Exit with 0 whatever is found. Failures keep their exit code."
         ),
-    ] = False,
+    ] = False
     fail_on_empty: Annotated[
         bool,
         typer.Option("--fail-on-empty", help="Fail if no XCom matches the filters."),
-    ] = False,
+    ] = False
     per_entry: Annotated[
         bool,
         typer.Option("--per-entry", help="Report each XCom, instead of each task and key."),
-    ] = False,
+    ] = False
     rules: Annotated[
         str | None, typer.Option("--rules", metavar="A,B,C", help="Apply only these rules.")
-    ] = None,
+    ] = None
     skip_rules: Annotated[
         str | None, typer.Option("--skip-rules", metavar="A,B,C", help="Apply all but these rules.")
-    ] = None,
+    ] = None
     deep: Annotated[
         bool,
         typer.Option(
             "--deep",
             help="Read every value: finds undecodable values, credentials and double encoding.",
         ),
-    ] = False,
+    ] = False
     baseline: Annotated[
         str | None,
         typer.Option(
             "--baseline", metavar="FILE", help="Do not count the findings that this file lists."
         ),
-    ] = None,
+    ] = None
     update_baseline: Annotated[
         bool,
         typer.Option("--update-baseline", help="Write what is found now to the baseline."),
-    ] = False,
+    ] = False
     no_ignores: Annotated[
         bool, typer.Option("--no-ignores", help="Do not apply the ignores of the configuration.")
-    ] = False,
+    ] = False
     show_ignored: Annotated[
         bool,
         typer.Option(
             "--show-ignored", help="Also list findings that are ignored or in the baseline."
         ),
-    ] = False,
+    ] = False
     measure: Annotated[
         str | None,
         typer.Option(
@@ -146,7 +149,7 @@ def command(
             metavar="size|text",
             help="Measure budgets by stored size, or by length as JSON text, which is the same on every backend. [default: size]",
         ),
-    ] = None,
+    ] = None
     as_: Annotated[
         str | None,
         typer.Option(
@@ -154,115 +157,90 @@ def command(
             metavar="BACKEND[:AIRFLOW]",
             help="Apply the limit of another backend: mysql:2.8.",
         ),
-    ] = None,
+    ] = None
+
+
+def command(
+    connection: Connection,
+    filters: Filters,
+    output: FindingsOutput,
+    manners: Manners,
+    options: Options,
 ) -> None:
     """Check XCom sizes and health (for CI)."""
     from xcomctl.cli import console
 
     manners.apply(console)
     outputs = parse_outputs(output.output, AUDIT_FORMATS)
-    chosen = output.chosen(FINDING_COLUMNS)
+    output.chosen(FINDING_COLUMNS)
     selection = filters.selection()
-    enabled = _enabled(rules, skip_rules)
+    enabled = _enabled(options.rules, options.skip_rules)
     target, config = connection.resolve(console)
-    typed = AuditConfig(size_limit, warn_at, fail_on)
-    if measure not in (None, "size", "text"):
-        raise UsageError(f'unknown measure "{measure}"', hint="It is size or text.")
-    threshold = parse_threshold(typed.fail_on or config.audit.fail_on or "error")
-    ignores = () if no_ignores else check_ignores(config)
-    known = _baseline_path(baseline, config, update_baseline, selection, enabled)
-    share = parse_share(typed.warn_at or config.audit.warn_at or "80%")
+    request = _read_options(options, selection, enabled, config)
+    refuse_same_place([*(path for _, path in outputs), request.baseline])
 
-    from datetime import UTC, datetime
-
-    from xcomctl import audit
-    from xcomctl.audit import decisions
-    from xcomctl.audit.rules import RULES
     from xcomctl.db import open_store
-    from xcomctl.model import Selection
 
     with open_store(target) as store:
-        limits = limits_to_apply(store, typed.size_limit or config.audit.size_limit or "auto", as_)
-        policy = audit.Policy(
-            limit=limits[0],
-            warn_at=share,
-            storage=store.schema.storage,
-            capacity=_capacity(store),
-            deep=deep,
-            enabled=enabled,
-            per_entry=per_entry,
-            budgets=config.audit.budgets,
-            measure="text" if measure == "text" else "size",
-            with_totals=any(name == "openmetrics" for name, _ in outputs),
-        )
-        report = _run(store, selection, policy)
-        report = decisions.apply_ignores(
-            report,
-            ignores,
-            today=datetime.now(UTC).date(),
-            complete=selection == Selection(),
-            file=config.path.name if config.path else None,
-        )
-        if known is not None:
-            report = _with_baseline(report, known, config, update_baseline)
-        files = store.files({one.dag_id for one in report.findings})
-        report = audit.with_files(report, files, config.audit.source_root)
+        with_totals = any(name == "openmetrics" for name, _ in outputs)
+        result = _audit(store, request, config, with_totals=with_totals)
         for warning in store.warnings():
             console.warn(warning)
-        backend = backend_row(store)
-    layout = Layout(
-        "xcomctl.audit/1",
-        "findings",
-        finding_columns(
-            hidden=("occurrences",) if per_entry else (),
-            shown=(
-                *(("run_id", "map_index") if per_entry else ()),
-                *(("state",) if show_ignored else ()),
-            ),
-        ),
-        before=lambda: {
-            "complete": report.complete,
-            "backend": backend,
-            "limits": [
-                {"name": one.name, "bytes": one.size, "source": one.source} for one in limits
-            ],
-            "summary": _summary(report),
-        },
-        closing=lambda: _closing(report, threshold, quiet=console.quiet),
-        digest=digest_findings,
-        group_by="dag_id",
-        chosen=chosen,
-        header=not output.no_header,
-        raw_cells=output.raw_cells,
-        context={
-            "version": __version__,
-            "rules": rule_texts(rule for rule in RULES if rule.id in enabled),
-            "groups": _groups(report),
-        },
-    )
-    console.write(layout, finding_rows(report, threshold), outputs, suppressed=show_ignored)
-    if update_baseline and known is not None:
-        console.save(known, [decisions.baseline_text(report).encode()])
-        console.note(f'wrote the baseline "{known}"')
-    if not any(name in ("table", "markdown", "github") for name, path in outputs if path is None):
-        for line in _closing(report, threshold, quiet=console.quiet):
-            console.note(line)
-    if fail_on_empty and not report.scanned:
+
+    _write(console, output, outputs, request, result)
+    if options.fail_on_empty and not result.report.scanned:
         raise NotFoundError("no XCom matches, and --fail-on-empty is set")
-    if not exit_zero and report.verdict(threshold):
+    if not options.exit_zero and result.report.verdict(request.threshold):
         raise typer.Exit(1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What to check, and what counts."""
+
+    options: Options
+    selection: Selection
+    enabled: frozenset[str]
+    """Ids of the rules to apply."""
+    size_limit: str
+    warn_at: float | Size
+    """A share of the limit, or a size."""
+    threshold: Severity | None
+    """The least severity that fails the audit; None for never."""
+    ignores: tuple[Ignore, ...]
+    baseline: Path | None
+
+
+def _read_options(
+    options: Options, selection: Selection, enabled: frozenset[str], config: Config
+) -> _Request:
+    """Return the request that the options and the configuration describe.
+
+    Raises:
+        UsageError: an option or the configuration is invalid.
+    """
+    if options.measure not in (None, "size", "text"):
+        raise UsageError(f'unknown measure "{options.measure}"', hint="It is size or text.")
+    audit = config.audit
+    return _Request(
+        options,
+        selection,
+        enabled,
+        options.size_limit or audit.size_limit or "auto",
+        parse_share(options.warn_at or audit.warn_at or "80%"),
+        parse_threshold(options.fail_on or audit.fail_on or "error"),
+        () if options.no_ignores else check_ignores(config),
+        _baseline_path(options, config, selection, enabled),
+    )
+
+
 def _baseline_path(
-    typed: str | None, config: Config, update: bool, selection: Selection, enabled: frozenset[str]
+    options: Options, config: Config, selection: Selection, enabled: frozenset[str]
 ) -> Path | None:
-    from pathlib import Path
-
     from xcomctl.audit.rules import RULE_BY_ID
-    from xcomctl.model import Selection
 
-    path = typed or config.audit.baseline
-    if not update:
+    path = options.baseline or config.audit.baseline
+    if not options.update_baseline:
         return Path(path) if path else None
     if path is None:
         raise UsageError("--update-baseline needs --baseline FILE")
@@ -274,11 +252,113 @@ def _baseline_path(
     return Path(path)
 
 
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """The report, and what it says of the database."""
+
+    report: Report
+    limits: list[Limit]
+    """The limits that sizes were compared with, the one in force first."""
+    backend: Row
+
+
+def _audit(store: Store, request: _Request, config: Config, *, with_totals: bool) -> _Result:
+    """Return the result of the checks, with ignores, baseline and files applied."""
+    from xcomctl import audit
+    from xcomctl.audit import decisions
+
+    options = request.options
+    limits = limits_to_apply(store, request.size_limit, options.as_)
+    policy = audit.Policy(
+        limit=limits[0],
+        warn_at=request.warn_at,
+        storage=store.schema.storage,
+        capacity=_capacity(store),
+        deep=options.deep,
+        enabled=request.enabled,
+        per_entry=options.per_entry,
+        budgets=config.audit.budgets,
+        measure="text" if options.measure == "text" else "size",
+        with_totals=with_totals,
+    )
+    report = decisions.apply_ignores(
+        _check(store, request.selection, policy),
+        request.ignores,
+        today=datetime.now(UTC).date(),
+        complete=request.selection == Selection(),
+        file=config.path.name if config.path else None,
+    )
+    if request.baseline is not None:
+        report = _with_baseline(report, request.baseline, config, options.update_baseline)
+    files = store.files({one.dag_id for one in report.findings})
+    report = audit.with_files(report, files, config.audit.source_root)
+    return _Result(report, limits, backend_row(store))
+
+
+def _write(
+    console: Console,
+    output: FindingsOutput,
+    outputs: Outputs,
+    request: _Request,
+    result: _Result,
+) -> None:
+    """Write the findings, the verdict, and with --update-baseline the baseline."""
+    from xcomctl.audit import decisions
+
+    options, report = request.options, result.report
+    closing = _closing(report, request.threshold, quiet=console.quiet)
+    console.write(
+        _layout(output, request, result, closing),
+        finding_rows(report, request.threshold),
+        outputs,
+        suppressed=options.show_ignored,
+    )
+    if options.update_baseline and request.baseline is not None:
+        console.save(request.baseline, [decisions.baseline_text(report).encode()])
+        console.note(f'wrote the baseline "{request.baseline}"')
+    if not shows_closing(outputs):
+        for line in closing:
+            console.note(line)
+
+
+def _layout(
+    output: FindingsOutput, request: _Request, result: _Result, closing: list[str]
+) -> Layout:
+    from xcomctl.audit.rules import RULES
+
+    options, report = request.options, result.report
+    columns = finding_columns(
+        hidden=("occurrences",) if options.per_entry else (),
+        shown=(
+            *(("run_id", "map_index") if options.per_entry else ()),
+            *(("state",) if options.show_ignored else ()),
+        ),
+    )
+    return replace(
+        output.layout("xcomctl.audit/1", "findings", columns),
+        before=lambda: {
+            "complete": report.complete,
+            "backend": result.backend,
+            "limits": [
+                {"name": one.name, "bytes": one.size, "source": one.source} for one in result.limits
+            ],
+            "summary": _summary(report),
+        },
+        closing=lambda: closing,
+        digest=digest_findings,
+        group_by="dag_id",
+        context={
+            "version": __version__,
+            "rules": rule_texts(rule for rule in RULES if rule.id in request.enabled),
+            "groups": _groups(report),
+        },
+    )
+
+
 def _with_baseline(report: Report, path: Path, config: Config, update: bool) -> Report:
-    """Return the report with known findings marked: those of the file, or, to be written, all."""
+    """Return the report with known findings marked: with `update` all, else those of the file."""
     from xcomctl.audit import decisions
     from xcomctl.cli import console
-    from xcomctl.model import parse_size
 
     growth = decisions.Growth()
     if config.audit.max_growth is not None:
@@ -298,7 +378,8 @@ def _with_baseline(report: Report, path: Path, config: Config, update: bool) -> 
     return decisions.apply_baseline(report, baseline, growth)
 
 
-def _run(store: Store, selection: Selection, policy: Policy) -> Report:
+def _check(store: Store, selection: Selection, policy: Policy) -> Report:
+    """Return the findings of a policy, from as few values as it allows."""
     from xcomctl import audit
     from xcomctl.audit.rules import PICKLED, TRUNCATED
 
@@ -330,7 +411,7 @@ def _run(store: Store, selection: Selection, policy: Policy) -> Report:
 
 
 def _capacity(store: Store) -> Size | None:
-    """Return what the value column holds where a server may have cut to it, else None."""
+    """Return the capacity of the value column if a server may have cut values to it, else None."""
     from xcomctl.sizes.limits import CAPACITY_BY_TYPE
 
     if store.schema.storage == "json":
@@ -345,13 +426,7 @@ def _enabled(only: str | None, skipped: str | None) -> frozenset[str]:
         names = {name.strip() for name in text.split(",") if name.strip()}
         for name in names:
             if name not in RULE_BY_ID:
-                near = nearest(name, RULE_BY_ID)
-                raise UsageError(
-                    f'unknown rule "{name}"',
-                    hint=f'Did you mean "{near}"?'
-                    if near
-                    else f"There are {', '.join(RULE_BY_ID)}.",
-                )
+                raise UsageError(f'unknown rule "{name}"', hint=suggestion(name, RULE_BY_ID))
         return names
 
     enabled = parse(only) if only is not None else set(RULE_BY_ID)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from xcomctl.formats import Destination, Layout, Row
     from xcomctl.model import Write
 
+    Outputs = Sequence[tuple[str, str | None]]
+    """Format and file of each output; the file is None for stdout."""
 
 _STYLES = {"bold": 1, "cyan": 36}
 """SGR codes that are readable on light and dark backgrounds."""
@@ -152,7 +154,7 @@ class Console:
         self,
         layout: Layout,
         rows: Iterable[Row],
-        outputs: Sequence[tuple[str, str | None]],
+        outputs: Outputs,
         *,
         suppressed: bool = False,
         private: bool = False,
@@ -372,9 +374,7 @@ _HINT_BY_ERRNO = {
 }
 
 
-def parse_outputs(
-    given: Sequence[str] | None, formats: Mapping[str, str] | None = None
-) -> list[tuple[str, str | None]]:
+def parse_outputs(given: Sequence[str] | None, formats: Mapping[str, str] | None = None) -> Outputs:
     """Return format and file of each `-o FORMAT[=FILE]`, the file None for stdout.
 
     Args:
@@ -396,16 +396,21 @@ def parse_outputs(
             raise UsageError(f'"-o {text}" names no file', hint=f"Say -o {name}=FILE or -o {name}.")
         outputs.append((name, path if equals and path != "-" else None))
     if len(outputs) > 1:
-        _refuse_same_place([path for _, path in outputs])
+        refuse_same_place([path or "-" for _, path in outputs])
     return outputs
 
 
-def _refuse_same_place(paths: Sequence[str | None]) -> None:
+def refuse_same_place(paths: Iterable[str | Path | None]) -> None:
+    """Refuse to write to one place twice. `-` is stdout; None is left out.
+
+    Raises:
+        UsageError: two paths name the same file, or both name stdout.
+    """
     from xcomctl.cli.files import identity
 
-    seen: dict[object, str | None] = {}
-    for path in paths:
-        place = 1 if path is None else identity(path)
+    seen: dict[object, str] = {}
+    for path in map(str, filter(None, paths)):
+        place = 1 if path == "-" else identity(path)
         if place is not None and place in seen:
             if place == 1:
                 raise UsageError(

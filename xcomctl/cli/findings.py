@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from xcomctl.audit import Finding, Report
     from xcomctl.audit.rule import Rule, Severity
+    from xcomctl.cli.console import Outputs
     from xcomctl.config.file import Config
     from xcomctl.db.read.store import Store
     from xcomctl.formats import Row
@@ -111,6 +112,11 @@ def check_ignores(config: Config) -> tuple[Ignore, ...]:
                 hint=suggestion(ignore.rule, KNOWN_IDS),
             )
     return config.audit.ignores
+
+
+def shows_closing(outputs: Outputs) -> bool:
+    """Return whether an output to stdout has the closing lines."""
+    return any(name in ("table", "markdown", "github") for name, path in outputs if path is None)
 
 
 def backend_row(store: Store) -> Row:

@@ -1,4 +1,4 @@
-"""`xcomctl import`: what `export` and `--undo-file` wrote, back into a metadata DB."""
+"""`xcomctl import`: restore the XComs of an export or an undo file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -16,7 +17,7 @@ import typer
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Manners, Output, Writing
 from xcomctl.errors import RefusedError, UsageError
-from xcomctl.formats import Column, Layout
+from xcomctl.formats import Column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,18 +41,17 @@ _COLUMNS = (
 )
 _REASONS_SHOWN = 20
 _KEPT = 200
-"""Lines of an undo file that are held until they are written."""
+"""Lines of an undo file that are collected before they are written."""
 
 
-def command(
-    connection: Connection,
-    writing: Writing,
-    output: Output,
-    manners: Manners,
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The arguments and options of `import` alone."""
+
     file: Annotated[
         str,
         typer.Argument(metavar="FILE", help="File written by export or --undo-file (- = stdin)."),
-    ],
+    ]
     map_dag: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,14 +59,14 @@ def command(
             metavar="OLD=NEW",
             help="Import the XComs of DAG OLD into DAG NEW. Repeatable.",
         ),
-    ] = None,
+    ] = None
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be imported, without writing it.")
-    ] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace existing values.")] = False,
+    ] = False
+    replace: Annotated[bool, typer.Option("--replace", help="Replace existing values.")] = False
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask before replacing values.")
-    ] = False,
+    ] = False
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -75,43 +75,52 @@ def command(
             min=1,
             help="Commit every N lines, and skip lines that do not fit. [default: all or nothing]",
         ),
-    ] = None,
+    ] = None
+
+
+def command(
+    connection: Connection,
+    writing: Writing,
+    output: Output,
+    manners: Manners,
+    options: Options,
 ) -> None:
     """Restore XComs from an export or an undo file."""
     from xcomctl.cli import console
 
     manners.apply(console)
     outputs = parse_outputs(output.output)
-    chosen = output.chosen(_COLUMNS)
-    dags = _parse_map(map_dag or [])
+    layout = output.layout("xcomctl.import/1", "dags", _COLUMNS)
+    dags = _parse_map(options.map_dag or [])
     wait_s = writing.wait_s()
     target, _ = connection.resolve(console)
-    if not dry_run:
+    if not options.dry_run:
         writing.refuse_read_only(target)
+    if options.file != "-":
+        console.protect(options.file)
 
     from xcomctl.db import open_for_writing
 
     with (
-        _opened(file) as source,
-        open_for_writing(target, lock_timeout_s=None if dry_run else wait_s) as store,
+        _opened(options.file) as source,
+        open_for_writing(target, lock_timeout_s=None if options.dry_run else wait_s) as store,
     ):
-        job = _Job(console, store, source, dags, replace)
-        job.look()
-        if not dry_run:
-            job.refuse_unless(batch_size is not None)
-            _confirm(console, job, yes or file == "-")
-            job.do(batch_size, writing.undo_file)
-    layout = Layout(
-        "xcomctl.import/1",
-        "dags",
-        _COLUMNS,
-        before=lambda: {"dry_run": dry_run, **{name: job.total(name) for name in OUTCOMES}},
-        chosen=chosen,
-        header=not output.no_header,
-        raw_cells=output.raw_cells,
-    )
+        job = _Job(console, store, source, dags, options.replace)
+        _run(console, job, options, writing.undo_file)
+
+    counts = {name: job.total(name) for name in OUTCOMES}
+    layout = replace(layout, before=lambda: {"dry_run": options.dry_run, **counts})
     console.write(layout, job.rows(), outputs)
-    job.refuse_unless(False, done=not dry_run)
+    job.refuse_unless(False, done=not options.dry_run)
+
+
+def _run(console: Console, job: _Job, options: Options, undo_file: str | None) -> None:
+    """Check every line, and without --dry-run import them."""
+    job.look()
+    if not options.dry_run:
+        job.refuse_unless(options.batch_size is not None)
+        _confirm(console, job, options.yes or options.file == "-")
+        job.do(options.batch_size, undo_file)
 
 
 def _parse_map(given: list[str]) -> dict[str, str]:
@@ -126,7 +135,7 @@ def _parse_map(given: list[str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _opened(file: str) -> Iterator[BinaryIO]:
-    """Open the file, which is read twice; stdin is kept in a temporary one."""
+    """Open the file. It is read twice, so stdin is copied to a temporary file."""
     try:
         if file == "-":
             with tempfile.TemporaryFile() as kept:
@@ -149,7 +158,7 @@ def _confirm(console: Console, job: _Job, yes: bool) -> None:
 
 
 class _Job:
-    """One import: looked at first, then done."""
+    """One import: every line is checked first, then imported."""
 
     def __init__(
         self,
@@ -169,7 +178,7 @@ class _Job:
         self._tally: dict[str, Counter[str]] = {}
 
     def total(self, outcome: str) -> int:
-        """Return how many lines came out so."""
+        """Return how many lines had this outcome."""
         return sum(counts[outcome] for counts in self._tally.values())
 
     def rows(self) -> Iterator[dict[str, object]]:
@@ -178,14 +187,14 @@ class _Job:
             yield {"dag_id": dag_id, **{name: counts[name] for name in OUTCOMES}}
 
     def look(self) -> None:
-        """Find out, without writing, what becomes of each line; say what does not fit."""
+        """Determine the outcome of each line without writing; print which ones do not fit."""
         from xcomctl.db.write.restore import Restore
 
         restore = Restore(self._target, self._dags, write=False, replace_=self._replace)
         pickles = 0
-        for record in self._records(tell=True):
+        for record in self._records(report=True):
             pickles += record.encoding == "pickle"
-            self._take(restore, record, tell=True)
+            self._take(restore, record, report=True)
         if pickles:
             self._console.warn(
                 f"{pickles} of the values are pickles, which run code when Airflow loads them: "
@@ -193,7 +202,7 @@ class _Job:
             )
 
     def do(self, batch_size: int | None, undo_file: str | None) -> None:
-        """Write what fits: all in one transaction, or in batches."""
+        """Write the lines that fit: all in one transaction, or in batches."""
         from xcomctl.db.write.restore import Restore
 
         self._tally.clear()
@@ -207,10 +216,10 @@ class _Job:
             keep=kept.append if journal else None,
         )
         try:
-            for batch in _batches(self._records(tell=False), batch_size):
+            for batch in _batches(self._records(report=False), batch_size):
                 with self._target.transaction():
                     for record in batch:
-                        self._take(restore, record, tell=False, skip=batch_size is not None)
+                        self._take(restore, record, report=False, skip=batch_size is not None)
                         if journal and len(kept) >= _KEPT:
                             journal.write(kept)
                             kept.clear()
@@ -221,8 +230,8 @@ class _Job:
             if journal:
                 journal.close()
 
-    def _records(self, *, tell: bool) -> Iterator[Record]:
-        """Yield what can be read; `tell` what cannot."""
+    def _records(self, *, report: bool) -> Iterator[Record]:
+        """Yield the records that can be read; with `report` print which ones cannot."""
         from xcomctl.exchange.records import Fault, records
 
         self._source.seek(0)
@@ -230,16 +239,16 @@ class _Job:
             if not isinstance(one, Fault):
                 yield one
             elif one.cut_off:
-                if not tell:
+                if not report:
                     continue
                 self._console.warn(
                     f"line {one.line} is cut off and left out: whoever wrote this undo file was "
                     "stopped before it changed that one"
                 )
             else:
-                self._refuse("", one.line, one.reason, tell=tell)
+                self._refuse("", one.line, one.reason, report=report)
 
-    def _take(self, restore: Restore, record: Record, *, tell: bool, skip: bool = True) -> None:
+    def _take(self, restore: Restore, record: Record, *, report: bool, skip: bool = True) -> None:
         from xcomctl.db.write.restore import MisfitError
 
         dag_id = self._dags.get(record.ref.dag_id, record.ref.dag_id)
@@ -251,24 +260,24 @@ class _Job:
                     f"imported nothing: line {record.line} does not fit any more",
                     detail=str(misfit),
                 ) from None
-            self._refuse(dag_id, record.line, str(misfit), tell=tell)
+            self._refuse(dag_id, record.line, str(misfit), report=report)
             return
         except RefusedError as refusal:
             refusal.message = f"line {record.line}: {refusal.message}"
             raise
         self._tally.setdefault(dag_id, Counter())[outcome] += 1
 
-    def _refuse(self, dag_id: str, line: int, reason: str, *, tell: bool) -> None:
+    def _refuse(self, dag_id: str, line: int, reason: str, *, report: bool) -> None:
         counts = self._tally.setdefault(dag_id, Counter())
         counts["refused"] += 1
         number = self.total("refused")
-        if tell and number <= _REASONS_SHOWN:
+        if report and number <= _REASONS_SHOWN:
             self._console.warn(f"line {line}: {reason}")
-        elif tell and number == _REASONS_SHOWN + 1:
+        elif report and number == _REASONS_SHOWN + 1:
             self._console.warn("there are more lines that do not fit")
 
     def refuse_unless(self, allowed: bool, *, done: bool = False) -> None:
-        """Raise where lines do not fit."""
+        """Raise RefusedError if lines do not fit, unless that is allowed."""
         refused = self.total("refused")
         if not refused or allowed:
             return
@@ -284,7 +293,7 @@ class _Job:
 
 
 def _batches(records: Iterator[Record], size: int | None) -> Iterator[Iterator[Record]]:
-    """Yield the records in batches, each to be used up before the next."""
+    """Yield the records in batches. Each has to be consumed before the next."""
     if size is None:
         yield records
         return

@@ -1,15 +1,18 @@
-"""`xcomctl preflight`: what an upgrade to Airflow 3 would stop at, archive, lose or alter."""
+"""`xcomctl preflight`: the XComs that an upgrade to Airflow 3 would fail on, archive, lose or alter."""
 
 from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from xcomctl import __version__
-from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.console import parse_outputs, refuse_same_place
 from xcomctl.cli.findings import (
     FINDING_COLUMNS,
     backend_row,
@@ -20,9 +23,10 @@ from xcomctl.cli.findings import (
     parse_threshold,
     rule_texts,
     severity_counts,
+    shows_closing,
 )
 from xcomctl.cli.options import Connection, Filters, FindingsOutput, Manners
-from xcomctl.formats import AUDIT_FORMATS, Layout
+from xcomctl.formats import AUDIT_FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +34,12 @@ if TYPE_CHECKING:
     from xcomctl.audit import Report
     from xcomctl.audit.outcome import Problem
     from xcomctl.audit.preflight import Preflight
+    from xcomctl.audit.rule import Severity
+    from xcomctl.cli.console import Console
+    from xcomctl.config.file import Config
     from xcomctl.db.read.store import Store
-    from xcomctl.model import Selection, XComEntry
+    from xcomctl.formats import Layout, Row
+    from xcomctl.model import Ignore, Selection, XComEntry
 
 EXAMPLES = (
     ("Would the upgrade to the newest known Airflow 3 work?", "xcomctl preflight"),
@@ -41,14 +49,13 @@ EXAMPLES = (
     ),
 )
 QUARANTINE = "xcom_quarantine"
-"""The table into which the SQL moves rows."""
+"""The table that the SQL moves rows to."""
 
 
-def command(
-    connection: Connection,
-    filters: Filters,
-    output: FindingsOutput,
-    manners: Manners,
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `preflight` alone."""
+
     to: Annotated[
         str | None,
         typer.Option(
@@ -56,7 +63,7 @@ def command(
             metavar="3.X.Y",
             help="Airflow release to upgrade to. [default: the newest known]",
         ),
-    ] = None,
+    ] = None
     sql: Annotated[
         str | None,
         typer.Option(
@@ -64,7 +71,7 @@ def command(
             metavar="FILE",
             help="Write SQL that moves the XComs that would stop the migration to another table.",
         ),
-    ] = None,
+    ] = None
     fail_on: Annotated[
         str | None,
         typer.Option(
@@ -72,134 +79,192 @@ def command(
             metavar="error|warning|note|never",
             help="Exit with 1 if there are findings of this severity or above. [default: error]",
         ),
-    ] = None,
+    ] = None
     exit_zero: Annotated[
         bool,
         typer.Option(
             "--exit-zero", help="Exit with 0 whatever is found. Failures keep their exit code."
         ),
-    ] = False,
+    ] = False
     per_entry: Annotated[
         bool,
         typer.Option("--per-entry", help="Report each XCom, instead of each task and key."),
-    ] = False,
+    ] = False
     no_ignores: Annotated[
         bool, typer.Option("--no-ignores", help="Do not apply the ignores of the configuration.")
-    ] = False,
+    ] = False
     show_ignored: Annotated[
         bool, typer.Option("--show-ignored", help="Also list ignored findings.")
-    ] = False,
+    ] = False
+
+
+def command(
+    connection: Connection,
+    filters: Filters,
+    output: FindingsOutput,
+    manners: Manners,
+    options: Options,
 ) -> None:
     """Find XComs that an upgrade to Airflow 3 would break."""
     from xcomctl.cli import console
 
     manners.apply(console)
     outputs = parse_outputs(output.output, AUDIT_FORMATS)
-    chosen = output.chosen(FINDING_COLUMNS)
+    refuse_same_place([*(path for _, path in outputs), options.sql])
+    output.chosen(FINDING_COLUMNS)
     selection = filters.selection()
+    request = _read_options(options, selection)
+    target, config = connection.resolve(console)
+    ignores = () if options.no_ignores else check_ignores(config)
+    if request.is_beyond_known:
+        console.note(f"--to {options.to} is newer than the newest known release")
 
-    from datetime import UTC, datetime
-    from pathlib import Path
-
-    from xcomctl import audit
-    from xcomctl.audit import airflow3, decisions, rules
-    from xcomctl.audit.preflight import Preflight
     from xcomctl.db import open_store
 
-    release = airflow3.parse_release(airflow3.NEWEST if to is None else to)
-    threshold = parse_threshold(fail_on or "error")
-    target, config = connection.resolve(console)
-    ignores = () if no_ignores else check_ignores(config)
-    newest = airflow3.parse_release(airflow3.NEWEST)
-    if newest < release < (3, 3, 999):
-        console.note(f"--to {to} is newer than {airflow3.NEWEST}, the newest that is known")
+    with open_store(target) as store:
+        result = _check(console, store, request, config, ignores)
 
-    with (
-        open_store(target) as store,
-        tempfile.TemporaryFile(
-            "w+", encoding="utf-8", errors="surrogateescape", newline="\n"
-        ) as moves,
-    ):
-        facts = store.facts()
-        done = facts.storage == "json"
-        migration = airflow3.Migration(facts.backend, release)
-        preflight = Preflight(
-            migration,
-            mapped=store.schema.mapped,
-            joined=store.schema.run_date is not None and "dag_run" in store.schema.tables,
-            per_entry=per_entry,
-            done=done,
-        )
-        started = time.monotonic()
-        if done:
+    closing = _closing(result, request.threshold, quiet=console.quiet)
+    layout = _layout(output, options, result, closing)
+    rows = finding_rows(result.report, request.threshold)
+    console.write(layout, rows, outputs, suppressed=options.show_ignored)
+    if not shows_closing(outputs):
+        for line in closing:
+            console.note(line)
+    if not options.exit_zero and result.report.verdict(request.threshold):
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Which XComs to check, and for which release."""
+
+    options: Options
+    selection: Selection
+    release: tuple[int, int, int]
+    threshold: Severity | None
+    """The least severity that fails the check; None for never."""
+    is_beyond_known: bool
+    """Whether the release is newer than the newest known one."""
+
+    @property
+    def release_name(self) -> str:
+        """Return the release as typed, or the newest known one."""
+        from xcomctl.audit import airflow3
+
+        return self.options.to or airflow3.NEWEST
+
+
+def _read_options(options: Options, selection: Selection) -> _Request:
+    """Return the request that the options describe.
+
+    Raises:
+        UsageError: an option is invalid.
+    """
+    from xcomctl.audit import airflow3
+
+    newest = airflow3.parse_release(airflow3.NEWEST)
+    release = newest if options.to is None else airflow3.parse_release(options.to)
+    threshold = parse_threshold(options.fail_on or "error")
+    return _Request(options, selection, release, threshold, newest < release < (3, 3, 999))
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """The findings, and what was measured on the way."""
+
+    report: Report
+    preflight: Preflight
+    backend: Row
+    release: str
+    seconds: float
+    """How long the values took to read."""
+
+
+def _check(
+    console: Console,
+    store: Store,
+    request: _Request,
+    config: Config,
+    ignores: tuple[Ignore, ...],
+) -> _Result:
+    """Check the XComs, and with --sql write the statements that move them."""
+    from xcomctl import audit
+    from xcomctl.audit import airflow3, decisions
+    from xcomctl.audit.preflight import Preflight
+
+    facts, sql = store.facts(), request.options.sql
+    preflight = Preflight(
+        airflow3.Migration(facts.backend, request.release),
+        mapped=store.schema.mapped,
+        joined=store.schema.run_date is not None and "dag_run" in store.schema.tables,
+        per_entry=request.options.per_entry,
+        done=facts.storage == "json",
+    )
+    started = time.monotonic()
+    with tempfile.TemporaryFile(
+        "w+", encoding="utf-8", errors="surrogateescape", newline="\n"
+    ) as moves:
+        if preflight.done:
             console.note("this is an Airflow 3 database already: its XComs are JSON")
         else:
-            _judge(store, selection, preflight, None if sql is None else moves)
+            _read_values(store, request.selection, preflight, None if sql is None else moves)
         seconds = time.monotonic() - started
-        report = preflight.report()
-        report = decisions.apply_ignores(
-            report,
-            [one for one in ignores if one.rule.startswith("xcom-airflow3")],
-            today=datetime.now(UTC).date(),
-            complete=False,
-            file=config.path.name if config.path else None,
-        )
-        files = store.files({one.dag_id for one in report.findings})
-        report = audit.with_files(report, files, config.audit.source_root)
-        backend = backend_row(store)
-        shown_release = to or airflow3.NEWEST
         if sql is not None:
             moves.seek(0)
-            console.save(Path(sql), _quarantine(store, shown_release, moves))
+            console.save(Path(sql), _quarantine(store, request.release_name, moves))
             console.note(f'wrote "{sql}": review it, and run it when no task does')
-    rewrite = {
-        "rows": preflight.scanned,
-        "bytes": preflight.total_bytes,
-        "passes": migration.passes,
-        "read_seconds": round(seconds, 3),
-    }
+    report = decisions.apply_ignores(
+        preflight.report(),
+        [one for one in ignores if one.rule.startswith("xcom-airflow3")],
+        today=datetime.now(UTC).date(),
+        complete=False,
+        file=config.path.name if config.path else None,
+    )
+    files = store.files({one.dag_id for one in report.findings})
+    report = audit.with_files(report, files, config.audit.source_root)
+    return _Result(report, preflight, backend_row(store), request.release_name, seconds)
 
-    def closing() -> list[str]:
-        failed = report.verdict(threshold) != 0
-        if console.quiet and not failed:
-            return []
-        return _closing(report, preflight, shown_release, seconds, failed=failed)
 
-    layout = Layout(
-        "xcomctl.preflight/1",
-        "findings",
-        finding_columns(
-            hidden=("percent", "occurrences") if per_entry else ("percent",),
-            shown=("run_id", "map_index") if per_entry else (),
-        ),
+def _layout(
+    output: FindingsOutput, options: Options, result: _Result, closing: list[str]
+) -> Layout:
+    from xcomctl.audit import rules
+
+    preflight = result.preflight
+    columns = finding_columns(
+        hidden=("percent", "occurrences") if options.per_entry else ("percent",),
+        shown=("run_id", "map_index") if options.per_entry else (),
+    )
+    return replace(
+        output.layout("xcomctl.preflight/1", "findings", columns),
         before=lambda: {
             "complete": True,
-            "backend": backend,
-            "to": shown_release,
+            "backend": result.backend,
+            "to": result.release,
             "limits": [],
-            "summary": _summary(report, preflight),
-            "rewrite": rewrite,
+            "summary": _summary(result.report, preflight),
+            "rewrite": {
+                "rows": preflight.scanned,
+                "bytes": preflight.total_bytes,
+                "passes": preflight.migration.passes,
+                "read_seconds": round(result.seconds, 3),
+            },
         },
-        closing=closing,
+        closing=lambda: closing,
         digest=digest_findings,
         group_by="dag_id",
-        chosen=chosen,
-        header=not output.no_header,
-        raw_cells=output.raw_cells,
         context={
             "version": __version__,
             "rules": rule_texts((*rules.AIRFLOW3_RULES, *rules.UPKEEP)),
         },
     )
-    console.write(layout, finding_rows(report, threshold), outputs, suppressed=show_ignored)
-    if not any(name in ("table", "markdown", "github") for name, path in outputs if path is None):
-        for line in closing():
-            console.note(line)
-    if not exit_zero and report.verdict(threshold):
-        raise typer.Exit(1)
 
 
-def _judge(store: Store, selection: Selection, preflight: Preflight, moves: IO[str] | None) -> None:
+def _read_values(
+    store: Store, selection: Selection, preflight: Preflight, moves: IO[str] | None
+) -> None:
+    """Pass every value to the check, and write the statements that move those it names."""
     moved: set[tuple[object, ...]] = set()
 
     def move(entry: XComEntry, problem: Problem) -> None:
@@ -257,12 +322,16 @@ def _summary(report: Report, preflight: Preflight) -> dict[str, object]:
     }
 
 
-def _closing(
-    report: Report, preflight: Preflight, release: str, seconds: float, *, failed: bool
-) -> list[str]:
+def _closing(result: _Result, threshold: Severity | None, *, quiet: bool) -> list[str]:
     """Return what the upgrade would do, and the verdict."""
     from xcomctl.model import Size
 
+    report, preflight = result.report, result.preflight
+    failed = report.verdict(threshold) != 0
+    if quiet and not failed:
+        return []
+    if preflight.done and not report.findings:
+        return ["passed: nothing to check"]
     lines = []
     verbs = {
         "stops": "stop the migration",
@@ -283,13 +352,11 @@ def _closing(
         lines.append(
             f"the migration rewrites all {Size(preflight.total_bytes)} {times}, in one transaction "
             "that locks the table, and needs as much free disk space again; "
-            f"reading the values took {seconds:.1f} s here"
+            f"reading the values took {result.seconds:.1f} s here"
         )
-    if preflight.done and not report.findings:
-        return ["passed: nothing to check"]
     found = severity_counts(report)
     lines.append(
         f"{'failed' if failed else 'passed'}: {f'{found} in ' if found else ''}{xcoms}, "
-        f"for an upgrade to Airflow {release}"
+        f"for an upgrade to Airflow {result.release}"
     )
     return lines
