@@ -50,19 +50,19 @@ def test_an_option_becomes_ours(url: str, arguments: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "mysql+mysqldb://h/d?compress=1&charset=utf8&use_unicode=0&local_infile=1&client_flag=4",
-        "mysql+mysqldb://h/d?named_pipe=0&binary_prefix=1&multi_statements=0&auth_plugin=x",
-        "mysql+mysqlconnector://h/d?use_pure=True&raise_on_warnings=False&buffered=True&collation=x",
-        "mysql+mysqlconnector://h/d?pool_name=x&pool_size=3&get_warnings=1&consume_results=1&raw=0",
+        "mysql+mysqldb://h/d?compress=1&charset=latin1&use_unicode=0&local_infile=1&client_flag=4",
+        "mysql+mysqldb://h/d?named_pipe=0&binary_prefix=1&multi_statements=1&auth_plugin=x",
+        "mysql+mysqlconnector://h/d?use_pure=True&raise_on_warnings=True&buffered=True&collation=x",
+        "mysql+mysqlconnector://h/d?pool_name=x&pool_size=3&get_warnings=1&consume_results=1&raw=1",
         "mysql+mysqlconnector://h/d?tls_versions=TLSv1.2&time_zone=UTC&allow_local_infile=1",
         "mysql+pymysql://h/d?autocommit=true&cursorclass=x&defer_connect=1",
         "mysql+aiomysql://h/d?minsize=1&maxsize=2&echo=1&pool_recycle=3",
         "mysql+asyncmy://h/d?stmt_cache_size=1&cursor_cls=x",
         "postgresql+psycopg2://h/d?client_encoding=latin1&async=1&cursor_factory=x",
-        "postgresql+psycopg://h/d?autocommit=1&prepare_threshold=0&row_factory=x",
-        "postgresql+asyncpg://h/d?prepared_statement_cache_size=0&command_timeout=3&server_settings=x",
-        "postgresql+asyncpg://h/d?async_fallback=1&statement_cache_size=0&plugin=x",
-        "sqlite+pysqlite:///x.db?timeout=3&check_same_thread=false&detect_types=1&isolation_level=X",
+        "postgresql+psycopg://h/d?autocommit=1&prepare_threshold=5&row_factory=x",
+        "postgresql+asyncpg://h/d?prepared_statement_cache_size=9&command_timeout=3&server_settings=x",
+        "postgresql+asyncpg://h/d?async_fallback=1&statement_cache_size=9&plugin=x",
+        "sqlite+pysqlite:///x.db?timeout=3&check_same_thread=true&detect_types=1&isolation_level=X",
         "sqlite+aiosqlite:///file:x.db?mode=ro&uri=true&nolock=1&whatever=1",
     ],
 )
@@ -73,6 +73,22 @@ def test_an_option_without_use_is_dropped(url: str) -> None:
     assert options.arguments == {}
     assert {*options.dropped} | {"named_pipe"} == {*parsed.query} | {"named_pipe"}
     assert all(options.dropped.values())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "mysql+mysqldb://h/d?charset=utf8mb4&use_unicode=1&compress=0&local_infile=0&named_pipe=no",
+        "mysql+mysqlconnector://h/d?charset=UTF8&raise_on_warnings=False&buffered=False",
+        "postgresql+psycopg2://h/d?client_encoding=utf8",
+        "postgresql+asyncpg://h/d?prepared_statement_cache_size=0&statement_cache_size=0",
+        "sqlite:///x.db?check_same_thread=false",
+    ],
+)
+def test_an_option_that_asks_for_what_is_done_anyway_takes_no_note(query: str) -> None:
+    """What Airflow's documentation recommends, for one."""
+    options = urls.parse(query).options()
+    assert (options.arguments, options.dropped) == ({}, {})
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,35 @@ def test_an_empty_url_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_target(url="a.db").origin == "--url"
 
 
+def test_an_empty_variable_of_airflows_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow takes it as set, too."""
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "")
+    with pytest.raises(UsageError, match="SQL_ALCHEMY_CONN is empty"):
+        resolve_target()
+
+
+def test_a_named_configuration_that_is_missing_is_an_error() -> None:
+    """Also in the home of nobody."""
+    for path in ("no.toml", "~no-such-user/x.toml"):
+        with pytest.raises(UsageError, match="could not read the configuration"):
+            load_config(path)
+
+
+def test_a_working_directory_that_is_gone_holds_no_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one of the user is still read, where there is a home."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert load_config().path is None
+    config = tmp_path / "home" / ".config" / "xcomctl"
+    config.mkdir(parents=True)
+    (config / "xcomctl.toml").touch()
+    assert load_config().path == config / "xcomctl.toml"
+
+
 def test_airflows_own_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Environment [database] with its _CMD and _SECRET, [core] likewise, then airflow.cfg."""
     home = airflow_home(

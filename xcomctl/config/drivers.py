@@ -51,7 +51,7 @@ class Options:
     tls: Tls | None = None
     """MySQL only: None if nothing is said about TLS."""
     dropped: Mapping[str, str] = field(default_factory=dict)
-    """Option that is not used → why."""
+    """Option that is not used, though it would make a difference → why."""
 
 
 # --- the tables -------------------------------------------------------------------------------
@@ -67,9 +67,10 @@ class _Pass:
 
 @dataclass(frozen=True, slots=True)
 class _Drop:
-    """The option is not used."""
+    """The option is not used, which is worth a note unless its value is one of these."""
 
     why: str
+    fine: tuple[str, ...] = values.FALSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ def _each(rule: _Rule, names: str) -> dict[str, _Rule]:
 
 
 _RESULTS = _Drop("xcomctl decides how it reads results")
-_CHARSET = _Drop("xcomctl always speaks UTF-8")
+_CHARSET = _Drop("xcomctl always speaks UTF-8", ("utf8", "utf8mb3", "utf8mb4", "utf-8", "unicode"))
+_UNICODE = _Drop("xcomctl always speaks UTF-8", values.TRUE)
 _POOL = _Drop("xcomctl opens one connection")
 _TRANSACTIONS = _Drop("xcomctl decides where a transaction ends")
 _OBJECT = _Drop("a URL cannot hold such an object")
@@ -114,7 +116,9 @@ _MYSQL: dict[str, _Rule] = {
     "write_timeout": _Pass("write_timeout", values.seconds),
     **_each(_Pass(_FILE_NAME), "read_default_file option_files"),
     **_each(_Pass(_GROUP_NAME), "read_default_group option_groups"),
-    **_each(_CHARSET, "charset collation use_unicode"),
+    "charset": _CHARSET,
+    "collation": _Drop("xcomctl compares names byte for byte"),
+    "use_unicode": _UNICODE,
     "autocommit": _TRANSACTIONS,
     "compress": _Drop("PyMySQL, which xcomctl uses, cannot compress"),
     **_each(_RESULTS, "client_flag client_flags"),
@@ -132,7 +136,7 @@ _MYSQL: dict[str, _Rule] = {
     "bind_address": _Pass("bind_address"),
     "max_allowed_packet": _Pass("max_allowed_packet", values.positive),
     "server_public_key": _Pass("server_public_key", str.encode),
-    "binary_prefix": _CHARSET,
+    "binary_prefix": _RESULTS,
     **_each(_RESULTS, "echo stmt_cache_size"),
     **_each(_POOL, "defer_connect minsize maxsize pool_recycle async_fallback"),
     **_each(
@@ -267,7 +271,8 @@ def read_options(backend: Backend, driver: str, query: Mapping[str, tuple[str, .
         elif isinstance(rule, _ForTls):
             tls[name] = given[-1]
         elif isinstance(rule, _Drop):
-            dropped[name] = rule.why
+            if given[-1].strip().lower() not in rule.fine:
+                dropped[name] = rule.why
         elif given[-1].strip().lower() not in values.FALSE:
             raise UsageError(
                 f'cannot honour the option "{name}" of the URL',

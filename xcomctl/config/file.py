@@ -99,7 +99,7 @@ def load_config(typed: str | None = None, *, start: Path | None = None) -> Confi
     """
     named = typed or os.environ.get("XCOMCTL_CONFIG")
     if named:
-        path = Path(named).expanduser()
+        path = Path(os.path.expanduser(named))  # noqa: PTH111 - it leaves an unknown ~user
         if not path.is_file():
             origin = "--config" if typed else "XCOMCTL_CONFIG"
             raise UsageError(
@@ -108,10 +108,10 @@ def load_config(typed: str | None = None, *, start: Path | None = None) -> Confi
                 hint=f"The path comes from {origin}.",
             )
         return _read_config(path)
-    for path in _candidate_paths(start or Path.cwd()):
+    for path in _candidate_paths(start or _working_directory()):
         try:
             config = _read_config(path) if path.is_file() else None
-        except PermissionError:
+        except OSError:
             # Under sudo the home directory may be another user's, and private.
             continue
         if config is not None and config.path is not None:
@@ -119,16 +119,32 @@ def load_config(typed: str | None = None, *, start: Path | None = None) -> Confi
     return Config()
 
 
-def _candidate_paths(start: Path) -> Iterable[Path]:
+def _working_directory() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:
+        # It was removed.
+        return None
+
+
+def _candidate_paths(start: Path | None) -> Iterable[Path]:
     """Yield the paths to try, nearest first; the search stops at a repository root or home."""
-    home = Path.home()
-    for folder in (start, *start.parents):
+    # In a container an unknown user may have no home.
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises there
+    for folder in (start, *start.parents) if start else ():
         yield folder / CONFIG_NAME
         yield folder / "pyproject.toml"
-        if (folder / ".git").exists() or folder == home:
+        if _is_there(folder / ".git") or str(folder) == home:
             break
-    base = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA") or str(home / ".config")
+    base = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA") or f"{home}/.config"
     yield Path(base) / "xcomctl" / CONFIG_NAME
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _read_config(path: Path) -> Config:

@@ -147,6 +147,11 @@ def resolve_target(
             hint='Give --url, set XCOMCTL_URL or AIRFLOW_HOME, or try "xcomctl demo".',
         )
     winner, *overridden = chain.candidates
+    if not winner.url.strip():
+        raise UsageError(
+            f"the database URL from {winner.origin} is empty",
+            hint="Set it, unset it, or give --url.",
+        )
     settings = chain.settings
     limit = parse_duration(timeout or str(settings.get("timeout") or DEFAULT_TIMEOUT))
     connect = parse_duration(
