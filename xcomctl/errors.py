@@ -35,6 +35,10 @@ class LockedError(DatabaseError):
     """Another session held the table or a row for longer than the lock timeout."""
 
 
+class UnknownOutcomeError(DatabaseError):
+    """The connection was lost during COMMIT, so nobody knows here whether the change was made."""
+
+
 class NotFoundError(XcomctlError):
     """The named XCom, run or task instance does not exist."""
 
@@ -62,3 +66,5 @@ class Interrupted(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
         self.exit_code = 128 + signum
+        self.note: str | None = None
+        """What the user should know about the moment of the interrupt."""

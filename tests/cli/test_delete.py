@@ -64,7 +64,7 @@ def test_the_plan_is_what_is_removed(metadata: Metadata, tmp_path: Path, run: Ru
     assert exported(run, metadata) == before
     # What an undo file holds is never written over.
     again = run(*given, "--yes", "--undo-file", undo)
-    assert (again.code, "there already" in again.err) == (5, True)
+    assert (again.code, "exists" in again.err) == (5, True)
 
 
 def test_the_newest_runs_are_kept_and_active_ones_left_alone(metadata: Metadata, run: Run) -> None:

@@ -102,11 +102,11 @@ def _run(arguments: Sequence[str], received: list[int]) -> int:
     except XcomctlError as error:
         if received:
             # An exception raised within a driver's callback is lost, and what it stopped fails.
-            return _interrupted(128 + received[0])
+            return _interrupted(128 + received[0], None)
         console.error(error)
         return error.exit_code
     except Interrupted as interrupt:
-        return _interrupted(interrupt.exit_code)
+        return _interrupted(interrupt.exit_code, interrupt.note)
     except SystemExit as exit_:
         # click ends the process itself where the reader of its help has gone.
         return 141 if exit_.code == 1 else int(exit_.code or 0)
@@ -138,8 +138,8 @@ def _run_command(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _interrupted(code: int) -> int:
-    console.warn("interrupted")
+def _interrupted(code: int, note: str | None) -> int:
+    console.warn(f"interrupted: {note}" if note else "interrupted")
     return code
 
 

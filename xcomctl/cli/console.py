@@ -175,7 +175,7 @@ class Console:
         from xcomctl.formats import Destination
 
         self._check_inputs(path for _, path in outputs)
-        with _output_errors(), OutputFiles() as files:
+        with output_errors(), OutputFiles() as files:
             writers = []
             with_suppressed = []
             for name, path in outputs:
@@ -200,7 +200,7 @@ class Console:
 
     def text(self, text: str) -> None:
         """Write a text to stdout."""
-        with _output_errors():
+        with output_errors():
             out = self._stdout()
             out.write(text)
             out.flush()
@@ -213,7 +213,7 @@ class Console:
 
     def data(self, pieces: Iterable[bytes]) -> None:
         """Write bytes to stdout, unchanged."""
-        with _output_errors():
+        with output_errors():
             for piece in pieces:
                 sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
@@ -224,7 +224,7 @@ class Console:
         from xcomctl.cli.files import OutputFiles
 
         self._check_inputs([path])
-        with _output_errors(), OutputFiles() as files:
+        with output_errors(), OutputFiles() as files:
             out = sys.stdout.buffer if path is None else files.open(path, private=private)
             yield out.write
             out.flush()
@@ -234,15 +234,6 @@ class Console:
         with self.sink(path, private=private) as write:
             for piece in pieces:
                 write(piece)
-
-    def journal(self, path: Path) -> Journal:
-        """Return a new undo file.
-
-        Raises:
-            RefusedError: the file exists.
-            OutputError: it cannot be created.
-        """
-        return Journal(path)
 
     def confirmed(self, question: str) -> bool:
         """Return whether someone at the terminal says yes; False without a terminal."""
@@ -300,57 +291,8 @@ def _terminal_width(stream: TextIO) -> int:
     return 80
 
 
-class Journal:
-    """An undo file: what was written to it is on disk before the database is changed."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._size = 0
-        with _output_errors(path):
-            try:
-                # For its owner only, because it holds values.
-                self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:
-                raise RefusedError(
-                    f'the undo file "{path}" is there already',
-                    detail="What it holds may be needed.",
-                    hint="Name another one.",
-                ) from None
-
-    def write(self, pieces: Iterable[bytes]) -> None:
-        """Add to the file, and return when it is on disk.
-
-        Raises:
-            OutputError: it could not be written, and holds what it held before.
-        """
-        added = 0
-        with _output_errors(self.path):
-            try:
-                for piece in pieces:
-                    view = memoryview(piece)
-                    while view:
-                        written = os.write(self._file, view)
-                        added += written
-                        view = view[written:]
-                os.fsync(self._file)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    # Half a line would be in the way of an import.
-                    os.ftruncate(self._file, self._size)
-                    os.lseek(self._file, self._size, os.SEEK_SET)
-                raise
-        self._size += added
-
-    def close(self) -> None:
-        """Close the file. An empty one is removed."""
-        with contextlib.suppress(OSError):
-            os.close(self._file)
-            if not self._size:
-                self.path.unlink()
-
-
 @contextlib.contextmanager
-def _output_errors(path: Path | None = None) -> Iterator[None]:
+def output_errors(path: Path | None = None) -> Iterator[None]:
     """Raise the errors of writing the output, to a path or several places, as ours."""
     try:
         yield

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners, Output, Writing
+from xcomctl.cli.partial_file import place_of
+from xcomctl.cli.undo_file import undo_file
 from xcomctl.config.target import parse_duration
 from xcomctl.errors import UsageError, XcomctlError
 from xcomctl.formats import Column
@@ -20,11 +21,11 @@ from xcomctl.model import Selection, Size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from xcomctl.cli.console import Console, Journal
+    from xcomctl.cli.console import Console
+    from xcomctl.config.target import Target
     from xcomctl.db.read.store import Store
     from xcomctl.db.write.delete import Delete
     from xcomctl.db.write.prune import Plan, Totals
-    from xcomctl.db.write.statements import Current
     from xcomctl.formats import Row
 
 EXAMPLES = (
@@ -110,7 +111,7 @@ def command(
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as kept,
         open_for_writing(target, lock_timeout_s=request.wait_s if request.yes else None) as store,
     ):
-        result = _run(console, store, request, kept)
+        result = _run(console, store, target, request, kept)
 
     layout = replace(layout, before=result.facts, closing=result.closing)
     console.write(layout, result.rows(), outputs)
@@ -130,7 +131,9 @@ class _Request:
     batch_size: int
     pause_s: float
     wait_s: float
-    undo_file: Path | None
+    undo_file: str | None
+    asked: dict[str, object]
+    """The options as typed, which identify the command for an undo file that it goes on with."""
 
 
 def _read_options(filters: Filters, writing: Writing, options: Options) -> _Request:
@@ -155,7 +158,14 @@ def _read_options(filters: Filters, writing: Writing, options: Options) -> _Requ
         options.batch_size,
         parse_duration(options.pause).total_seconds(),
         writing.wait_s(),
-        Path(writing.undo_file) if writing.undo_file else None,
+        writing.undo_file,
+        {
+            **asdict(filters),
+            "older_than": options.older_than,
+            "keep_last": options.keep_last,
+            "dag_missing": options.dag_missing,
+            "include_active": options.include_active,
+        },
     )
 
 
@@ -224,7 +234,9 @@ class _Result:
                 yield "this is the plan; --yes deletes, --undo-file PATH keeps what goes"
 
 
-def _run(console: Console, store: Store, request: _Request, kept: IO[str]) -> _Result:
+def _run(
+    console: Console, store: Store, target: Target, request: _Request, kept: IO[str]
+) -> _Result:
     """Make the plan, in a temporary file, and with --yes carry it out."""
     from xcomctl.db.write.delete import Delete
     from xcomctl.db.write.prune import Plan
@@ -239,39 +251,39 @@ def _run(console: Console, store: Store, request: _Request, kept: IO[str]) -> _R
     )
     totals = plan.totals
     if request.yes:
-        totals = _carry_out(console, store, delete, plan, request)
+        totals = _carry_out(console, target, delete, plan, request)
     return _Result(request.yes, totals, plan.active.rows, delete.reclaiming())
 
 
 def _carry_out(
-    console: Console, store: Store, delete: Delete, plan: Plan, request: _Request
+    console: Console, target: Target, delete: Delete, plan: Plan, request: _Request
 ) -> Totals:
     """Delete what the plan says, in batches, and return what was deleted."""
     from xcomctl.db.write.prune import Prune
 
-    journal = console.journal(request.undo_file) if request.undo_file else None
-    prune = Prune(
-        delete,
-        plan,
-        request.batch_size,
-        request.pause_s,
-        request.wait_s,
-        request.include_active,
-        _keeper(journal, store),
-        _progress(console, plan),
-    )
-    try:
-        prune.run()
-    except BaseException as stopped:
-        console.progress("")
-        console.warn(f"{_summary(prune.done, True)} before it stopped; the same command goes on")
-        if isinstance(stopped, XcomctlError):
-            stopped.hint = stopped.hint or "Run the same command again."
-        raise
-    finally:
-        console.progress("")
-        if journal:
-            journal.close()
+    asked = {"command": "delete", **place_of(target), **request.asked}
+    with undo_file(request.undo_file, asked) as undo:
+        prune = Prune(
+            delete,
+            plan,
+            request.batch_size,
+            request.pause_s,
+            request.wait_s,
+            request.include_active,
+            undo,
+            _progress(console, plan),
+        )
+        try:
+            prune.run()
+        except BaseException as stopped:
+            console.progress("")
+            done = _summary(prune.done, True)
+            console.warn(f"{done} before it stopped; the same command goes on")
+            if isinstance(stopped, XcomctlError):
+                stopped.hint = stopped.hint or "Run the same command again."
+            raise
+        finally:
+            console.progress("")
     if prune.left:
         console.warn(f"{prune.left:,} rows had changed since the plan was made, and were left")
     return prune.done
@@ -283,19 +295,6 @@ def _summary(totals: Totals, done: bool) -> str:
     on_disk = f", {Size(stored)} on disk" if stored is not None else ""
     said = "deleted" if done else "would delete"
     return f"{said} {totals.all.rows:,} {noun}, {Size(totals.all.size)}{on_disk}"
-
-
-def _keeper(journal: Journal | None, store: Store) -> Callable[[list[Current]], None] | None:
-    from xcomctl.exchange.entries import undo_line
-
-    if journal is None:
-        return None
-    storage = store.schema.storage
-
-    def keep(rows: list[Current]) -> None:
-        journal.write(undo_line(one.entry, one.raw, storage) for one in rows)
-
-    return keep
 
 
 def _progress(console: Console, plan: Plan) -> Callable[[Totals], None]:

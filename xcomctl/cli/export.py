@@ -12,8 +12,7 @@ import typer
 
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners
-from xcomctl.cli.partial_file import Partial, Progress, Saving
-from xcomctl.config import urls
+from xcomctl.cli.partial_file import Partial, Progress, Saving, place_of
 from xcomctl.config.target import parse_iso
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.model import UNMAPPED, Size, format_time
@@ -78,7 +77,7 @@ def command(
     from xcomctl.db import open_store
 
     if resume and path is not None:
-        asked = {**_place(target), "format": name, **dataclasses.asdict(filters)}
+        asked = {**place_of(target), "format": name, **dataclasses.asdict(filters)}
         _resumable(console, target, selection, form, Partial(Path(path), asked))
         return
     with (
@@ -149,13 +148,6 @@ def _left(console: Console, partial: Partial) -> Iterator[None]:
     except BaseException:
         console.note(f'what is done stays in "{partial.path}"; the same command goes on from there')
         raise
-
-
-def _place(target: Target) -> dict[str, object]:
-    """Return what names the metadata DB, without a password."""
-    backend = urls.backend_of(target.url)
-    place = str(urls.sqlite_path(target.url).resolve()) if backend == "sqlite" else target.shown
-    return {"backend": backend, "url": place, "schema": target.schema}
 
 
 def _form(name: str, *, to_terminal: bool) -> type[Lines]:

@@ -16,6 +16,8 @@ import typer
 
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Manners, Output, Writing
+from xcomctl.cli.partial_file import place_of
+from xcomctl.cli.undo_file import undo_file
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.formats import Column
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xcomctl.cli.console import Console
+    from xcomctl.cli.undo_file import UndoFile
     from xcomctl.db.read.store import Store
     from xcomctl.db.write.restore import Restore
     from xcomctl.exchange.records import Record
@@ -106,7 +109,14 @@ def command(
         open_for_writing(target, lock_timeout_s=None if options.dry_run else wait_s) as store,
     ):
         job = _Job(console, store, source, dags, options.replace)
-        _run(console, job, options, writing.undo_file)
+        asked = {
+            "command": "import",
+            **place_of(target),
+            "file": options.file,
+            "map_dag": options.map_dag or [],
+            "replace": options.replace,
+        }
+        _run(console, job, options, writing.undo_file, asked)
 
     counts = {name: job.total(name) for name in OUTCOMES}
     layout = replace(layout, before=lambda: {"dry_run": options.dry_run, **counts})
@@ -114,13 +124,19 @@ def command(
     job.refuse_unless(False, done=not options.dry_run)
 
 
-def _run(console: Console, job: _Job, options: Options, undo_file: str | None) -> None:
-    """Check every line, and without --dry-run import them."""
+def _run(
+    console: Console, job: _Job, options: Options, undo_path: str | None, asked: dict[str, object]
+) -> None:
+    """Check every line, and without --dry-run import them.
+
+    `asked` identifies the command for an undo file that it goes on with.
+    """
     job.look()
     if not options.dry_run:
         job.refuse_unless(options.batch_size is not None)
         _confirm(console, job, options.yes or options.file == "-")
-        job.do(options.batch_size, undo_file)
+        with undo_file(undo_path, asked) as undo:
+            job.do(options.batch_size, undo)
 
 
 def _parse_map(given: list[str]) -> dict[str, str]:
@@ -201,34 +217,43 @@ class _Job:
                 "import only files that you trust"
             )
 
-    def do(self, batch_size: int | None, undo_file: str | None) -> None:
+    def do(self, batch_size: int | None, undo: UndoFile | None) -> None:
         """Write the lines that fit: all in one transaction, or in batches."""
         from xcomctl.db.write.restore import Restore
+        from xcomctl.db.write.undo import ending
 
         self._tally.clear()
-        journal = self._console.journal(Path(undo_file)) if undo_file else None
         kept: list[bytes] = []
         restore = Restore(
             self._target,
             self._dags,
             write=True,
             replace_=self._replace,
-            keep=kept.append if journal else None,
+            keep=kept.append if undo else None,
         )
+        changed = 0
+
+        def committed() -> None:
+            nonlocal changed
+            changed = sum(map(self.total, ("added", "replaced", "removed")))
+
         try:
             for batch in _batches(self._records(report=False), batch_size):
-                with self._target.transaction():
+                with self._target.transaction(ending(undo, committed)):
                     for record in batch:
                         self._take(restore, record, report=False, skip=batch_size is not None)
-                        if journal and len(kept) >= _KEPT:
-                            journal.write(kept)
+                        if undo and len(kept) >= _KEPT:
+                            undo.write(kept)
                             kept.clear()
-                    if journal:
-                        journal.write(kept)
+                    if undo:
+                        undo.write(kept)
                         kept.clear()
-        finally:
-            if journal:
-                journal.close()
+        except BaseException:
+            if changed:
+                self._console.warn(
+                    f"imported {changed:,} lines before it stopped; the same command goes on"
+                )
+            raise
 
     def _records(self, *, report: bool) -> Iterator[Record]:
         """Yield the records that can be read; with `report` print which ones cannot."""

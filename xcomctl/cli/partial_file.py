@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.cli.console import OutputError
+from xcomctl.config import urls
 from xcomctl.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
+    from xcomctl.config.target import Target
     from xcomctl.exchange.lines import Lines
     from xcomctl.model import StoredRow
 
@@ -197,6 +199,13 @@ class Saving:
         safe = Progress(out.tell(), lines.rows, lines.bytes, last, began.since, began.until)
         self._partial.save(safe)
         self._due = time.monotonic() + _SAVE_EVERY_S
+
+
+def place_of(target: Target) -> dict[str, object]:
+    """Return what names the metadata database, without a password, for a later run to repeat."""
+    backend = urls.backend_of(target.url)
+    place = str(urls.sqlite_path(target.url).resolve()) if backend == "sqlite" else target.shown
+    return {"backend": backend, "url": place, "schema": target.schema}
 
 
 def _unwritable(error: OSError) -> OutputError:

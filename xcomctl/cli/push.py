@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xcomctl.cli.options import Connection, Manners, Writing
+from xcomctl.cli.partial_file import place_of
+from xcomctl.cli.undo_file import undo_file
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.model import RETURN_VALUE, UNMAPPED, Size, format_sizes, format_time
 from xcomctl.text import suggestion, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from xcomctl.cli.console import Console, Journal
+    from xcomctl.cli.console import Console
     from xcomctl.config.file import Config
+    from xcomctl.config.target import Target
     from xcomctl.db.read.store import Store
     from xcomctl.db.write.push import Push
     from xcomctl.db.write.statements import Current, Place
-    from xcomctl.model import Budget, Limit
+    from xcomctl.model import Budget, Limit, XComEntry
     from xcomctl.values.encode import Encoded, Traits, Type
 
 EXAMPLES = (
@@ -126,14 +127,9 @@ def command(connection: Connection, writing: Writing, manners: Manners, options:
         plan = _plan(console, config, store, request, value)
         if options.dry_run:
             _show_plan(console, store, plan)
-            size = Size(len(plan.encoded.data))
+            plan.check.warn(Size(len(plan.encoded.data)))
         else:
-            size = _carry_out(console, store, plan, request)
-
-    if not options.dry_run:
-        done = "replaced" if plan.existing else "pushed"
-        console.note(f'{done} "{plan.place.ref}", {size}')
-    plan.check.warn(size)
+            _carry_out(console, target, plan, request)
 
 
 # --- options ----------------------------------------------------------------------------------
@@ -149,7 +145,7 @@ class _Request:
     """The value as given: JSON or text, `-` or `@FILE`."""
     type: Type
     wait_s: float
-    undo_file: Path | None
+    undo_file: str | None
 
 
 def _read_options(writing: Writing, options: Options) -> _Request:
@@ -165,7 +161,7 @@ def _read_options(writing: Writing, options: Options) -> _Request:
         given,
         _type(options.type_, options.string),
         writing.wait_s(),
-        Path(writing.undo_file) if writing.undo_file else None,
+        writing.undo_file,
     )
 
 
@@ -367,22 +363,6 @@ def _confirm(console: Console, there: Current, replace: bool, yes: bool, stdin: 
     )
 
 
-def _keeper(journal: Journal | None, store: Store, plan: _Plan) -> Callable[[], None]:
-    """Return what writes the undo file, which is called before the database is changed."""
-    from xcomctl.exchange.entries import absence_line, undo_line
-
-    def keep() -> None:
-        if journal is None:
-            return
-        if plan.existing:
-            entry, raw = plan.existing.entry, plan.existing.raw
-            journal.write([undo_line(entry, raw, store.schema.storage)])
-        else:
-            journal.write([absence_line(plan.place.ref)])
-
-    return keep
-
-
 # --- the plan ---------------------------------------------------------------------------------
 
 
@@ -432,24 +412,30 @@ def _plan(
     return _Plan(push, place, encoded, existing[0] if existing else None, check)
 
 
-def _carry_out(console: Console, store: Store, plan: _Plan, request: _Request) -> Size:
-    """Write the value, and return its size in the database."""
+def _carry_out(console: Console, target: Target, plan: _Plan, request: _Request) -> None:
+    """Write the value, and say so once it is committed."""
     options = request.options
     if plan.existing:
         _confirm(console, plan.existing, options.replace, options.yes, request.given == "-")
-    journal = console.journal(request.undo_file) if request.undo_file else None
-    try:
-        entry = plan.push.write(
+    done = "replaced" if plan.existing else "pushed"
+
+    def pushed(entry: XComEntry) -> None:
+        size = entry.size or Size(0)
+        console.note(f'{done} "{plan.place.ref}", {size}')
+        plan.check.warn(size)
+        if undo is not None:
+            undo.finish()
+
+    asked = {"command": "push", **place_of(target), "xcom": str(plan.place.ref)}
+    with undo_file(request.undo_file, asked) as undo:
+        plan.push.write(
             plan.place,
             plan.encoded,
             plan.existing,
             accept=plan.check.after,
-            keep=_keeper(journal, store, plan),
+            undo=undo,
+            pushed=pushed,
         )
-    finally:
-        if journal:
-            journal.close()
-    return entry.size or Size(0)
 
 
 def _show_plan(console: Console, store: Store, plan: _Plan) -> None:

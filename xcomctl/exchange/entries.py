@@ -28,8 +28,14 @@ FIELDS = (
 
 
 def undo_line(entry: XComEntry, raw: Raw, storage: Storage) -> bytes:
-    """Return the line of an undo file that restores this XCom."""
-    return json_line(entry, raw, storage, {"undo": "restore"})
+    """Return the line of an undo file that restores this XCom.
+
+    Airflow 1.10 can have several rows of one name; there, `id` says which one it is.
+    """
+    marks: dict[str, object] = {"undo": "restore"}
+    if len(entry.row) == 1:
+        marks["id"] = entry.row[0]
+    return json_line(entry, raw, storage, marks)
 
 
 def absence_line(ref: XComRef) -> bytes:

@@ -11,8 +11,9 @@ import codecs
 import csv
 import io
 import json
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ class Record:
     """In an undo file: `restore`, or `remove` if the XCom did not exist before."""
     dag_run_id: int | None = None
     """Set for an orphan, whose run does not exist."""
+    row_id: int | None = None
+    """In an undo file of Airflow 1.10: which of the rows of one name it was."""
 
     def raw(self, storage: Storage, *, sqlite: bool) -> Raw:
         """Return the value in the form that a column of this storage takes.
@@ -91,34 +94,59 @@ def records(file: BinaryIO) -> Iterator[Record | Fault]:
     if first.startswith(b"dag_id,"):
         yield from _csv_records(first, file)
         return
-    line, number = first, 1
+    line, number, undo = first, 1, True
     while line:
         if line.strip():
-            yield _json_record(line, number)
+            found = _json_record(line, number)
+            if isinstance(found, Fault):
+                found = replace(found, cut_off=undo and _is_cut_undo_line(line))
+            elif number == 1:
+                undo = found.undo is not None
+            yield found
         line = file.readline()
         number += 1
 
 
+def _is_cut_undo_line(line: bytes) -> bool:
+    """Return whether this is the start of a line of an undo file, and has no end."""
+    start = line[: len(_UNDO_START)]
+    return not line.endswith(b"\n") and _UNDO_START.startswith(start)
+
+
+_UNDO_START = b'{"undo": '
+
+
 def _csv_records(header: bytes, file: BinaryIO) -> Iterator[Record | Fault]:
     csv.field_size_limit(sys.maxsize)
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+    # Counted with the header, which was read already.
+    reader = csv.reader(text)
+    names = header.decode("utf-8", "replace").strip().split(",")
     try:
-        reader = csv.DictReader(text, fieldnames=header.decode().strip().split(","))
         for row in reader:
-            given: dict[str, Any] = {**row}
-            if missing := _missing(given):
-                yield Fault(reader.line_num, f"it has no field {missing}")
-                continue
-            for name in ("run_id", "logical_date", "timestamp", "stored_as"):
-                given[name] = given.get(name) or None
-            data: bytes | None = str(given.get("value") or "").encode()
-            if not data and given.get("encoding") != "null":
-                data = base64.b64decode(given.get("value_base64") or "")
-            yield _record(given, None if given.get("encoding") == "null" else data, reader.line_num)
-    except (csv.Error, UnicodeDecodeError) as error:
-        yield Fault(0, f"it is not CSV: {error}")
+            if row:
+                yield _csv_record(dict(zip(names, row, strict=False)), reader.line_num + 1)
+    except csv.Error as error:
+        yield Fault(reader.line_num + 1, f"it is not CSV: {error}")
     finally:
         text.detach()
+
+
+def _csv_record(given: dict[str, Any], number: int) -> Record | Fault:
+    if missing := _missing(given):
+        return Fault(number, f"it has no field {missing}")
+    for name in ("run_id", "logical_date", "timestamp", "stored_as", "map_index", "dag_run_id"):
+        given[name] = given.get(name) or None
+    data: bytes | None = None
+    try:
+        if given["encoding"] != "null":
+            data = str(given.get("value") or "").encode()
+            data = data or base64.b64decode(given.get("value_base64") or "", validate=True)
+        return _record(given, data, number)
+    except UnicodeEncodeError:
+        return Fault(number, "it is not UTF-8")
+    except ValueError as error:
+        return Fault(number, str(error))
 
 
 def _json_record(line: bytes, number: int) -> Record | Fault:
@@ -128,17 +156,16 @@ def _json_record(line: bytes, number: int) -> Record | Fault:
         data: bytes | None = None
         if missing := _missing(given):
             return Fault(number, f"it has no field {missing}")
-        if "value_base64" in given:
-            data = base64.b64decode(str(given["value_base64"]), validate=True)
+        if given.get("value_base64") is not None:
+            data = base64.b64decode(_text(given, "value_base64") or "", validate=True)
         elif given.get("encoding") not in ("null", "absent"):
             if value is None:
                 return Fault(number, "it has neither value nor value_base64")
             data = value.encode("utf-8", "surrogatepass")
         return _record(given, data, number)
     except (ValueError, RecursionError, binascii.Error) as error:
-        cut = not line.endswith(b"\n") and line.startswith(b'{"undo": ')
         reason = "it is cut off" if not line.endswith(b"\n") else f"it is not JSON: {error}"
-        return Fault(number, reason, cut)
+        return Fault(number, reason)
 
 
 def _members(line: str) -> tuple[dict[str, object], str | None]:
@@ -189,34 +216,67 @@ def _missing(given: Mapping[str, object]) -> str | None:
 def _record(given: Mapping[str, Any], data: bytes | None, number: int) -> Record | Fault:
     try:
         ref = XComRef(
-            str(given["dag_id"]),
-            str(given["task_id"]),
-            _text_or_none(given.get("run_id")),
-            _text_or_none(given["key"]),
-            UNMAPPED if given.get("map_index") is None else int(given["map_index"]),
-            _time(given.get("logical_date")),
+            _text(given, "dag_id") or "",
+            _text(given, "task_id") or "",
+            _text(given, "run_id"),
+            _text(given, "key"),
+            UNMAPPED if given.get("map_index") is None else _whole(given, "map_index", 32),
+            _time(given, "logical_date"),
         )
-        run = given.get("dag_run_id")
+        orphan = given.get("dag_run_id") is not None and given.get("orphan", True) in (True, "true")
         return Record(
             number,
             ref,
-            _time(given.get("timestamp")),
+            _time(given, "timestamp"),
             data,
-            str(given["encoding"]),
-            _text_or_none(given.get("stored_as")),
-            _text_or_none(given.get("undo")),
-            run if isinstance(run, int) else None,
+            _text(given, "encoding") or "",
+            _text(given, "stored_as"),
+            _text(given, "undo"),
+            _whole(given, "dag_run_id", 64) if orphan else None,
+            None if given.get("id") is None else _whole(given, "id", 64),
         )
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         return Fault(number, str(error))
 
 
-def _text_or_none(value: object) -> str | None:
-    return None if value is None else str(value)
+def _text(given: Mapping[str, Any], name: str) -> str | None:
+    """Return a field that is text or null.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    value = given.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"its {name} is not text")
 
 
-def _time(value: object) -> datetime | None:
-    if value is None:
+def _whole(given: Mapping[str, Any], name: str, bits: int) -> int:
+    """Return a field that is a whole number, as a column of this many bits stores it.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    value = given.get(name)
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,20}", value, re.ASCII):
+        # All cells of a CSV file are text.
+        value = int(value)
+    if type(value) is int and -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
+        return value
+    raise ValueError(f"its {name} is not a whole number")
+
+
+def _time(given: Mapping[str, Any], name: str) -> datetime | None:
+    """Return a field that is a time, in UTC.
+
+    Raises:
+        ValueError: it is something else, or outside of the calendar.
+    """
+    text = _text(given, name)
+    if text is None:
         return None
-    moment = datetime.fromisoformat(str(value))
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"its {name} is not a time") from None

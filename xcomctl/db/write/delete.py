@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from xcomctl.db.backends.times import to_moment
 from xcomctl.db.write.statements import Current
 from xcomctl.db.write.transaction import transaction
+from xcomctl.db.write.undo import ending, lines_to_restore
 from xcomctl.errors import DatabaseError
 from xcomctl.model import Selection, Size, is_glob
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from xcomctl.db.backends.base import Element
     from xcomctl.db.read.store import Store
+    from xcomctl.db.write.undo import UndoLog
 
 ENDED = ("success", "failed")
 """States of a run in which no task of it reads an XCom any more."""
@@ -51,11 +53,12 @@ class BatchDeleter(Protocol):
         rows: Sequence[RowToDelete],
         *,
         active_too: bool,
-        keep: Callable[[list[Current]], None] | None,
-    ) -> list[RowToDelete]:
-        """Delete a batch in one transaction and return what was deleted.
+        undo: UndoLog | None,
+        deleted: Callable[[list[RowToDelete]], None],
+    ) -> None:
+        """Delete a batch in one transaction, and then call `deleted` with what was deleted.
 
-        Leaves rows that have changed since the plan. `keep` is given the rows before they go.
+        Leaves rows that have changed since the plan. `undo` is given the rows before they go.
         Raises LockedError where another session holds them.
         """
 
@@ -143,12 +146,14 @@ class Delete:
         rows: Sequence[RowToDelete],
         *,
         active_too: bool,
-        keep: Callable[[list[Current]], None] | None,
-    ) -> list[RowToDelete]:
-        """Delete a batch in one transaction, and return what was deleted.
+        undo: UndoLog | None,
+        deleted: Callable[[list[RowToDelete]], None],
+    ) -> None:
+        """Delete a batch in one transaction, and then call `deleted` with what was deleted.
 
-        Leaves rows that have changed since the plan, or whose run has become active. `keep` is
-        given the rows, with their values, before they go.
+        Leaves rows that have changed since the plan, or whose run has become active. `undo` is
+        given the rows, with their values, before they go. No signal comes between COMMIT and
+        `deleted`.
 
         Raises:
             LockedError: another session holds the rows; nothing was deleted.
@@ -158,7 +163,9 @@ class Delete:
         names = self._schema.generation.identity
         xcom, connection = self._table.xcom, self._table.connection
         key: list[Element] = [xcom.c[name] for name in names]
-        with transaction(self._table):
+        gone: list[RowToDelete] = []
+
+        with transaction(self._table, ending(undo, lambda: deleted(gone))):
             is_one = self._backend.is_one_of(key, list(by_row))
             lock = sa.select(*key, xcom.c.timestamp).where(is_one)
             found = connection.execute(self._backend.locked(lock)).all()
@@ -171,18 +178,18 @@ class Delete:
             if not active_too:
                 there = self._of_ended_runs(there)
             if not there:
-                return []
+                return
             keys = [planned.row for planned in there]
-            if keep is not None:
-                keep(self._currents(keys))
+            if undo is not None:
+                undo.write(lines_to_restore(self._currents(keys), self._schema.storage))
             is_one = self._backend.is_one_of(key, keys)
-            deleted = connection.execute(sa.delete(xcom).where(is_one)).rowcount
-            if deleted != len(keys):
+            count = connection.execute(sa.delete(xcom).where(is_one)).rowcount
+            if count != len(keys):
                 raise DatabaseError(
-                    f"the database would remove {deleted} rows instead of {len(keys)}",
-                    hint="This batch was not removed.",
+                    f"the database would delete {count} rows instead of {len(keys)}",
+                    hint="This batch was not deleted.",
                 )
-        return there
+            gone += there
 
     def _of_ended_runs(self, candidates: list[RowToDelete]) -> list[RowToDelete]:
         if not (self._schema.mapped and self._table.joined and "state" in self._table.run.c):

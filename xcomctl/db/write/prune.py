@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from xcomctl.db.write.delete import BatchDeleter
-    from xcomctl.db.write.statements import Current
+    from xcomctl.db.write.undo import UndoLog
 
 _BATCH_BYTES = 16 * 2**20
 """Of values in one batch: with an undo file they are read before they go."""
@@ -114,7 +115,7 @@ class Prune:
     pause_s: float
     lock_timeout_s: float
     active_too: bool
-    keep: Callable[[list[Current]], None] | None
+    undo: UndoLog | None
     report: Callable[[Totals], None]
     """Called after each batch with what was deleted so far."""
     done: Totals = field(default_factory=Totals)
@@ -136,8 +137,7 @@ class Prune:
             if not batch:
                 return
             started = time.monotonic()
-            for row in self._removed(batch):
-                self.done.add(row)
+            self._delete(batch)
             spent = time.monotonic() - started
             self.report(self.done)
             if spent > self.lock_timeout_s / 2 and most > 1:
@@ -150,19 +150,25 @@ class Prune:
             if rest:
                 time.sleep(rest)
 
-    def _removed(self, batch: list[RowToDelete]) -> list[RowToDelete]:
-        attempts = 1
-        while True:
+    def _delete(self, batch: list[RowToDelete]) -> None:
+        """Delete a batch, after a short rest once more where another session holds its rows."""
+
+        def count(deleted: list[RowToDelete]) -> None:
+            for row in deleted:
+                self.done.add(row)
+            self.left += len(batch) - len(deleted)
+
+        for attempt in itertools.count(1):
             try:
-                removed = self.deleter.delete(batch, active_too=self.active_too, keep=self.keep)
+                self.deleter.delete(
+                    batch, active_too=self.active_too, undo=self.undo, deleted=count
+                )
             except LockedError:
-                if attempts == _ATTEMPTS:
+                if attempt == _ATTEMPTS:
                     raise
-                time.sleep(self.pause_s + 0.1 * attempts)
-                attempts += 1
+                time.sleep(self.pause_s + 0.1 * attempt)
             else:
-                self.left += len(batch) - len(removed)
-                return removed
+                return
 
 
 def _batch(

@@ -11,6 +11,7 @@ from xcomctl.db.backends.times import to_moment
 from xcomctl.db.write.instances import Instances
 from xcomctl.db.write.statements import Statements
 from xcomctl.db.write.transaction import transaction
+from xcomctl.db.write.undo import ending, lines_to_remove, lines_to_restore
 from xcomctl.errors import DatabaseError, NotFoundError, RefusedError
 from xcomctl.model import Size
 from xcomctl.values import encode
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from xcomctl.db.read.store import Store
     from xcomctl.db.write.statements import Current, Place
+    from xcomctl.db.write.undo import UndoLog
     from xcomctl.model import Raw, XComEntry, XComRef
 
 
@@ -41,9 +43,10 @@ class ValuePusher(Protocol):
         expected: Current | None,
         *,
         accept: Callable[[Size], None],
-        keep: Callable[[], None],
-    ) -> XComEntry:
-        """Write a value over what was expected to be there; return the new entry."""
+        undo: UndoLog | None,
+        pushed: Callable[[XComEntry], object],
+    ) -> None:
+        """Write a value over what was expected to be there, and call `pushed` once committed."""
 
 
 class Push:
@@ -119,12 +122,14 @@ class Push:
         expected: Current | None,
         *,
         accept: Callable[[Size], None],
-        keep: Callable[[], None],
-    ) -> XComEntry:
-        """Write one value over what was expected to be there, and return the new entry.
+        undo: UndoLog | None,
+        pushed: Callable[[XComEntry], object],
+    ) -> None:
+        """Write one value over what was expected to be there.
 
-        `accept` is given the size that the database measured, and `keep` is called when all is
-        well: each may still raise, before anything is committed.
+        `accept` is given the size that the database measured, and `undo` what was there: each
+        may still raise before anything is committed. `pushed` is given the new entry once it is
+        committed; no signal comes between.
 
         Raises:
             RefusedError: another value is there than was expected, or the database would give
@@ -132,7 +137,9 @@ class Push:
             NotFoundError: the task instance is gone.
             DatabaseError: the database did not do it.
         """
-        with transaction(self._table):
+        written: Current
+
+        with transaction(self._table, ending(undo, lambda: pushed(written.entry))):
             self._lock(place, expected)
             first, *others = self._forms(encoded)
             if expected is None:
@@ -146,8 +153,10 @@ class Push:
                 self._update(written.entry, others.pop(0), timestamp=False)
                 written = self._written(place, expected)
             accept(written.entry.size or Size(0))
-            keep()
-        return written.entry
+            if undo is not None and expected is not None:
+                undo.write(lines_to_restore([expected], self._schema.storage))
+            elif undo is not None:
+                undo.write(lines_to_remove(place.ref))
 
     def _lock(self, place: Place, expected: Current | None) -> None:
         """Lock what is about to change, and make sure that it is what was seen."""

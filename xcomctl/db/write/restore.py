@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xcomctl.db.backends.base import Element
     from xcomctl.db.read.store import Store
     from xcomctl.db.schema import Schema
+    from xcomctl.db.write.transaction import Ending
     from xcomctl.exchange.records import Record
     from xcomctl.model import Facts, Limit, Raw, XComRef
 
@@ -64,7 +65,7 @@ class RowTarget(Protocol):
     def limits(self) -> list[Limit]:
         """Return the limits on a value, the one in force first."""
 
-    def transaction(self) -> AbstractContextManager[None]:
+    def transaction(self, ending: Ending) -> AbstractContextManager[None]:
         """Commit everything inside the block, or nothing."""
 
     def run_of(self, ref: XComRef) -> tuple[object, str] | None:
@@ -105,9 +106,9 @@ class RestoreTarget:
         self.insert = self._statements.insert
         self.delete = self._statements.delete
 
-    def transaction(self) -> AbstractContextManager[None]:
+    def transaction(self, ending: Ending) -> AbstractContextManager[None]:
         """Commit everything inside the block, or nothing."""
-        return transaction(self._table)
+        return transaction(self._table, ending)
 
     def run_of(self, ref: XComRef) -> tuple[object, str] | None:
         """Return what rows point to the run by, and its id; None where there is no such run."""
@@ -169,6 +170,8 @@ class Restore:
         self._sqlite = target.facts().backend == "sqlite"
         self._limit = target.limits()[0]
         self._runs: OrderedDict[tuple[object, ...], _Run] = OrderedDict()
+        self._undone: set[int] = set()
+        """Hashes of the names that an undo file has restored, which it may name again."""
 
     def apply(self, record: Record) -> Outcome:
         """Write one record, and return what that did.
@@ -183,6 +186,8 @@ class Restore:
         ref = replace(record.ref, run_id=run.run_id)
         name = (ref.task_id, ref.map_index, ref.key)
         there = run.entries.get(name, [])
+        if record.undo is not None and self._is_undone(record, ref, run):
+            return "unchanged"
         if record.undo == "remove":
             return self._remove(there, record, run, name)
         if run.instances is not None and name[:2] not in run.instances:
@@ -211,6 +216,18 @@ class Restore:
         else:
             run.entries[name] = [XComEntry(ref, None, record.timestamp, Encoding.UNKNOWN, ())]
         return outcome
+
+    def _is_undone(self, record: Record, ref: XComRef, run: _Run) -> bool:
+        """Return whether an earlier line of an undo file was about this XCom; remember it.
+
+        The first one counts: a command that went on after an interruption can have written the
+        same line again, or a later state of the same XCom.
+        """
+        name = hash((run.pointer, ref.dag_id, ref.task_id, ref.map_index, ref.key, record.row_id))
+        if name in self._undone:
+            return True
+        self._undone.add(name)
+        return False
 
     def _remove(
         self,
