@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,13 +11,13 @@ from xcomctl.cli.audit import DEFAULTS
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.findings import check_ignores
 from xcomctl.cli.options import Connection, Manners, Output
-from xcomctl.config.file import CONFIG_NAME, config_schema, load_config
+from xcomctl.config.file import CONFIG_NAME, config_schema, load_config, prefixing
 from xcomctl.errors import RefusedError, UsageError, XcomctlError
 from xcomctl.formats import Column, Layout
 from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from xcomctl.cli.console import Console
     from xcomctl.config.file import Config
@@ -103,24 +103,45 @@ def _check(console: Console, connection: Connection) -> None:
     config = load_config(connection.config)
     if config.path is None:
         raise UsageError(
-            "there is no configuration to check", hint='"xcomctl config init" writes one.'
+            "there is no configuration to check", hint='"xcomctl config init" creates one.'
         )
     check_ignores(config)
-    held = {
+    for name, profile in config.profiles.items():
+        with prefixing(f"{config.path} [profiles.{name}]"):
+            _check_profile(profile)
+    if config.audit.baseline is not None:
+        from xcomctl.audit.decisions import read_baseline
+
+        read_baseline(Path(config.audit.baseline))
+    sections = {
         "profile": config.profiles,
         "budget": config.audit.budgets,
         "ignore": config.audit.ignores,
     }
-    counts = (f"{len(ones)} {word}{'' if len(ones) == 1 else 's'}" for word, ones in held.items())
-    console.text(f"{config.path} is sound: {', '.join(counts)}\n")
+    counts = (
+        f"{len(ones)} {word}{'' if len(ones) == 1 else 's'}" for word, ones in sections.items()
+    )
+    console.text(f"{config.path} is valid: {', '.join(counts)}\n")
+
+
+def _check_profile(profile: Mapping[str, Any]) -> None:
+    """Raise a UsageError for a URL or a duration that no command could use."""
+    from xcomctl.config import urls
+    from xcomctl.config.target import parse_duration
+
+    if "url" in profile:
+        urls.parse(str(profile["url"])).options()
+    for key in ("timeout", "connect_timeout"):
+        if key in profile:
+            parse_duration(str(profile[key]))
 
 
 def _init(console: Console) -> None:
     path = Path(CONFIG_NAME)
     if path.exists():
         raise RefusedError(
-            f'could not write "{path}": it is there already',
-            hint='"xcomctl config check" tells whether it is sound.',
+            f'could not write "{path}": the file already exists',
+            hint='"xcomctl config check" says whether it is valid.',
         )
     console.save(path, [_SAMPLE.encode()])
     console.text(f"wrote {path}\n")
@@ -131,7 +152,7 @@ def _show(console: Console, connection: Connection, output: Output) -> None:
     chosen = output.chosen(_COLUMNS)
     config = load_config(connection.config)
     check_ignores(config)
-    rows = [*_target_rows(console, connection), *_audit_rows(config)]
+    rows = [*_target_rows(console, connection), *_profile_rows(config), *_audit_rows(config)]
     layout = Layout(
         "xcomctl.config/1",
         "settings",
@@ -145,6 +166,7 @@ def _show(console: Console, connection: Connection, output: Output) -> None:
 
 
 def _target_rows(console: Console, connection: Connection) -> Iterator[Row]:
+    """Yield the database that is used, those it overrides, and how it is opened."""
     try:
         target, _ = connection.resolve(console)
     except XcomctlError as missing:
@@ -152,20 +174,40 @@ def _target_rows(console: Console, connection: Connection) -> Iterator[Row]:
         return
     yield _row("url", target.shown, target.origin)
     for overridden in target.overridden:
-        yield _row("url (beaten)", overridden.shown, overridden.origin)
-    profile = f"[profiles.{target.profile}]" if target.profile else "default"
-    typed = {"schema": connection.schema, "timeout": connection.timeout}
-    typed["connect_timeout"] = connection.connect_timeout
-    for name, value in (
-        ("schema", target.schema),
-        ("timeout", f"{target.timeout_s or 0:g}s"),
-        ("connect_timeout", f"{target.connect_timeout_s:g}s"),
+        yield _row("url (overridden)", overridden.shown, overridden.origin)
+    profile = f"[profiles.{target.profile}]"
+    given = target.profile_settings
+    for name, value, typed in (
+        ("schema", target.schema, connection.schema),
+        ("timeout", f"{target.timeout_s or 0:g}s", connection.timeout),
+        ("connect_timeout", f"{target.connect_timeout_s:g}s", connection.connect_timeout),
+        ("read_only", target.read_only, None),
     ):
-        option = f"--{name.replace('_', '-')}"
-        yield _row(name, value, option if typed[name] is not None else profile)
+        origin = "default"
+        if typed is not None:
+            origin = f"--{name.replace('_', '-')}"
+        elif name in given:
+            origin = profile
+        elif name == "schema" and value is not None:
+            origin = "Airflow's sql_alchemy_schema"
+        yield _row(name, value, origin)
+
+
+def _profile_rows(config: Config) -> Iterator[Row]:
+    """Yield every value of every profile, URLs without their passwords."""
+    from xcomctl.config import redact
+
+    file = str(config.path)
+    if config.default_profile is not None:
+        yield _row("default_profile", config.default_profile, file)
+    for name, profile in config.profiles.items():
+        for key, value in profile.items():
+            shown = redact.shown(str(value)) if key in ("url", "url_env", "airflow_home") else value
+            yield _row(f"profiles.{name}.{key}", shown, file)
 
 
 def _audit_rows(config: Config) -> Iterator[Row]:
+    """Yield every value of `[audit]`, one row per budget and per ignore."""
     audit = config.audit
     file = str(config.path)
     for name, default in DEFAULTS.items():
@@ -176,19 +218,23 @@ def _audit_rows(config: Config) -> Iterator[Row]:
     for root, place in audit.source_root.items():
         yield _row(f"audit.source_root.{root}", place, file)
     for number, budget in enumerate(audit.budgets, 1):
-        bounds = {
+        limits = {
             "max_size": budget.max_size,
             "max_total_per_run": budget.max_total_per_run,
             "max_total": budget.max_total,
             "max_count": budget.max_count,
         }
-        told = ", ".join(f"{name} {value}" for name, value in bounds.items() if value is not None)
+        parts = [f"{name} {value}" for name, value in limits.items() if value is not None]
+        parts.append(f"severity {budget.severity}")
+        if budget.message:
+            parts.append(f'message "{budget.message}"')
         name = f"{budget.dag_id}/{budget.task_id}:{budget.key}"
-        yield _row(f"audit.budget {number}", f"{name}: {told}, {budget.severity}", file)
+        yield _row(f"audit.budget {number}", f"{name}: {', '.join(parts)}", file)
     for number, ignore in enumerate(audit.ignores, 1):
         name = f"{ignore.rule} of {ignore.dag_id}/{ignore.task_id}:{ignore.key}"
+        size = "" if ignore.max_size is None else f" up to {ignore.max_size}"
         until = f" until {ignore.until}" if ignore.until else ""
-        yield _row(f"audit.ignore {number}", f"{name}{until}: {ignore.reason}", file)
+        yield _row(f"audit.ignore {number}", f"{name}{size}{until}: {ignore.reason}", file)
 
 
 def _row(key: str, value: object, origin: str) -> Row:

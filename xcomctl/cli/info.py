@@ -70,11 +70,14 @@ def _document(store: Store, target: Target, config: Config, *, count: bool) -> d
         sampled += 1
         encodings[entry.encoding.value] = encodings.get(entry.encoding.value, 0) + 1
     readable = store.readable()
+    overridden = [{"origin": one.origin, "url": one.shown} for one in target.overridden]
     return {
         "connection": {
             "url": target.shown,
             "origin": target.origin,
-            "beaten": [{"origin": one.origin, "url": one.shown} for one in target.overridden],
+            # Its first name, which stays for those who read it.
+            "beaten": overridden,
+            "overridden": overridden,
             "profile": target.profile,
             "config": str(config.path) if config.path else None,
             "schema": target.schema,
@@ -113,6 +116,8 @@ def _facts(document: dict[str, object]) -> list[dict[str, object]]:
         for name, value in content.items():
             text: object = value
             if name == "beaten":
+                continue
+            if name == "overridden":
                 text = "; ".join(f"{one['url']} from {one['origin']}" for one in value) or None
             elif name == "limit_bytes":
                 text = f"{Size(value)} ({Size(value).exactly()})"

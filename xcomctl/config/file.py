@@ -201,7 +201,7 @@ def _check_audit(given: Any, path: Path) -> AuditConfig:
     texts = {key: _text(audit, key, where) for key in ("baseline", *_AUDIT_CHECKS)}
     for key, parse in _AUDIT_CHECKS.items():
         if (value := texts[key]) is not None:
-            with _prefixing(f'"{key}" in {where}'):
+            with prefixing(f'"{key}" in {where}'):
                 parse(value)
     baseline = texts["baseline"]
     roots_at = f"{path} [audit.source_root]"
@@ -256,7 +256,7 @@ def _text(table: Table, key: str, where: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _prefixing(place: str) -> Iterator[None]:
+def prefixing(place: str) -> Iterator[None]:
     """Put file and key in front of the message of a UsageError raised inside."""
     try:
         yield
@@ -269,7 +269,7 @@ def _budget(table: Table, where: str) -> Budget:
     given = dict(table)
     for key in _BUDGET_SIZES:
         if key in given:
-            with _prefixing(f'"{key}" in {where}'):
+            with prefixing(f'"{key}" in {where}'):
                 given[key] = parse_size(str(given[key]))
     count = given.get("max_count")
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
@@ -303,7 +303,7 @@ def _ignore(table: Table, where: str) -> Ignore:
         if not isinstance(given.get(key), str) or not given[key].strip():
             raise UsageError(f'an ignore in {where} has no "{key}"', hint=hint)
     if "max_size" in given:
-        with _prefixing(f'"max_size" in {where}'):
+        with prefixing(f'"max_size" in {where}'):
             given["max_size"] = parse_size(str(given["max_size"]))
     until = given.get("until")
     if isinstance(until, str):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ class Candidate:
     """A place that names a metadata database, and the URL found there."""
 
     origin: str
-    url: str
+    url: str = field(repr=False)
 
     @property
     def shown(self) -> str:
@@ -42,7 +42,7 @@ class Candidate:
 class Target:
     """The metadata database to open, and how."""
 
-    url: str
+    url: str = field(repr=False)
     origin: str
     overridden: tuple[Candidate, ...] = ()
     schema: str | None = None
@@ -50,6 +50,8 @@ class Target:
     """Per statement; None = no limit."""
     connect_timeout_s: float = 10.0
     profile: str | None = None
+    profile_settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The keys of the profile, as written in the configuration; it may hold a password."""
     read_only: bool = False
 
     @property
@@ -166,6 +168,7 @@ def resolve_target(
         timeout_s=limit.total_seconds() or None,
         connect_timeout_s=max(connect.total_seconds(), 1.0),
         profile=chain.profile,
+        profile_settings=settings,
         read_only=bool(settings.get("read_only", False)),
     )
 
