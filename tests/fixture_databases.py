@@ -1,6 +1,6 @@
 """The metadata DBs that real Airflows wrote, with what their own `xcom_pull` returned.
 
-They lie beside the project, in `../shared/fixtures`, and are no part of it: tests that use them
+They lie beside the project, in `../shared/fixtures` and `../shared/fixtures-new`, and are no part of it: tests that use them
 run wherever they exist, and say so where they do not.
 """
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tests.servers import Server
 
 FOLDER = Path(__file__).parent.parent.parent / "shared" / "fixtures"
+NEW_FOLDER = FOLDER.with_name("fixtures-new")
+_LEFT_OUT = ("3.4.0b2", "objectstore", "states")
+"""A layout that is not read yet, and databases whose oracle does not have every XCom."""
 SUFFIX_BY_BACKEND = {"sqlite": "", "postgresql": ".pg", "mysql": ".mysql", "mariadb": ".mariadb"}
 
 needed = pytest.mark.skipif(
@@ -53,7 +56,9 @@ class Fixture:
         return self.version >= (2, 3)
 
     def _path(self, suffix: str) -> Path:
-        return FOLDER / f"airflow-{self.airflow}{SUFFIX_BY_BACKEND[self.backend]}{suffix}"
+        name = f"airflow-{self.airflow}{SUFFIX_BY_BACKEND[self.backend]}{suffix}"
+        path = FOLDER / name
+        return path if path.exists() else NEW_FOLDER / name
 
     def rows(self) -> list[Row]:
         """Return the oracle's rows."""
@@ -135,7 +140,12 @@ def parse_time(text: str | None) -> datetime | None:
 def all_fixtures() -> list[Fixture]:
     """Return every fixture that is there."""
     found = []
-    for path in sorted(FOLDER.glob("*.expected.json")):
+    for path in [
+        *sorted(FOLDER.glob("*.expected.json")),
+        *sorted(NEW_FOLDER.glob("*.expected.json")),
+    ]:
+        if any(name in path.name for name in _LEFT_OUT):
+            continue
         name = path.name.removeprefix("airflow-").removesuffix(".expected.json")
         for backend, suffix in reversed(SUFFIX_BY_BACKEND.items()):
             if name.endswith(suffix):

@@ -65,6 +65,31 @@ def planted(seed: int) -> dict[str, Any]:
     return values
 
 
+def fernet(seed: int) -> str:
+    """Return a token as https://github.com/fernet/spec describes it, with random contents."""
+    rng = random.Random(seed)
+    data = b"\x80" + (1_767_322_800 + seed).to_bytes(8) + rng.randbytes(16 + 64 + 32)
+    return base64.urlsafe_b64encode(data).decode()
+
+
+def test_what_airflow_encrypts_is_not_leaked() -> None:
+    """Options of a serialized Delta or Iceberg table are ciphertext; elsewhere a token is one."""
+    options = {"AWS_SECRET_ACCESS_KEY": fernet(1), "token": fernet(2)}
+    tables: list[Any] = [
+        {"__classname__": "deltalake.table.DeltaTable", "__version__": 1, "__data__": {"table_uri": "s3://b/t", "version": 0, "storage_options": options}},
+        {"__classname__": "pyiceberg.table.Table", "__version__": 1, "__data__": {"identifier": ["c", "d", "t"], "catalog_properties": options}},
+    ]  # fmt: skip
+    for table in (*tables, tables, {"nested": tables}, json.dumps(tables)):
+        assert find(json.dumps(table).encode(), "return_value") is None
+        assert find(json.dumps(table), "return_value") is None
+    for table in tables:
+        plain = json.loads(json.dumps(table).replace(options["token"], made(3, 40)))
+        assert find(json.dumps(plain).encode(), None) == 'a credential in a field "token"'
+        beside = {"table": table, "client_secret": fernet(4)}
+        assert find(json.dumps(beside).encode(), None) == 'a credential in a field "client_secret"'
+    assert find(json.dumps(options).encode(), None) is not None
+
+
 def look_alikes(seed: int) -> list[Any]:
     """Return values that hold none."""
     rng = random.Random(seed)

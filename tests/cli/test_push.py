@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.conftest import Run
     from tests.fixture_databases import Fixture
     from tests.servers import Server
+    from xcomctl.values.typed import Type
 
 ROW = "dag", "task"
 
@@ -63,7 +64,7 @@ json_values = st.recursive(
 
 def traits(storage: str = "bytes", reader: Reader = Reader.SERDE) -> encode.Traits:
     context = Context(reader, "json" if storage == "json" else "bytes")
-    return encode.Traits(context, "postgresql", uuid_read=True)
+    return encode.Traits(context, "postgresql")
 
 
 @given(json_values, st.sampled_from(["bytes", "json"]))
@@ -91,7 +92,7 @@ def test_decoding_what_was_encoded_gives_the_value_back(value: object, storage: 
     ],
 )
 def test_types_are_read_back_by_ours_and_wrong_ones_refused(
-    kind: encode.Type, given_: str, wrong: str
+    kind: Type, given_: str, wrong: str
 ) -> None:
     """Each envelope opens to a value of its type; a value that says none is a usage error."""
     encoded = encode.encode(json.loads(given_), kind, traits())

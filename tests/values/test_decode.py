@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from xcomctl.model import Encoding
 from xcomctl.text import UNSAFE
-from xcomctl.values import decode, envelopes, render, strictjson
+from xcomctl.values import decode, render, strictjson
 from xcomctl.values.context import Context, Reader
 from xcomctl.values.dataframe_footer import shape
+from xcomctl.values.envelope_types import ENVELOPE_TYPES, OLD_TYPES
 from xcomctl.values.health import Health, check
 from xcomctl.values.pickles import describe_pickle
 from xcomctl.values.references import reference
@@ -39,14 +40,17 @@ ENVELOPES = st.recursive(
     PLAIN,
     lambda inner: st.fixed_dictionaries(
         {
-            "__classname__": st.sampled_from([*envelopes._KNOWN, "numpy.int64", "pandas.DataFrame", "a.B"]),
+            "__classname__": st.sampled_from([*ENVELOPE_TYPES, "airflow.datasets.Dataset", "a.B"]),
             "__version__": st.integers(0, 3),
             "__data__": inner,
         }
     )
-    | st.fixed_dictionaries({"__type": st.text(max_size=8) | st.sampled_from([*envelopes._OLD_KNOWN]), "__var": inner}),
+    | st.fixed_dictionaries({"__type": st.text(max_size=8) | st.sampled_from([*OLD_TYPES, "dict"]), "__var": inner}),
     max_leaves=4,
 )  # fmt: skip
+
+
+RELEASES = [(2, 6, 0), (2, 11, 2), (3, 0, 6), (3, 1, 8), (3, 2, 2)]
 
 
 def value_of(raw: Any, reader: Reader = Reader.SERDE, storage: Any = "bytes") -> Any:
@@ -64,8 +68,10 @@ def survives(raw: Any) -> None:
     for storage in ("bytes", "json"):
         check(raw, storage)
         sniff(raw[:64] if isinstance(raw, bytes | str) else raw, 10, storage)
-        for reader in Reader:
-            decoded = decode.decode(raw, Context(reader, storage, null_fails=True))
+        contexts = [Context(reader, storage, null_fails=True) for reader in Reader]
+        contexts += [Context(storage=storage, release=release) for release in RELEASES]
+        for context in contexts:
+            decoded = decode.decode(raw, context)
             told, _ = render.to_json(decoded.value)
             text = strictjson.dumps(told)
             text.encode("utf-8")
@@ -284,8 +290,11 @@ def test_cut_pickle_is_known_for_one(noise: bytes, protocol: int, cut: int) -> N
         ("NaN", "json", Health.VALID),
         (b'"{\\"a\\": 1}"', "bytes", Health.DOUBLE),
         ('"\\"x\\""', "json", Health.DOUBLE),
-        ('"42"', "json", Health.DOUBLE),
-        ('"NaN"', "json", Health.DOUBLE),
+        ('"42"', "json", Health.VALID),
+        ('"20260102"', "json", Health.VALID),
+        ('"true"', "json", Health.VALID),
+        ('"NaN"', "json", Health.VALID),
+        ('" [1]"', "json", Health.DOUBLE),
         ('"hello"', "json", Health.VALID),
         ('""', "json", Health.VALID),
         ('"  "', "json", Health.VALID),

@@ -8,6 +8,7 @@ release from 3.0.0 to 3.3.2 on SQLite, PostgreSQL 15, MySQL 9.7 and MariaDB 10.1
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from enum import IntEnum
@@ -17,8 +18,11 @@ from xcomctl.audit import rules
 from xcomctl.audit.json_column import examine
 from xcomctl.audit.outcome import Outcome, Problem
 from xcomctl.errors import UsageError
+from xcomctl.values.context import Context
+from xcomctl.values.envelopes import pull_errors
 from xcomctl.values.health import Health, check
 from xcomctl.values.sniff import to_bytes
+from xcomctl.values.strictjson import deep
 
 if TYPE_CHECKING:
     from xcomctl.model import Raw
@@ -110,7 +114,20 @@ def check_value(raw: Raw, migration: Migration) -> list[Problem]:
     found = examine(changed, migration.backend)
     if found.stops is not None:
         return [_stop(found.stops, text, changed, data)]
-    return altered + found.altered
+    return altered + _unreadable(changed, migration) + found.altered
+
+
+def _unreadable(text: str, migration: Migration) -> list[Problem]:
+    """Return a problem if the value is kept, and `xcom_pull` of the release cannot read it."""
+    if not any(name in text for name in ("__classname__", "__type")):
+        return []
+    context = Context(storage="json", release=migration.release)
+    try:
+        with deep():
+            errors = pull_errors(json.loads(text), context)
+    except (ValueError, RecursionError):
+        return []
+    return [Problem(rules.AIRFLOW3_UNREADABLE, Outcome.UNREADABLE, one) for one in errors[:1]]
 
 
 def _not_text(data: bytes, error: UnicodeDecodeError, migration: Migration) -> Problem:

@@ -49,15 +49,17 @@ class _Reading:
         self.backend = backend
         self.stops: Problem | None = None
         self.altered: dict[Rule, Problem] = {}
+        self.reordered = False
+        """Whether an object's keys are stored in another order."""
 
     def constant(self, token: str) -> None:
         raise ValueError(f"{token} is not JSON")
 
     def pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # Of a key that occurs twice the last value is kept, which is also the one that a task reads.
         value = dict(pairs)
-        if len(value) < len(pairs) and self.backend in ("postgresql", "mysql"):
-            reason = "an object has a key twice, and only the last value is kept"
-            self._alters(rules.AIRFLOW3_DUPLICATE_KEY, reason)
+        if not self.reordered and len(value) > 1 and self.backend in ("postgresql", "mysql"):
+            self.reordered = list(value) != sorted(value, key=_stored_order)
         return value
 
     def integer(self, token: str) -> str:
@@ -140,7 +142,16 @@ def examine(text: str, backend: str) -> ColumnResult:
         stops = _too_large(text, value)
     if backend == "sqlite" and re.match(r"\s*-?\d", text):
         reading.scalar(text.strip())
-    return ColumnResult(stops, list(reading.altered.values()))
+    altered = list(reading.altered.values())
+    if reading.reordered:
+        reason = "the keys of objects are sorted by length, then by bytes"
+        altered.append(Problem(rules.AIRFLOW3_KEY_ORDER, Outcome.REORDERED, reason))
+    return ColumnResult(stops, altered)
+
+
+def _stored_order(key: str) -> tuple[int, bytes]:
+    data = key.encode("utf-8", "surrogatepass")
+    return len(data), data
 
 
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)

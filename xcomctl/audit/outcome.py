@@ -20,11 +20,22 @@ class Outcome(Enum):
     """The migration fails at it, and nothing is migrated."""
     LOST = "lost"
     ARCHIVED = "archived"
+    UNREADABLE = "unreadable"
+    """The value is kept, but `xcom_pull` of the new release raises an error on it."""
     ALTERED = "altered"
+    REORDERED = "reordered"
+    """Only the order of an object's keys changes."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Return whether the migration itself leaves the value as it is."""
+        return self in (Outcome.UNREADABLE, Outcome.REORDERED)
 
     @property
     def severity(self) -> Severity:
-        """Return error if the upgrade fails or the value is lost, else warning."""
+        """Return error if the upgrade fails or the value is lost, note if only keys are sorted."""
+        if self is Outcome.REORDERED:
+            return Severity.NOTE
         severe = self in (Outcome.STOPS, Outcome.LOST)
         return Severity.ERROR if severe else Severity.WARNING
 

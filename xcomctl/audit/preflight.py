@@ -50,6 +50,8 @@ class Preflight:
         self.mapped, self.joined, self.per_entry = mapped, joined, per_entry
         self.done = done
         self.rows_by_outcome = dict.fromkeys(Outcome, 0)
+        """An XCom counts once for the worst of what happens to it, and once for each way of being
+        kept and yet different."""
         self.bytes_by_outcome = dict.fromkeys(Outcome, 0)
         self.scanned = self.total_bytes = 0
         self._groups: dict[tuple[object, ...], _Group] = {}
@@ -61,11 +63,11 @@ class Preflight:
         problems = check_value(raw, self.migration) + self._row_problems(entry)
         for problem in problems:
             self._add_problem(problem, entry)
-        outcomes = {problem.outcome for problem in problems}
-        worst = next((outcome for outcome in Outcome if outcome in outcomes), None)
-        if worst is not None:
-            self.rows_by_outcome[worst] += 1
-            self.bytes_by_outcome[worst] += entry.size or 0
+        found = {problem.outcome for problem in problems}
+        changes = [outcome for outcome in Outcome if outcome in found and not outcome.is_kept]
+        for outcome in {*changes[:1], *(one for one in found if one.is_kept)}:
+            self.rows_by_outcome[outcome] += 1
+            self.bytes_by_outcome[outcome] += entry.size or 0
         return next((problem for problem in problems if problem.better_moved), None)
 
     def _row_problems(self, entry: XComEntry) -> list[Problem]:
@@ -110,8 +112,8 @@ class Preflight:
         )
         if self.per_entry:
             name = (*name, entry.row)
-        if problem.rule is rules.AIRFLOW3_LOST:
-            # It affects every row, so one finding is enough.
+        if problem.rule in _EVERYWHERE:
+            # It affects all rows alike, so one finding is enough.
             name = (problem.rule.id,)
         group = self._groups.get(name)
         if group is None:
@@ -136,17 +138,21 @@ class Preflight:
         return report
 
 
+_EVERYWHERE = (rules.AIRFLOW3_LOST, rules.AIRFLOW3_KEY_ORDER)
+"""Rules with one finding for all XComs."""
 _VERB = {
     Outcome.STOPS: "stops the migration",
     Outcome.LOST: "is lost",
     Outcome.ARCHIVED: "is archived",
+    Outcome.UNREADABLE: "is kept but cannot be pulled",
     Outcome.ALTERED: "is altered",
+    Outcome.REORDERED: "is kept in another order",
 }
 
 
 def _finding(group: _Group) -> Finding:
     entry, problem = group.example, group.problem
-    everywhere = problem.rule is rules.AIRFLOW3_LOST
+    everywhere = problem.rule in _EVERYWHERE
     total = f" ({Size(group.total)} in all)" if group.occurrences > 1 else ""
     return Finding(
         rule=problem.rule,

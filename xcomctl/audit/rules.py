@@ -171,10 +171,18 @@ AIRFLOW3_NUMBER: Final = _airflow3(
     "The database's JSON type has a limited range and precision. A number beyond it stops the "
     "migration, is rounded, or comes back as another type.",
 )
-AIRFLOW3_DUPLICATE_KEY: Final = _airflow3(
-    "duplicate-key",
-    "Object with a duplicate key",
-    "Only the last of them is kept, which is also the one that a task reads.",
+AIRFLOW3_UNREADABLE: Final = _airflow3(
+    "unreadable",
+    "XCom that cannot be pulled after the upgrade",
+    "The migration keeps the value, but xcom_pull of the new release raises an error on it: its "
+    "class no longer exists, was serialized by a newer version, or holds a value that is not read "
+    "back. Pull it before the upgrade, or push it in another form.",
+)
+AIRFLOW3_KEY_ORDER: Final = _airflow3(
+    "key-order",
+    "Objects that lose the order of their keys",
+    "PostgreSQL's jsonb and MySQL's JSON sort the keys of every object by length, then by bytes. "
+    "A task that relies on the order of a dict must sort it itself.",
 )
 AIRFLOW3_TOO_LARGE: Final = _airflow3(
     "too-large",
@@ -213,7 +221,8 @@ AIRFLOW3_RULES: Final = (
     AIRFLOW3_ENCODING,
     AIRFLOW3_INVALID,
     AIRFLOW3_NUMBER,
-    AIRFLOW3_DUPLICATE_KEY,
+    AIRFLOW3_UNREADABLE,
+    AIRFLOW3_KEY_ORDER,
     AIRFLOW3_TOO_LARGE,
     AIRFLOW3_DANGLING,
     AIRFLOW3_DUPLICATE_ROW,
@@ -225,5 +234,7 @@ AIRFLOW3_RULES: Final = (
 UPKEEP: Final = (IGNORE_EXPIRED, IGNORE_UNUSED)
 """Rules about the configuration, not about an XCom."""
 RULE_BY_ID: Final = {rule.id: rule for rule in RULES}
-KNOWN_IDS: Final = (*RULE_BY_ID, *(rule.id for rule in AIRFLOW3_RULES))
-"""Rule ids of the audit and of preflight."""
+RETIRED_IDS: Final = ("xcom-airflow3-duplicate-key",)
+"""Rules that no longer exist; ignores may still name them."""
+KNOWN_IDS: Final = (*RULE_BY_ID, *(rule.id for rule in AIRFLOW3_RULES), *RETIRED_IDS)
+"""Rule ids that the configuration may name."""

@@ -118,6 +118,16 @@ _PLACEHOLDER = re.compile(
     r"|none|null|true|false|undefined|password|passwd|secret|token|test|admin|user|airflow|postgres",
     re.IGNORECASE,
 )
+_SERIALIZED_TABLE = re.compile(r"deltalake\.table\.DeltaTable|pyiceberg\.table\.Table")
+_ENCRYPTED_OPTIONS = re.compile(
+    r"\\*\"(?:storage_options|catalog_properties)\\*\"\s*:\s*\{[^{}]*\}"
+)
+"""The part of a Delta or Iceberg table that Airflow encrypts with the deployment's Fernet key.
+
+https://github.com/apache/airflow/blob/main/task-sdk/src/airflow/sdk/serde/serializers/deltalake.py
+"""
+_FERNET = re.compile(r"gAAAAA[\w-]{60,}={0,2}")
+"""A token as https://github.com/fernet/spec/blob/master/Spec.md has it: version 0x80, then a time."""
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -127,6 +137,8 @@ def find(raw: bytes | str, key: str | None) -> str | None:
     `key` is the XCom's key. If it is a sensitive name, a value that is a single string counts.
     """
     text = raw[:MOST_BYTES] if isinstance(raw, str) else raw[:MOST_BYTES].decode("latin-1")
+    if "gAAAAA" in text and _SERIALIZED_TABLE.search(text):
+        text = _ENCRYPTED_OPTIONS.sub(lambda options: _FERNET.sub("", options[0]), text)
     for kind, literals, pattern in _TOKENS:
         if not any(literal in text for literal in literals):
             continue

@@ -307,6 +307,7 @@ def _quarantine(store: Store, release: str, moves: IO[str]) -> Iterator[bytes]:
 def _summary(report: Report, preflight: Preflight) -> dict[str, object]:
     from xcomctl.audit.rule import Severity
 
+    rows_by, bytes_by = preflight.rows_by_outcome, preflight.bytes_by_outcome
     return {
         "scanned": preflight.scanned,
         "total_bytes": preflight.total_bytes,
@@ -315,10 +316,9 @@ def _summary(report: Report, preflight: Preflight) -> dict[str, object]:
         "notes": report.count(Severity.NOTE),
         "ignored": sum(one.state == "ignored" for one in report.findings),
         "known": 0,
-        "fates": {outcome.value: rows for outcome, rows in preflight.rows_by_outcome.items()},
-        "fates_bytes": {
-            outcome.value: size for outcome, size in preflight.bytes_by_outcome.items()
-        },
+        "fates": {one.value: rows for one, rows in rows_by.items() if not one.is_kept},
+        "fates_bytes": {one.value: size for one, size in bytes_by.items() if not one.is_kept},
+        **{one.value: rows for one, rows in rows_by.items() if one.is_kept},
     }
 
 
@@ -337,7 +337,9 @@ def _closing(result: _Result, threshold: Severity | None, *, quiet: bool) -> lis
         "stops": "stop the migration",
         "lost": "are lost",
         "archived": "are archived",
+        "unreadable": "cannot be pulled afterwards",
         "altered": "are altered",
+        "reordered": "lose the order of their keys",
     }
     parts = [
         f"{rows:,} {verbs[outcome.value]} ({Size(preflight.bytes_by_outcome[outcome])})"

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from xcomctl.db.write.push import Push
     from xcomctl.db.write.statements import Current, Place
     from xcomctl.model import Budget, Limit, XComEntry
-    from xcomctl.values.encode import Encoded, Traits, Type
+    from xcomctl.values.encode import Encoded, Traits
+    from xcomctl.values.typed import Type
 
 EXAMPLES = (
     (
@@ -175,7 +176,7 @@ def _words(words: list[str]) -> tuple[str, str]:
 
 
 def _type(text: str | None, string: bool) -> Type:
-    from xcomctl.values.encode import TYPES
+    from xcomctl.values.typed import TYPES
 
     if text is None:
         return "json"
@@ -227,7 +228,6 @@ def describe(store: Store) -> Traits:
     return Traits(
         context=store.context,
         backend=store.facts().backend,
-        uuid_read=store.schema.airflow.startswith("3.3"),
     )
 
 

@@ -6,6 +6,7 @@ which releases share that layout, and how they read stored values.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from xcomctl.model import Storage
+    from xcomctl.values.context import Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,13 @@ class Schema:
         if self.storage == "json":
             return 3
         return 1 if self.generation.name == "1.10" else 2
+
+    @property
+    def release(self) -> Release:
+        """Return the newest release that leaves this database so; 999 is its newest patch."""
+        numbers = re.findall(r"\d+", self.airflow.rpartition("-")[2])
+        major, minor, patch, *_ = [*map(int, numbers), 999, 999, 999]
+        return major, minor, patch
 
     @property
     def null_fails(self) -> bool:

@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from xcomctl.model import Storage
 
+Release = tuple[int, int, int]
+"""A release of Airflow; 999 stands for the newest patch of a minor release."""
+
+NEWEST: Release = (3, 3, 999)
+"""The newest release whose serialization is covered."""
+
 
 class Reader(Enum):
     """How `xcom_pull` interprets stored JSON."""
@@ -29,3 +35,5 @@ class Context:
     storage: Storage = "bytes"
     null_fails: bool = False
     """Whether `xcom_pull` raises an error on SQL NULL (Airflow 2.2 and older)."""
+    release: Release = NEWEST
+    """The newest release that the database may belong to: it decides which classes are read."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from xcomctl.values.context import Context
 
 
+_MAX_NOTES = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A value as `xcom_pull` returns it, as far as possible without running code."""
@@ -79,7 +82,7 @@ def _decode_json(raw: bytes | str, context: Context) -> Decoded:
         with long_numbers(), deep():
             value = json.loads(text_of(raw, context.storage))
             notes: Counter[str] = Counter()
-            value = Envelopes(context.reader, notes).open(value)
+            value = Envelopes(context, notes).open(value)
     except RecursionError:
         facts = {"size_bytes": size, "problem": "it is nested too deeply"}
         return Decoded(Encoding.JSON, Opaque("json", facts))
@@ -93,7 +96,7 @@ def _decode_json(raw: bytes | str, context: Context) -> Decoded:
             }
             return Decoded(Encoding.JSON, Opaque("json", facts))
         return _broken(raw, error)
-    texts = list(notes)
+    texts = _first(notes)
     if isinstance(value, str):
         url = reference(value)
         if url:
@@ -104,6 +107,14 @@ def _decode_json(raw: bytes | str, context: Context) -> Decoded:
                 "`jq fromjson` decodes it"
             )
     return Decoded(Encoding.JSON, value, tuple(texts))
+
+
+def _first(notes: Counter[str]) -> list[str]:
+    """Return the notes, but only the first few: a value may cause one for each of its envelopes."""
+    texts = list(notes)
+    if len(texts) > _MAX_NOTES:
+        texts[_MAX_NOTES:] = [f"{len(texts) - _MAX_NOTES:,} more notes of this kind"]
+    return texts
 
 
 def _broken(raw: bytes | str, error: ValueError) -> Decoded:

@@ -7,27 +7,21 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Literal, get_args
-from uuid import UUID
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.values import strictjson
-from xcomctl.values.context import Reader
+from xcomctl.values.envelopes import pull_errors
 from xcomctl.values.health import describe_error
+from xcomctl.values.typed import make_envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from xcomctl.values.context import Context
-
-Type = Literal[
-    "json", "datetime", "date", "timedelta", "decimal", "tuple", "set", "frozenset", "uuid", "bytes"
-]
-"""The `--type` of a value: `json`, or a Python type that JSON cannot express."""
+    from xcomctl.values.typed import Type
 
 RESERVED = frozenset({"__classname__", "__version__", "__data__", "__type", "__var", "__id__"})
 """Keys by which Airflow recognises serialized objects."""
@@ -49,8 +43,6 @@ class Traits:
 
     context: Context
     backend: str
-    uuid_read: bool = False
-    """Whether it reads UUIDs (Airflow 3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +111,37 @@ def encode(
     checked = _Checked(traits, allow_reserved_keys)
     with strictjson.long_numbers(), strictjson.deep():
         try:
-            checked.walk(value, 1)
+            checked.walk(value)
+            if kind != "json":
+                value = make_envelope(value, kind, traits.context, checked.notes)
+            _check_depth(value, traits)
         except RecursionError:
             raise RefusedError("cannot push a value that is nested too deeply") from None
-        if kind != "json":
-            value = _enveloped(value, kind, traits, checked.notes)
+        if checked.has_reserved_keys:
+            checked.notes += pull_errors(value, traits.context)
         text = json.dumps(value)
     return Encoded(text, value, tuple(checked.notes))
+
+
+def _check_depth(value: object, traits: Traits) -> None:
+    """Raise RefusedError if a value is nested more deeply than can be read back."""
+    in_json_column = traits.context.storage == "json"
+    most = _MAX_DEPTH[traits.backend if in_json_column else "bytes"]
+    if _depth(value) > most:
+        raise RefusedError(
+            f"cannot push a value of more than {most} levels of nesting",
+            detail="This is the maximum of the database."
+            if in_json_column and most <= 100
+            else "This is the maximum of Airflow's own reader.",
+        )
+
+
+def _depth(value: object) -> int:
+    """Return the number of nested arrays and objects."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return 1 + max(map(_depth, inner), default=0)
+    return 0
 
 
 @dataclass(slots=True)
@@ -135,24 +151,17 @@ class _Checked:
     traits: Traits
     allow_reserved_keys: bool
     notes: list[str] = field(default_factory=list)
+    has_reserved_keys: bool = False
 
-    def walk(self, value: object, depth: int) -> None:
-        most = _MAX_DEPTH[self.traits.backend if self._json else "bytes"]
-        if isinstance(value, dict | list) and depth > most:
-            raise RefusedError(
-                f"cannot push a value of more than {most} levels of nesting",
-                detail="This is the maximum of the database."
-                if self._json and most <= 100
-                else "This is the maximum of Airflow's own reader.",
-            )
+    def walk(self, value: object) -> None:
         if isinstance(value, dict):
             self._keys(value)
             for key, one in value.items():
                 self._text(key)
-                self.walk(one, depth + 1)
+                self.walk(one)
         elif isinstance(value, list):
             for one in value:
-                self.walk(one, depth + 1)
+                self.walk(one)
         elif isinstance(value, str):
             self._text(value)
         elif self._json and isinstance(value, int | float):
@@ -164,6 +173,7 @@ class _Checked:
 
     def _keys(self, value: dict[str, object]) -> None:
         found = sorted(RESERVED & value.keys())
+        self.has_reserved_keys |= bool(found)
         if found and not self.allow_reserved_keys:
             raise RefusedError(
                 f'cannot push a value with the key "{found[0]}"',
@@ -201,155 +211,6 @@ class _Checked:
                 detail="Airflow 3 cannot send it to a task: msgpack is limited to 64 bits.",
                 hint="Push it as a string.",
             )
-
-
-def _enveloped(value: object, kind: Type, traits: Traits, notes: list[str]) -> object:
-    """Return the value in the envelope in which Airflow stores its type."""
-    if traits.context.reader is not Reader.SERDE:
-        raise RefusedError(
-            f"cannot push a {kind} to this Airflow",
-            detail="Only Airflow 2.6 and newer read it back.",
-            hint="Push a string or a number, and convert it in the task.",
-        )
-    if kind == "bytes" or (kind == "uuid" and not traits.uuid_read):
-        is_bytes = kind == "bytes"
-        raise RefusedError(
-            f"cannot push {'bytes' if is_bytes else 'a UUID'} to this Airflow",
-            detail="No Airflow serializes bytes as JSON."
-            if is_bytes
-            else "Only Airflow 3.3 and newer read it back.",
-            hint="Push a string, such as base64." if is_bytes else "Push it as a string.",
-        )
-    return _MAKERS[kind](value, notes)
-
-
-def _envelope(classname: str, version: int, data: object) -> dict[str, object]:
-    return {"__classname__": classname, "__version__": version, "__data__": data}
-
-
-def _wrong(kind: str, wanted: str) -> UsageError:
-    return UsageError(f"cannot read the value as a {kind}", hint=f"Give {wanted}.")
-
-
-_ISO_ZONED = re.compile(r"(?P<moment>[^\[\]]+)\[(?P<zone>[A-Za-z0-9_+\-/]+)\]")
-
-
-def _datetime(value: object, notes: list[str]) -> object:
-    wanted = (
-        "ISO 8601 in quotes, with a zone or without: "
-        "'\"2026-01-31T07:08:09+01:00\"', '\"2026-01-31T07:08:09[Europe/Paris]\"'"
-    )
-    match = _ISO_ZONED.fullmatch(value) if isinstance(value, str) else None
-    try:
-        moment = datetime.fromisoformat(match["moment"] if match else str(value))
-        zone = match["zone"] if match else None
-        if zone is not None:
-            from zoneinfo import ZoneInfo
-
-            named = ZoneInfo(zone)
-            moment = (
-                moment.replace(tzinfo=named) if moment.tzinfo is None else moment.astimezone(named)
-            )
-    except (ValueError, KeyError, OSError):
-        raise _wrong("datetime", wanted) from None
-    if not isinstance(value, str):
-        raise _wrong("datetime", wanted)
-    data: dict[str, object]
-    if moment.tzinfo is None:
-        notes.append(
-            "a datetime without a time zone is stored as seconds, which each worker interprets in its "
-            "local time zone; this value is correct if that is UTC"
-        )
-        data = {"timestamp": moment.replace(tzinfo=UTC).timestamp(), "tz": None}
-    else:
-        data = {"timestamp": moment.timestamp(), "tz": _zone(moment, zone)}
-    return _envelope("datetime.datetime", 2, data)
-
-
-def _zone(moment: datetime, name: str | None) -> object:
-    """Return the time zone as Airflow stores it: name or offset in seconds, class, version, flag."""
-    kept: object = name
-    classname = "pendulum.tz.timezone.Timezone"
-    if name is None or name == "UTC":
-        offset = moment.utcoffset() or timedelta()
-        if offset % timedelta(seconds=1):
-            raise _wrong("datetime", "an offset of whole seconds")
-        kept = int(offset.total_seconds()) or "UTC"
-        classname = "pendulum.tz.timezone.FixedTimezone"
-    return _envelope("builtins.tuple", 1, [kept, classname, 1, True])
-
-
-def _date(value: object, _: list[str]) -> object:
-    try:
-        if isinstance(value, str):
-            return _envelope("datetime.date", 2, date.fromisoformat(value).isoformat())
-    except ValueError:
-        pass
-    raise _wrong("date", "ISO 8601 in quotes: '\"2026-01-31\"'")
-
-
-def _timedelta(value: object, _: list[str]) -> object:
-    try:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            # Airflow reads a float only.
-            return _envelope("datetime.timedelta", 2, timedelta(seconds=value).total_seconds())
-    except (OverflowError, ValueError):
-        pass
-    raise _wrong("timedelta", "its seconds as a number: 86402.5")
-
-
-def _decimal(value: object, _: list[str]) -> object:
-    wrong = _wrong("decimal", "a number in quotes, so that no digit is lost: '\"1.10\"'")
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise wrong
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        raise wrong from None
-    if not number.is_finite():
-        raise wrong
-    exponent = number.as_tuple().exponent
-    own: int | float = int(number) if isinstance(exponent, int) and exponent >= 0 else float(number)
-    # Airflow stores a number, which may lose digits, but reads a string exactly, too.
-    same = str(Decimal(str(own))) == str(number) and abs(number) < 2**53
-    return _envelope("decimal.Decimal", 1, own if same else str(number))
-
-
-def _several(classname: str) -> Callable[[object, list[str]], object]:
-    def make(value: object, _: list[str]) -> object:
-        if not isinstance(value, list):
-            raise _wrong(classname.partition(".")[2], "a JSON list: [1, 2]")
-        if classname != "builtins.tuple":
-            if any(isinstance(one, dict | list) for one in value):
-                raise _wrong("set", "a JSON list of strings and numbers")
-            if len(set(value)) < len(value):
-                raise _wrong("set", "a JSON list without duplicates")
-        return _envelope(classname, 1, value)
-
-    return make
-
-
-def _uuid(value: object, _: list[str]) -> object:
-    try:
-        if isinstance(value, str):
-            return _envelope("uuid.UUID", 1, str(UUID(value)))
-    except ValueError:
-        pass
-    raise _wrong("UUID", "its text in quotes")
-
-
-_MAKERS: dict[str, Callable[[object, list[str]], object]] = {
-    "datetime": _datetime,
-    "date": _date,
-    "timedelta": _timedelta,
-    "decimal": _decimal,
-    "tuple": _several("builtins.tuple"),
-    "set": _several("builtins.set"),
-    "frozenset": _several("builtins.frozenset"),
-    "uuid": _uuid,
-}
-
-TYPES: tuple[str, ...] = get_args(Type)
 
 
 def same(sent: object, found: object) -> bool:

@@ -1,101 +1,184 @@
 """Envelopes: the JSON objects in which Airflow serializes what JSON cannot express.
 
+`Envelopes` follows Airflow's own `deserialize` step by step, except that it imports nothing. Which
+class is read since which release is in `envelope_types`.
+
 https://airflow.apache.org/docs/apache-airflow/stable/authoring-and-scheduling/serializers.html
 """
 
 from __future__ import annotations
 
-import base64
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.text import visible
 from xcomctl.values.context import Reader
-from xcomctl.values.render import NumpyScalar, Opaque, to_json
+from xcomctl.values.envelope_data import AirflowError, open_data
+from xcomctl.values.envelope_types import (
+    ENVELOPE_TYPES,
+    MODULES,
+    OBJECT_HOOK_BEFORE,
+    OLD_TYPES,
+)
+from xcomctl.values.render import Opaque, to_json
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Callable
+    from xcomctl.values.context import Context
 
 _CLASS, _VERSION, _DATA = "__classname__", "__version__", "__data__"
+_RAISES = "xcom_pull raises "
 _OLD_TYPE, _OLD_DATA = "__type", "__var"
 
 
-class _ProblemError(Exception):
-    """Airflow itself raises an error on this envelope."""
+def pull_errors(value: object, context: Context) -> list[str]:
+    """Return the errors that `xcom_pull` raises on parsed JSON, for people."""
+    notes: Counter[str] = Counter()
+    Envelopes(context, notes).open(value)
+    return [note for note in notes if note.startswith(_RAISES)]
 
 
 class Envelopes:
     """Opens Airflow's serialized objects: turns each envelope into the value that it stands for.
 
-    Nothing is imported. What cannot be opened becomes an `Opaque`.
+    Nothing is imported. An envelope that Airflow itself cannot read, or whose class is unknown,
+    becomes an `Opaque`.
     """
 
-    def __init__(self, reader: Reader, notes: Counter[str]) -> None:
-        self._reader = reader
+    def __init__(self, context: Context, notes: Counter[str]) -> None:
+        self._context = context
         self._notes = notes
+        self._inside_out = context.release < OBJECT_HOOK_BEFORE
+        self._has_frozensets = False
 
-    def open(self, value: Any) -> object:
-        if self._reader is Reader.PLAIN:
+    def open(self, value: Any) -> Any:
+        """Return parsed JSON with its envelopes opened; adds to the notes what is uncertain.
+
+        Raises:
+            RecursionError: the value is nested too deeply.
+        """
+        if self._context.reader is Reader.PLAIN:
             return value
         if isinstance(value, list):
             return [self.open(one) for one in value]
         if not isinstance(value, dict):
             return value
-        if self._reader is Reader.SERDE and _OLD_TYPE in value and _OLD_DATA in value:
-            return self._open_old(value)
+        if self._context.reader is Reader.CLASSES:
+            return self._open_2_5(value)
+        if self._inside_out:
+            return self._open_dict({key: self.open(one) for key, one in value.items()})
+        return self._open_dict(value)
+
+    def _open_2_5(self, value: dict[str, Any]) -> object:
         if isinstance(value.get(_CLASS), str) and isinstance(value.get(_VERSION), int):
-            return self._open_class(value)
+            problem = "Airflow 2.5 imports such a class only if its configuration allows it"
+            data = self.open(value.get(_DATA))
+            return self._opaque(value[_CLASS], value[_VERSION], data, problem)
         return {key: self.open(one) for key, one in value.items()}
 
-    def _open_class(self, value: dict[str, Any]) -> object:
-        name, version, data = value[_CLASS], value[_VERSION], value.get(_DATA)
-        if self._reader is Reader.CLASSES:
-            problem = "Airflow 2.5 imports such a class only where its configuration allows it"
-            return self._opaque(name, version, data, problem)
-        if isinstance(data, dict) and name in _KNOWN and name.endswith(("datetime", "DateTime")):
-            data = dict(data.items())
+    def _open_dict(self, value: dict[str, Any]) -> object:
+        if _OLD_TYPE in value and _OLD_DATA in value:
+            kind, data = value[_OLD_TYPE], value[_OLD_DATA]
+            if kind != "dict":
+                return self._open_old(kind, self._open_inner(data))
+            if not isinstance(data, dict):
+                name = (
+                    "TypeError"
+                    if data is None or isinstance(data, int | float)
+                    else "AttributeError"
+                )
+                error = AirflowError(name, "its data is not an object")
+                return self._unreadable("dict", 0, self._open_inner(data), error)
+            # Not opened once more: newer Airflows leave an old envelope directly inside closed.
+            value = data
+        if _CLASS not in value or _VERSION not in value:
+            return {key: self._open_inner(one) for key, one in value.items()}
+        name, version = value[_CLASS], value[_VERSION]
+        data = self._open_inner(value.get(_DATA))
+        if not isinstance(name, str) or not isinstance(version, int):
+            error = AirflowError("ValueError", "its class name or version is not valid")
+            return self._unreadable(name, version, data, error)
+        return self._open_class(name, name, version, data)
+
+    def _open_inner(self, value: Any) -> Any:
+        """Return what is inside an object, opened.
+
+        From the inside out it is open already. But Airflow 2 visits it again for every object
+        around it, which turns frozensets into lists.
+        """
+        if not self._inside_out:
+            return self.open(value)
+        return _without_frozensets(value) if self._has_frozensets else value
+
+    def _open_old(self, kind: Any, data: Any) -> object:
+        if not isinstance(kind, str):
+            hashed = isinstance(kind, list) and self._context.release >= OLD_TYPES["tuple"].since
+            error = AirflowError("TypeError" if hashed else "ValueError", "its type is not text")
+            return self._unreadable(kind, 0, data, error)
+        old = OLD_TYPES.get(kind)
+        if old is None:
+            return self._open_class(kind, kind, 0, data)
+        if self._context.release < old.since:
+            return self._unreadable(kind, 0, data, _not_allowed(kind))
+        return self._open_class(kind, old.classname, 0, data)
+
+    def _open_class(self, shown: str, classname: str, version: int, data: Any) -> object:
+        """Return the value that an envelope stands for; `shown` is the class as it is stored."""
+        if classname != "builtins.tuple" and _has_opaque(data):
+            # Airflow fails at what is inside.
+            return self._opaque(shown, version, data)
+        known = ENVELOPE_TYPES.get(classname)
         try:
-            opened = self._known(name, version, data)
+            if known is None:
+                self._check_module(classname)
+                return self._opaque_frame(shown, version, data)
+            if self._context.release < known.since:
+                raise _not_allowed(classname)
+            if known.max_version is not None and version > known.max_version:
+                raise AirflowError(
+                    "TypeError", f"version {version} is newer than {known.max_version}"
+                )
+            if known.kind == "frame":
+                return self._opaque_frame(shown, version, data)
+            opened = open_data(known.kind, classname, version, data, self._context.release)
         except (
-            _ProblemError,
+            AirflowError,
             ValueError,
             TypeError,
             OverflowError,
             ArithmeticError,
-            KeyError,
+            LookupError,
+            AttributeError,
         ) as error:
-            return self._opaque(name, version, data, f"Airflow cannot read it back: {error}")
-        if opened is not None:
-            return opened
-        if "DataFrame" in name and isinstance(data, str):
-            return self._frame(name, version, data)
-        return self._opaque(name, version, data, None)
+            return self._unreadable(shown, version, data, error)
+        if opened.note:
+            self._notes[opened.note] += 1
+        if opened.value is None:
+            return self._opaque(shown, version, data)
+        self._has_frozensets |= isinstance(opened.value, frozenset)
+        return opened.value
 
-    def _opaque(self, name: str, version: object, data: object, problem: str | None) -> Opaque:
-        facts: dict[str, object] = {"classname": name, "version": version}
-        facts["data"] = to_json(self.open(data))[0]
-        if problem:
-            facts["problem"] = problem
-        return Opaque("object", facts)
+    def _check_module(self, classname: str) -> None:
+        if not classname:
+            raise AirflowError("TypeError", "its class name is empty")
+        for module in MODULES:
+            if classname.startswith(module.prefix) and not (
+                module.since <= self._context.release < module.before
+            ):
+                raise AirflowError(
+                    "ModuleNotFoundError", f"this Airflow has no module {module.prefix.rstrip('.')}"
+                )
 
-    def _known(self, name: str, version: int, data: Any) -> object:
-        if name in _KNOWN:
-            return _KNOWN[name](self, data)
-        if name.startswith(("pendulum.tz.", "pendulum.timezone")) or name == "zoneinfo.ZoneInfo":
-            return self.zone(data)
-        if name.startswith("numpy.") and isinstance(data, int | float):
-            return NumpyScalar(name, data)
-        return None
-
-    def _frame(self, name: str, version: object, data: str) -> Opaque:
+    def _opaque_frame(self, name: str, version: int, data: Any) -> Opaque:
+        """Return an object as it is; of a DataFrame, with its shape instead of its data."""
+        if "DataFrame" not in name or not isinstance(data, str):
+            return self._opaque(name, version, data)
         from xcomctl.values.dataframe_footer import shape
 
         facts: dict[str, object] = {"classname": name, "version": version}
         try:
             parquet = bytes.fromhex(data)
         except ValueError:
-            facts["problem"] = "its data is no hexadecimal text"
+            facts["problem"] = "its data is not hexadecimal"
             return Opaque("object", facts)
         facts["parquet_bytes"] = len(parquet)
         found = shape(parquet)
@@ -103,107 +186,40 @@ class Envelopes:
             facts["rows"], facts["columns"] = found
         return Opaque("object", facts)
 
-    def _open_old(self, value: dict[str, Any]) -> object:
-        kind, data = value[_OLD_TYPE], value[_OLD_DATA]
-        if kind == "dict":
-            if isinstance(data, dict):
-                return {key: self.open(one) for key, one in data.items()}
-            return self.open(data)
-        try:
-            opened = _OLD_KNOWN[kind](self, data) if kind in _OLD_KNOWN else None
-        except (_ProblemError, ValueError, TypeError, OverflowError, KeyError):
-            opened = None
-        if opened is None:
-            return self._opaque(str(kind), None, data, None)
-        self._notes[f'Airflow raises ImportError on the old envelope "{visible(str(kind))}"'] += 1
-        return opened
-
-    def list_of(self, data: Any) -> list[object]:
-        if not isinstance(data, list):
-            raise _ProblemError("its data is no list")
-        return [self.open(one) for one in data]
-
-    def moment(self, data: Any) -> datetime:
-        if not isinstance(data, dict):
-            raise _ProblemError("its data is no object")
-        stamp, zone = data["timestamp"], data.get("tz")
-        if isinstance(stamp, bool) or not isinstance(stamp, int | float):
-            raise _ProblemError("its timestamp is no number")
-        if zone is None:
-            self._notes[
-                "a naive datetime was stored as seconds in the worker's local time, taken for UTC"
-            ] += 1
-            return datetime.fromtimestamp(stamp, UTC).replace(tzinfo=None)
-        return datetime.fromtimestamp(stamp, UTC).astimezone(self.zone(zone))
-
-    def zone(self, data: Any) -> tzinfo:
-        if isinstance(data, dict):
-            data = data.get(_DATA) if _CLASS in data else data.get(_OLD_DATA)
-        if isinstance(data, list | tuple):
-            data = data[0] if data else ""
-        if isinstance(data, int) and not isinstance(data, bool):
-            return timezone(timedelta(seconds=data))
-        if not isinstance(data, str):
-            raise _ProblemError("its time zone is neither name nor offset")
-        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-        if not data:
-            raise _ProblemError("ValueError, its time zone has no name")
-        try:
-            return ZoneInfo(data)
-        except ZoneInfoNotFoundError:
-            self._notes[f'time zone "{visible(data)}" is not known here; shown in UTC'] += 1
-            return UTC
-        except (ValueError, OSError):
-            raise _ProblemError(f'ValueError, "{visible(data)}" names no time zone') from None
+    def _unreadable(self, name: object, version: object, data: Any, error: Exception) -> Opaque:
+        """Return an object on which `xcom_pull` raises an error."""
+        kind = error.kind if isinstance(error, AirflowError) else type(error).__name__
+        message = visible(str(error))[:200]
+        self._notes[f'{_RAISES}{kind} on "{visible(str(name))[:200]}": {message}'] += 1
+        return self._opaque(name, version, data, f"Airflow cannot read it back: {kind}: {message}")
 
     @staticmethod
-    def duration(data: Any) -> timedelta:
-        if not isinstance(data, float):
-            raise _ProblemError("TypeError, its seconds are no float")
-        return timedelta(seconds=data)
-
-    @staticmethod
-    def day(data: Any) -> date:
-        return date.fromisoformat(data)
-
-    @staticmethod
-    def decimal(data: Any) -> object:
-        from decimal import Decimal
-
-        if isinstance(data, bool) or not isinstance(data, int | float | str):
-            raise _ProblemError("its data is no number")
-        return Decimal(str(data))
-
-    @staticmethod
-    def uuid(data: Any) -> object:
-        from uuid import UUID
-
-        if not isinstance(data, str):
-            raise _ProblemError("its data is no text")
-        return UUID(data)
+    def _opaque(name: object, version: object, data: Any, problem: str | None = None) -> Opaque:
+        facts: dict[str, object] = {"classname": to_json(name)[0], "version": to_json(version)[0]}
+        facts["data"] = to_json(data)[0]
+        if problem:
+            facts["problem"] = problem
+        return Opaque("object", facts)
 
 
-def _bytes(_: Envelopes, data: Any) -> bytes:
-    return base64.b64decode(data, validate=True)
+def _not_allowed(classname: str) -> AirflowError:
+    return AirflowError("ImportError", f"this Airflow does not read {visible(classname)[:200]}")
 
 
-_KNOWN: dict[str, Callable[[Envelopes, Any], object]] = {
-    "builtins.tuple": lambda one, data: tuple(one.list_of(data)),
-    "builtins.set": lambda one, data: set(one.list_of(data)),
-    "builtins.frozenset": lambda one, data: frozenset(one.list_of(data)),
-    "builtins.bytes": _bytes,
-    "datetime.datetime": Envelopes.moment,
-    "pendulum.datetime.DateTime": Envelopes.moment,
-    "datetime.date": lambda one, data: one.day(data),
-    "datetime.timedelta": lambda one, data: one.duration(data),
-    "decimal.Decimal": lambda one, data: one.decimal(data),
-    "uuid.UUID": lambda one, data: one.uuid(data),
-}
-_OLD_KNOWN: dict[str, Callable[[Envelopes, Any], object]] = {
-    "tuple": _KNOWN["builtins.tuple"],
-    "set": _KNOWN["builtins.set"],
-    "datetime": lambda one, data: datetime.fromtimestamp(data, UTC),
-    "timedelta": lambda one, data: timedelta(seconds=data),
-    "timezone": Envelopes.zone,
-}
+def _has_opaque(data: Any) -> bool:
+    """Return whether data, or an element of it, could not be opened."""
+    if isinstance(data, list | dict):
+        elements = data.values() if isinstance(data, dict) else data
+        return any(isinstance(one, Opaque) for one in elements)
+    return isinstance(data, Opaque)
+
+
+def _without_frozensets(value: Any) -> Any:
+    if isinstance(value, frozenset | list):
+        return [_without_frozensets(one) for one in value]
+    if isinstance(value, tuple):
+        return tuple([_without_frozensets(one) for one in value])
+    if isinstance(value, dict):
+        return {key: _without_frozensets(one) for key, one in value.items()}
+    # A set with a frozenset in it fails in Airflow: lists have no hash.
+    return {_without_frozensets(one) for one in value} if isinstance(value, set) else value

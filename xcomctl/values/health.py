@@ -9,12 +9,13 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from xcomctl.model import Encoding
-from xcomctl.values.sniff import JSON_START, is_old_pickle, sniff
+from xcomctl.values.sniff import is_old_pickle, sniff
 from xcomctl.values.strictjson import is_strict
 
 if TYPE_CHECKING:
     from xcomctl.model import Raw, Storage
 
+_CONTAINER_START = re.compile(r'[ \t\r\n]*[{\["]')
 _STRING_START = re.compile(rb'[ \t\r\n]*"')
 
 
@@ -68,8 +69,12 @@ def check(raw: Raw, storage: Storage) -> Verdict:
 
 
 def holds_json(text: str) -> bool:
-    """Return whether a string is JSON text itself."""
-    if not JSON_START.match(text[:32].encode("utf-8", "replace")):
+    """Return whether a string is the JSON text of an object, an array or a string.
+
+    Bare numbers, true, false and null do not count: a string such as `42` or `20260102` is far
+    more often meant as it is, for example as the output of a shell command.
+    """
+    if not _CONTAINER_START.match(text):
         return False
     try:
         json.loads(text, parse_int=len, parse_float=len, parse_constant=len)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
+from xcomctl.values.numpy_scalars import NumpyScalar
 from xcomctl.values.strictjson import deep, long_numbers
 
 
@@ -23,14 +24,6 @@ class Opaque:
     def marker(self) -> dict[str, object]:
         """Return the object that represents it in JSON."""
         return {"__xcomctl__": {"encoding": self.encoding, **self.facts}}
-
-
-@dataclass(frozen=True, slots=True)
-class NumpyScalar:
-    """A numpy scalar, such as numpy.int64."""
-
-    classname: str
-    value: object
 
 
 @dataclass(slots=True)
@@ -58,6 +51,9 @@ class _Renderer:
             return value.marker()
         if isinstance(value, NumpyScalar):
             return self.render(value.value)
+        if isinstance(value, complex):
+            self.changed["complex number became a string"] += 1
+            return str(value)
         if isinstance(value, tuple | set | frozenset):
             self.changed[f"{type(value).__name__} became a list"] += 1
             return [self.render(one) for one in value]
@@ -108,9 +104,6 @@ def _repr(value: Any) -> str:
         return f"frozenset({{{', '.join(map(_repr, value))}}})" if value else "frozenset()"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_repr(key)}: {_repr(one)}' for key, one in value.items())}}}"
-    if isinstance(value, NumpyScalar):
-        name = value.classname.removeprefix("numpy.").rstrip("_")
-        return f"np.{value.value}_" if name == "bool" else f"np.{name}({value.value!r})"
     if isinstance(value, Opaque):
         return _repr_opaque(value)
     if isinstance(value, datetime) and value.tzinfo is UTC:

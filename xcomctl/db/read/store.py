@@ -53,6 +53,7 @@ class Store:
             reader=self.schema.reader,
             storage=self.schema.storage,
             null_fails=self.schema.null_fails,
+            release=self.schema.release,
         )
 
     @property
