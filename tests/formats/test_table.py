@@ -7,7 +7,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from xcomctl.cli import config, delete, findings, import_, info, limits, top
+from xcomctl.cli import list as list_command
 from xcomctl.formats import Column, Destination, Layout, writer
 from xcomctl.formats.cells import Cells
 from xcomctl.formats.width import cell_width
@@ -249,3 +253,54 @@ def test_sizes_of_a_column_have_one_unit_where_it_can_be_read(
     """Three significant digits for each, and no endless numbers."""
     column = Column("size_bytes", "size")
     assert Cells([column]).by_column([{"size_bytes": size} for size in sizes]) == [texts]
+
+
+TASKS = tuple(top._DIMENSION_COLUMNS[name] for name in top.DIMENSIONS[:3])
+SHAPES: dict[str, tuple[tuple[Column, ...], bool]] = {
+    "list": (list_command._COLUMNS, False),
+    "list --value --text --stored": ((*list_command._COLUMNS, *list_command._EXTRA), False),
+    "top": ((*TASKS, *top._NUMBERS), False),
+    "top --forecast": ((*TASKS, *top._NUMBERS, *top._FORECAST), False),
+    "audit": (findings.finding_columns(), True),
+    "audit --per-entry": (
+        findings.finding_columns(hidden=("occurrences",), shown=("run_id", "map_index")),
+        True,
+    ),
+    "limits": (limits._COLUMNS, False),
+    "delete": (delete._COLUMNS, False),
+    "import": (import_._COLUMNS, False),
+    "info": (info._COLUMNS, False),
+    "config": (config._COLUMNS, False),
+}
+TEXTS = st.text(alphabet="ab_.日e\u0301💥 ", max_size=90) | st.just(
+    "scheduled__2026-03-31T00:00:00"
+)
+VALUES: dict[str, st.SearchStrategy[object]] = {
+    "time": st.just("2026-03-31T00:00:09Z"),
+    "index": st.integers(-1, 1024),
+    "number": st.integers(0, 10**7),
+    "size": st.integers(0, 2**34),
+    "exact": st.integers(0, 2**30),
+    "percent": st.floats(0, 2_000),
+    "bar": st.just("#" * 20),
+    "word": st.sampled_from(["error", "xcom-airflow3-duplicate-key"]),
+}
+
+
+@pytest.mark.parametrize("command", SHAPES)
+@given(data=st.data())
+@settings(max_examples=40)
+def test_no_ids_and_no_sizes_break_a_row(command: str, data: st.DataObject) -> None:
+    """From 60 columns up, whatever the names are, in every command."""
+    columns, grouped = SHAPES[command]
+    rows = [
+        {one.name: data.draw(VALUES.get(one.kind, TEXTS) | st.none()) for one in columns}
+        for _ in range(3)
+    ]
+    for row in rows:
+        row["dag_id"] = "d" if grouped else row.get("dag_id")
+    shape = layout(*columns, group_by="dag_id" if grouped else "")
+    width = data.draw(st.integers(60, 200))
+    lines = table(rows, shape, width=width)
+    assert len(lines) == len(rows) + 1 + grouped
+    assert all(cell_width(line) <= width for line in lines), lines

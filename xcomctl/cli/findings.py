@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xcomctl.model import Ignore
 
 FINDING_COLUMNS = (
-    Column("severity", "word"),
+    Column("severity", "word", drop=-1),
     Column("rule", "word"),
     Column("dag_id", "id", aliases=("dag",)),
     Column("task_id", "id", aliases=("task",)),

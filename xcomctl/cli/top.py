@@ -53,8 +53,8 @@ _DIMENSION_COLUMNS = {
 DIMENSIONS = tuple(_DIMENSION_COLUMNS)
 
 _NUMBERS = (
-    Column("count", "number", aliases=("rows",)),
-    Column("total_bytes", "size", title="total", aliases=("bytes",)),
+    Column("count", "number", aliases=("rows",), drop=-1),
+    Column("total_bytes", "size", title="total", aliases=("bytes",), drop=-1),
     Column("mean_bytes", "size", title="mean", drop=4),
     Column("p50_bytes", "size", title="p50", drop=3),
     Column("p95_bytes", "size", title="p95", drop=5),
