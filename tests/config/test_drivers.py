@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
+import pymysql
 import pytest
 
 from xcomctl.config import urls
+from xcomctl.config.drivers import is_valid
 from xcomctl.config.mysql_tls import Tls
 from xcomctl.errors import UsageError
 
@@ -218,3 +221,9 @@ def test_an_option_file_that_includes_itself_ends(tmp_path: Path) -> None:
     path.write_text(f"[client]\n!include {path}\n")
     with pytest.raises(UsageError, match="option file"):
         urls.parse(f"mysql://h/d?read_default_file={path}").options()
+
+
+def test_every_option_of_the_installed_pymysql_is_known() -> None:
+    """A new version's new option is decided on here, before it surprises anybody."""
+    names = {*inspect.signature(pymysql.Connection.__init__).parameters} - {"self"}
+    assert [name for name in sorted(names) if not is_valid(name, "1")] == []

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _NO_TEXT = ("string buffer", "invalid memory alloc request size", "out of memory")
 """What PostgreSQL says of a jsonb whose text would take more than 1 GiB."""
 
+_TLS_WORDS = re.compile(r"\bSSL error|not support SSL|certificate|private key|SSL negotiation")
+"""What libpq, which has no codes for what happens before a session, says where TLS fails."""
+
 _SLICE_BYTES = 6 * 1024 * 1024
 """The answer is text, two digits a byte, of which libpq and psycopg2 hold three copies."""
 
@@ -383,7 +386,7 @@ class PostgreSQL(Backend):
                 "It can be read in parts only, with SQL such as value -> 'key'; \"xcomctl list "
                 '--sort -size" shows it, and "xcomctl delete" removes it.',
             )
-        if code is None and connecting and re.search(r"\bSSL\b|certificate|private key", text):
+        if code is None and connecting and _TLS_WORDS.search(text):
             return (
                 "TLS failed",
                 'Check "sslmode" and the certificates in the URL, or whether the server supports TLS.',
