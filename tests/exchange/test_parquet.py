@@ -35,10 +35,12 @@ def from_lines(text: str) -> list[dict[str, Any]]:
         told = json.loads(line)
         row = {name: told.get(name) for name in ("dag_id", "task_id", "run_id", "map_index", "key")}
         row |= {name: parse_time(told[name]) for name in TIMES}
-        row |= {name: told.get(name) for name in ("size_bytes", "encoding", "dag_run_id")}
-        row |= {"orphan": told.get("orphan", False), "stored_as": told.get("stored_as")}
+        row |= {name: told[name] for name in ("size_bytes", "encoding", "dag_run_id", "orphan")}
+        row |= {"stored_as": told["stored_as"] or None}
         row |= {"value": None, "value_bytes": None}
-        if "value_base64" in told:
+        if told["value_base64"] or (
+            told["value"] is None and told["encoding"] not in ("json", "null")
+        ):
             row["value_bytes"] = base64.b64decode(told["value_base64"])
         elif told["encoding"] != "null":
             row["value"] = line[line.index(', "value": ') + len(', "value": ') : -1]

@@ -7,15 +7,19 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
 
+import duckdb
+import polars
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sarif import loader
 
+from tests.conftest import clean_environment
 from tests.metadata import Metadata
 from tests.servers import free_port
 from xcomctl.formats import Destination, Layout, sarif
@@ -191,3 +195,73 @@ def test_sarif_keeps_the_worst_results_that_github_accepts(monkeypatch: pytest.M
     assert kept == ["t1", "t4", "t3", "t6"]
     (notification,) = run_["invocations"][0]["toolExecutionNotifications"]
     assert notification["message"]["text"] == warning
+
+
+# --- DuckDB and polars --------------------------------------------------------------------------
+
+ORDINARY = 21_000
+"""More rows than DuckDB and polars look at to infer the columns."""
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export whose rare fields first appear in its last lines."""
+    folder = tmp_path_factory.mktemp("late")
+    metadata = Metadata(f"{folder}/airflow.db")
+    metadata.add(b'{"a": 1}', task_id="first")
+    metadata.execute(
+        "INSERT INTO xcom SELECT dag_run_id, 'bulk', n, key, dag_id, run_id, value, timestamp FROM xcom,"
+        f" (WITH RECURSIVE c(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n < {ORDINARY})"
+        " SELECT n FROM c)"
+    )
+    metadata.add(b"\x80\x04K\x01.", task_id="pickled", run_id="z1")
+    metadata.add(b'{"a": 2}', task_id="orphan", run_id="z2", with_run=False)
+    metadata.add('{"a": 3}', task_id="text", run_id="z3")
+    path = folder / "x.jsonl"
+    with path.open("wb") as out:
+        subprocess.run(
+            [sys.executable, "-m", "xcomctl", "export", "--url", metadata.url],
+            stdout=out, env=clean_environment(folder), check=True,
+        )  # fmt: skip
+    return path
+
+
+def test_every_line_of_an_export_has_every_field(export: Path) -> None:
+    """In one order, and none is null in an ordinary line."""
+    lines = [json.loads(line) for line in export.read_text().splitlines()]
+    assert len(lines) > ORDINARY
+    names = list(lines[0])
+    assert all(list(line) == names for line in lines)
+    ordinary = [line for line in lines if line["task_id"] in ("bulk", "first")]
+    assert all(value is not None for line in ordinary for value in line.values())
+
+
+RARE = {
+    "pickled": ("gARLAS4=", "", False),
+    "orphan": ("", "", True),
+    "text": ("", "text", False),
+}
+"""value_base64, stored_as and orphan of each odd row."""
+
+
+def test_duckdb_reads_what_only_late_lines_have(export: Path) -> None:
+    """It drops fields that the first 20,480 lines lack, without a word."""
+    query = (
+        "SELECT task_id, value_base64, stored_as, orphan, dag_run_id, value.a FROM read_json_auto(?)"
+        " WHERE task_id NOT IN ('bulk', 'first')"
+    )
+    rows = duckdb.execute(query, [str(export)]).fetchall()
+    assert {row[0]: row[1:4] for row in rows} == RARE
+    assert {row[0]: row[5] for row in rows} == {"pickled": None, "orphan": 2, "text": 3}
+    assert all(isinstance(row[4], int) for row in rows)
+
+
+def test_polars_reads_what_only_late_lines_have(export: Path) -> None:
+    """It looks at 100 lines."""
+    frame = polars.read_ndjson(export).filter(~polars.col("task_id").is_in(["bulk", "first"]))
+    rows = {row["task_id"]: row for row in frame.to_dicts()}
+    assert {
+        name: (row["value_base64"], row["stored_as"], row["orphan"]) for name, row in rows.items()
+    } == RARE
+    assert rows["text"]["value"] == {"a": 3}
+    assert rows["orphan"]["dag_run_id"] > 0

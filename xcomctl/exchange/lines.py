@@ -101,7 +101,13 @@ class PlainLines(Lines):
 
 
 class JsonLines(PlainLines):
-    """Writes rows as JSON Lines, each in the form of `entries.json_line`, one page at a time."""
+    """Writes rows as JSON Lines, one page at a time.
+
+    Every line has every field, and no rare field is null in ordinary lines: DuckDB and polars
+    infer columns from the first lines, and lose what only later ones have. `value_base64` is empty
+    if the value is in `value`, and `stored_as` unless SQLite holds the value in another storage
+    class than Airflow writes.
+    """
 
     def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
         super().__init__(write, storage, strict=strict)
@@ -153,25 +159,36 @@ class JsonLines(PlainLines):
         if checked:
             is_json = (lambda _: True) if self._strict else is_strict_line
         for dag, task, run, index, key, time, date, size, run_number, orphan, stored_as, raw in self._page:  # fmt: skip
-            moment = f'"{time}"' if time else "null"
-            tail = f', "orphan": true, "dag_run_id": {run_number}' if orphan else ""
-            if stored_as is not None:
-                tail += f', "stored_as": "{stored_as}"'
             if type(raw) is bytes and is_json(raw):
-                encoding, before, value, end = "json", b'"value": ', raw, b"}\n"
+                encoding, encoded, value = "json", "", raw
             else:
                 encoding = encoding_of(raw, self._storage)
-                text, encoded = encode_value(raw)
-                if text is None and encoded is not None:
-                    before, value, end = b'"value_base64": "', encoded.encode(), b'"}\n'
-                else:
-                    before, value, end = b'"value": ', text or b"null", b"}\n"
+                text, base64 = encode_value(raw)
+                encoded, value = base64 or "", text or b"null"
+            moment = f'"{time}"' if time else "null"
             facts = (
                 f', "timestamp": {moment}, "logical_date": {date}, '
-                f'"size_bytes": {"null" if size is None else size}, "encoding": "{encoding}"{tail}, '
+                f'"size_bytes": {"null" if size is None else size}, "encoding": "{encoding}", '
+                f'"orphan": {"true" if orphan else "false"}, '
+                f'"dag_run_id": {"null" if run_number is None else run_number}, '
+                f'"stored_as": "{stored_as or ""}", "value_base64": "'
             )
             mapped = b', "map_index": -1' if index == UNMAPPED else b', "map_index": %d' % index
-            pieces += (dag, task, run, mapped, key, facts.encode(), before, value, end)
+            head = facts.encode()
+            if encoded:
+                # Not joined: it may be large.
+                pieces += (
+                    dag,
+                    task,
+                    run,
+                    mapped,
+                    key,
+                    head,
+                    encoded.encode(),
+                    b'", "value": null}\n',
+                )
+            else:
+                pieces += (dag, task, run, mapped, key, head, b'", "value": ', value, b"}\n")
         return pieces
 
 

@@ -105,7 +105,7 @@ class ParquetRows(Lines):
                 size,
                 encoding_of(raw, self._storage),
                 orphan,
-                run if orphan else None,
+                run,
                 stored_as,
                 text,
                 other,

@@ -153,19 +153,32 @@ def _json_record(line: bytes, number: int) -> Record | Fault:
     try:
         with strictjson.deep():
             given, value = _members(line.decode("utf-8"))
-        data: bytes | None = None
         if missing := _missing(given):
             return Fault(number, f"it has no field {missing}")
-        if given.get("value_base64") is not None:
-            data = base64.b64decode(_text(given, "value_base64") or "", validate=True)
-        elif given.get("encoding") not in ("null", "absent"):
-            if value is None:
-                return Fault(number, "it has neither value nor value_base64")
-            data = value.encode("utf-8", "surrogatepass")
-        return _record(given, data, number)
+        return _record(given, _stored_value(given, value), number)
     except (ValueError, RecursionError, binascii.Error) as error:
         reason = "it is cut off" if not line.endswith(b"\n") else f"it is not JSON: {error}"
         return Fault(number, reason)
+
+
+def _stored_value(given: Mapping[str, object], value: str | None) -> bytes | None:
+    """Return the stored bytes of a line with this text in `value`; None for SQL NULL.
+
+    Raises:
+        ValueError: the line has no value.
+    """
+    if given["encoding"] in ("null", "absent"):
+        return None
+    encoded = _text(given, "value_base64")
+    if encoded:
+        return base64.b64decode(encoded, validate=True)
+    # A null beside an empty value_base64 is an empty value, unless JSON was stored. Undo files
+    # leave out the one that does not apply.
+    if value is not None and (value != "null" or given["encoding"] == "json" or encoded is None):
+        return value.encode("utf-8", "surrogatepass")
+    if encoded is None:
+        raise ValueError("it has neither value nor value_base64")
+    return b""
 
 
 def _members(line: str) -> tuple[dict[str, object], str | None]:
@@ -230,7 +243,7 @@ def _record(given: Mapping[str, Any], data: bytes | None, number: int) -> Record
             _time(given, "timestamp"),
             data,
             _text(given, "encoding") or "",
-            _text(given, "stored_as"),
+            _text(given, "stored_as") or None,
             _text(given, "undo"),
             _whole(given, "dag_run_id", 64) if orphan else None,
             None if given.get("id") is None else _whole(given, "id", 64),
