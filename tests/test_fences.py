@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,76 @@ def test_no_circle_of_imports() -> None:
     except graphlib.CycleError as error:
         pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}", pytrace=False)
     assert len(order) >= len(NAMES) - 1
+
+
+LONGEST_FUNCTION, LONGEST_MODULE = 60, 500
+MOST_BASES = 2
+TOO_LONG = {
+    "cli/audit.py": "its options take half of it",
+    "db/backends/base.py": "the contract in one place",
+}
+"""Functions (`path:name`) and modules above the limits, each with its reason."""
+
+
+def test_functions_fit_a_screen() -> None:
+    """A longer function has steps: give each a name."""
+    longer = {
+        f"{path.relative_to(PACKAGE).as_posix()}:{node.name}": node.end_lineno - node.lineno + 1
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno >= LONGEST_FUNCTION
+    }
+    assert not longer.keys() - TOO_LONG, longer
+
+
+def test_modules_have_one_subject() -> None:
+    """A longer module holds more than one: split it."""
+    lines = {
+        path.relative_to(PACKAGE).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in MODULES
+    }
+    longer = {name: count for name, count in lines.items() if count > LONGEST_MODULE}
+    assert not longer.keys() - TOO_LONG, longer
+
+
+def test_composition_over_inheritance() -> None:
+    """No class has more than two of ours above it; an object holds others instead."""
+    bases: dict[str, set[str]] = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                named = {base.id for base in node.bases if isinstance(base, ast.Name)}
+                bases.setdefault(node.name, set()).update(named)
+
+    def above(name: str) -> set[str]:
+        ours = {base for base in bases[name] if base in bases and base != name}
+        return ours.union(*map(above, ours))
+
+    # Errors are found by their class: main() catches XcomctlError, callers what is above.
+    deep = {name: above(name) for name in bases if not name.endswith("Error")}
+    assert not {name for name, found in deep.items() if len(found) > MOST_BASES}
+
+
+BANNED = r"twin|halves|telling|taker|pour(ed)?|spell(ing|ed)?|victim|fate|beaten"
+"""Names that this project once used for workers, parts, sinks, encoded names and outcomes."""
+
+KEPT_IN_OUTPUT = {"formats/openmetrics.py": '"fate"', "cli/info.py": '"beaten"'}
+"""A label and a field that scripts read: documents only grow within a version."""
+
+
+def test_names_are_those_that_people_grep_for() -> None:
+    """Metaphors hide what a thing is: see the words in CONTRIBUTING.md."""
+    found = [
+        f"{name}:{number}: {line.strip()}"
+        for path in MODULES
+        for name in [path.relative_to(PACKAGE).as_posix()]
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(rf"\b({BANNED})\b", line, re.IGNORECASE)
+        and KEPT_IN_OUTPUT.get(name, "?") not in line
+    ]
+    assert not found, "\n".join(found)
 
 
 def test_few_loose_modules() -> None:

@@ -96,7 +96,7 @@ def connection_texts(turn: int = 0) -> list[str]:
     All three of each with XCOMCTL_EVERY_SPELLING=1, which takes three times as long.
     """
     spellings = (PLAIN, CANARY, quote(CANARY, safe=""))
-    every = [form.format(p=spelling) for form in FORMS for spelling in spellings]
+    every = [form.format(p=password) for form in FORMS for password in spellings]
     return every if os.environ.get("XCOMCTL_EVERY_SPELLING") == "1" else every[turn % 3 :: 3]
 
 

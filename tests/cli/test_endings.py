@@ -167,7 +167,7 @@ def test_an_import_interrupted_at_a_commit_says_how_far_it_came(
 def test_an_undo_file_restores_the_oldest_state(
     metadata: Metadata, tmp_path: Path, run: Run
 ) -> None:
-    """Airflow wrote an XCom anew between the two halves of a delete: the first value comes back."""
+    """Airflow wrote an XCom anew while a delete was half done: the first value comes back."""
     before = exported(run, metadata.url)
     killed = at_commit(tmp_path, "commit+SIGKILL:2", *DELETE, "--url", metadata.url)
     assert killed.returncode == -signal.SIGKILL

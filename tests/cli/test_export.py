@@ -138,9 +138,9 @@ def test_lines_are_the_same_in_whatever_company(
         with JsonLines(out.write, "bytes") as lines:
             for dag, task, run, index, key, time, date, *rest in rows:
                 names = zip(("dag_id", "task_id", "run_id"), (dag, task, run), strict=True)
-                spelled = [lines.encode_name(name, text) for name, text in names]
-                assert lines.decode_name("task_id", spelled[1]) == task
-                lines.write_row((*spelled, index, lines.encode_name("key", key), time, lines.encode_name("logical_date", date), *rest))  # fmt: skip
+                encoded = [lines.encode_name(name, text) for name, text in names]
+                assert lines.decode_name("task_id", encoded[1]) == task
+                lines.write_row((*encoded, index, lines.encode_name("key", key), time, lines.encode_name("logical_date", date), *rest))  # fmt: skip
         return out.getvalue().split(b"\n")
 
     together = written(rows)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CANARY = "c4n@ry/p:ss %w0rd"
 """Every character that a URL treats specially."""
 
-SPELLINGS = (CANARY, quote(CANARY, safe=""), quote(CANARY), "c4n", "w0rd")
+WAYS_TO_WRITE_IT = (CANARY, quote(CANARY, safe=""), quote(CANARY), "c4n", "w0rd")
 
 URLS = (
     "postgresql://user:{p}@127.0.0.1:{port}/airflow",
@@ -48,8 +48,8 @@ URLS = (
 
 def assert_hidden(*texts: str) -> None:
     for text in texts:
-        for spelling in SPELLINGS:
-            assert spelling not in text, text
+        for written in WAYS_TO_WRITE_IT:
+            assert written not in text, text
 
 
 @pytest.mark.parametrize("shape", URLS)

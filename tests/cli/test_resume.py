@@ -196,7 +196,7 @@ def test_another_commands_partial_is_refused(tmp_path: Path, run: Run) -> None:
         assert "is of another command" in done.err
         assert "to begin anew" in done.err
     assert (tmp_path / "out.partial").read_bytes() == before
-    # Another spelling of the same file is no other command, and without --resume it is not asked.
+    # The same file by another path is no other command, and without --resume it is not asked.
     assert run("export", "--url", "airflow.db", "-o", "jsonl=out").code == 0
     assert left(tmp_path) == ["out", "out.partial", "out.partial.json"]
     assert run("export", "--url", f"sqlite:///{path}", "-o", "jsonl=out", "--resume").code == 0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("turn", range(3))
 def test_no_form_shows_its_password(turn: int) -> None:
-    """Every form, with each spelling of the password."""
+    """Every form, however the password is written."""
     for text in connection_texts(turn):
         assert not leaks(shown(text)), text
 

@@ -78,7 +78,7 @@ def test_list_holds_every_row_and_no_other(
 
 
 def normalised(text: str) -> str:
-    """Return a repr with time zones and datetime classes spelled one way."""
+    """Return a repr with time zones and datetime classes written one way."""
     text = re.sub(r"(?:zoneinfo\.ZoneInfo\(key=|Timezone\()('[^']+')\)", r"ZONE(\1)", text)
     text = text.replace("'Etc/UTC'", "'UTC'")
     seconds = r"datetime\.timezone\(datetime\.timedelta\(seconds=(\d+)\)\)"

@@ -131,7 +131,7 @@ _FERNET = re.compile(r"gAAAAA[\w-]{60,}={0,2}")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-def find(raw: bytes | str, key: str | None) -> str | None:
+def find(raw: bytes | str, key: str | None) -> str | None:  # noqa: C901 (one test per kind)
     """Return the kind of credential that a stored value contains, or None.
 
     `key` is the XCom's key. If it is a sensitive name, a value that is a single string counts.

@@ -18,7 +18,7 @@ from xcomctl.errors import RefusedError, UsageError
 from xcomctl.model import UNMAPPED, Size, format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from xcomctl.cli.console import Console
     from xcomctl.config.target import Target
@@ -98,7 +98,11 @@ def _say_done(console: Console, lines: Lines) -> None:
 
 
 def _resumable(
-    console: Console, target: Target, selection: Selection, form: type[Lines], partial: Partial
+    console: Console,
+    target: Target,
+    selection: Selection,
+    form: Callable[..., Lines],
+    partial: Partial,
 ) -> None:
     """Export so that what is written stays, and the same command goes on behind it."""
     from xcomctl.db import open_store
@@ -150,7 +154,7 @@ def _left(console: Console, partial: Partial) -> Iterator[None]:
         raise
 
 
-def _form(name: str, *, to_terminal: bool) -> type[Lines]:
+def _form(name: str, *, to_terminal: bool) -> Callable[..., Lines]:
     """Return what writes a format.
 
     Raises:
@@ -166,9 +170,9 @@ def _form(name: str, *, to_terminal: bool) -> type[Lines]:
         need_pyarrow()
         return ParquetRows
     if to_terminal:
-        from xcomctl.exchange.terminal import TerminalCsvLines, TerminalJsonLines
+        from xcomctl.exchange.terminal import terminal_csv_lines, terminal_json_lines
 
-        return TerminalCsvLines if name == "csv" else TerminalJsonLines
+        return terminal_csv_lines if name == "csv" else terminal_json_lines
     from xcomctl.exchange.lines import CsvLines, JsonLines
 
     return CsvLines if name == "csv" else JsonLines

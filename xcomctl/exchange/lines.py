@@ -217,11 +217,19 @@ _ABOUT_HEAD_BYTES = 256
 
 
 class CsvLines(PlainLines):
-    """Writes rows as CSV."""
+    """Writes rows as CSV, or as what `encode_line` makes of the fields of each."""
 
-    def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        write: Write,
+        storage: Storage,
+        *,
+        strict: bool = False,
+        encode_line: Callable[[Iterable[str]], bytes] | None = None,
+    ) -> None:
         super().__init__(write, storage, strict=strict)
-        self._held = [self.encode_line([*FIELDS, "stored_as", "value", "value_base64"])]
+        self._encode_line = encode_line or _encode_line
+        self._held = [self._encode_line([*FIELDS, "stored_as", "value", "value_base64"])]
 
     def resume(self, rows: int, size: int) -> None:
         super().resume(rows, size)
@@ -235,7 +243,7 @@ class CsvLines(PlainLines):
         text, encoded = encode_value(raw)
         cells = [*named, size, encoding_of(raw, self._storage), stored_as]
         plain = "" if text is None else text.decode("utf-8")
-        line = self.encode_line([*map(_cell, cells), plain, encoded or ""])
+        line = self._encode_line([*map(_cell, cells), plain, encoded or ""])
         if len(line) >= _PAGE_BYTES:
             # Not joined with others: that would copy it.
             self.flush()
@@ -243,13 +251,6 @@ class CsvLines(PlainLines):
         self._held_bytes += len(line)
         if self._held_bytes >= _PAGE_BYTES:
             self.flush()
-
-    def encode_line(self, fields: Iterable[str]) -> bytes:
-        """Return the fields as a row of CSV."""
-        out = io.StringIO()
-        write: Callable[[Iterable[str]], object] = csv.writer(out, lineterminator="\n").writerow
-        write(fields)
-        return out.getvalue().encode("utf-8", "backslashreplace")
 
     def flush(self) -> None:
         self._write(self._held[0] if len(self._held) == 1 else b"".join(self._held))
@@ -259,6 +260,14 @@ class CsvLines(PlainLines):
 
 
 _PAGE_BYTES = 256 * 1024
+
+
+def _encode_line(fields: Iterable[str]) -> bytes:
+    """Return the fields as a row of CSV."""
+    out = io.StringIO()
+    write: Callable[[Iterable[str]], object] = csv.writer(out, lineterminator="\n").writerow
+    write(fields)
+    return out.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _cell(value: object) -> str:

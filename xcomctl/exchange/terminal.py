@@ -15,29 +15,29 @@ if TYPE_CHECKING:
     from xcomctl.model import Storage, Write
 
 
-class TerminalJsonLines(JsonLines):
-    """JSON Lines with the same content, and no unsafe character."""
+def terminal_json_lines(write: Write, storage: Storage, *, strict: bool = False) -> JsonLines:
+    """Return a writer of JSON Lines with the same content, and no unsafe character."""
+    # Pieces end anywhere, also within a character.
+    decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
 
-    def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
-        # Pieces end anywhere, also within a character.
-        decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
+    def write_escaped(data: bytes | memoryview) -> object:
+        return write(UNSAFE.sub(_escaped, decode(bytes(data))).encode())
 
-        def write_escaped(data: bytes | memoryview) -> object:
-            return write(UNSAFE.sub(_escaped, decode(bytes(data))).encode())
-
-        super().__init__(write_escaped, storage, strict=strict)
+    return JsonLines(write_escaped, storage, strict=strict)
 
 
 def _escaped(match: re.Match[str]) -> str:
     return match[0] if match[0] == "\n" else json_escaped(match)
 
 
-class TerminalCsvLines(CsvLines):
-    """CSV with unsafe characters escaped, for people: it does not read back byte for byte.
+def terminal_csv_lines(write: Write, storage: Storage, *, strict: bool = False) -> CsvLines:
+    """Return a writer of CSV with unsafe characters escaped, which does not read back byte for byte.
 
     Every field is quoted, so that no line begins with a workflow command of a CI system.
     """
+    return CsvLines(write, storage, strict=strict, encode_line=_quoted_line)
 
-    def encode_line(self, fields: Iterable[str]) -> bytes:
-        cells = (visible(field).replace('"', '""') for field in fields)
-        return ",".join(f'"{cell}"' for cell in cells).encode() + b"\n"
+
+def _quoted_line(fields: Iterable[str]) -> bytes:
+    cells = (visible(field).replace('"', '""') for field in fields)
+    return ",".join(f'"{cell}"' for cell in cells).encode() + b"\n"

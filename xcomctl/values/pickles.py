@@ -17,7 +17,7 @@ _TEXTS = (
 _LONGEST_ARGUMENT = 80
 
 
-def describe_pickle(data: bytes, most: int = 200) -> dict[str, object]:
+def describe_pickle(data: bytes, most: int = 200) -> dict[str, object]:  # noqa: C901 (a branch per opcode)
     """Return a pickle's protocol, size, first `most` opcodes, and the names that it imports.
 
     `complete` says whether the bytes are exactly one whole pickle; if not, `problem` says why.

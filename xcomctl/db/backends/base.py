@@ -55,7 +55,7 @@ STREAMED: Final = (
     "key",
     "whole",
 )
-"""The columns of a statement whose rows are poured, in this order; a backend may want more."""
+"""The columns of a statement whose rows are streamed, in this order; a backend may add some."""
 
 
 class Memo(dict[Any, Any]):

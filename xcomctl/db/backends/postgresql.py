@@ -227,7 +227,7 @@ class PostgreSQL(Backend):
         size: Element = sa.literal_column("0")
         whole: Element = columns.whole
         if storage == "json":
-            # OFFSET keeps the two halves apart, so that a document is fetched and unpacked once
+            # OFFSET keeps the two parts apart, so that a document is fetched and unpacked once
             # for both its size and its text.
             inner = statement.offset(0).subquery("d")
             columns, whole = inner.c, sa.cast(inner.c.whole, sa.Text)
