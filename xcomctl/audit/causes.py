@@ -79,11 +79,13 @@ def _explain_row(e: Evidence) -> _Finding | None:
     if row.condition == "external-missing":
         verdict = f"{ref} refers to an object that does not exist: {row.reference}."
         return _Finding("external-missing", verdict, (raw,))
+    verdict = f"{ref} exists and can be pulled"
+    if row.caveat:
+        verdict = f"{ref} exists, but {row.caveat}"
     asked = e.asked
-    later = ""
     if asked is not None and was_cleared(e, asked):
-        later = ", until its task, which was cleared, starts again and deletes it"
-    return _Finding("exists", f"{ref} exists and can be pulled{later}.", (pull(e),))
+        verdict += ", until its task, which was cleared, starts again and deletes it"
+    return _Finding("exists", f"{verdict}.", (pull(e),))
 
 
 def _explain_orphan(e: Evidence, row: Row, ref: str) -> str:
@@ -263,6 +265,8 @@ def _explain_no_instance(e: Evidence) -> str:
             f'Run "{run.run_id}" is over and none of its task instances is left, '
             "so nothing tells whether the task ran."
         )
+    if e.keys_in_run:
+        return f"{start} any more, although it pushed XComs there."
     if e.definition is not None and run.is_over:
         return f"{start}: the task was probably added to the DAG after the run."
     return f"{start}, so it has not run there."
@@ -292,7 +296,7 @@ def _explain_push(e: Evidence) -> _Finding | None:
         return _explain_other_key(e, subject, commands)
     if definition is not None and not definition.pushes:
         since = "" if definition.of_run else " in the DAG as it is now"
-        verdict = f"{subject}, and do_xcom_push is False for it{since}: it pushes no return value."
+        verdict = f"{subject}, but has do_xcom_push=False{since}, so it pushes no return value."
         return _Finding("not-pushed", verdict, commands)
     branch = _explain_branch(e, subject)
     if branch is not None:
@@ -316,9 +320,14 @@ def _explain_none(e: Evidence, subject: str) -> str:
         return f"{subject}; it is an {operator}, which returns nothing."
     if e.major == 1 and operator == "BashOperator":
         return f"{subject}; a BashOperator of Airflow 1.10 returns its output only with xcom_push=True."
+    if not e.run_has_xcoms:
+        return (
+            f"{subject}, and its run has no XComs at all: it probably returned None, "
+            "unless the XComs were deleted."
+        )
     if e.definition is not None and e.definition.of_run:
         return f"{subject} and returned None, which Airflow does not store."
-    return f"{subject} and stored no return value: it probably returned None, which Airflow does not store."
+    return f"{subject} and probably returned None, which Airflow does not store."
 
 
 def _explain_other_key(e: Evidence, subject: str, commands: tuple[Command, ...]) -> _Finding:

@@ -18,6 +18,10 @@ MOST = 5
 
 def checklist(e: Evidence) -> tuple[str, ...]:
     """Return the lines, from the DAG down to the row. What is not known has none."""
+    q = e.question
+    is_known = e.dag_is_known and (not e.tasks or q.task_id in e.tasks)
+    if not is_known and not e.rows and not e.archived:
+        return (*_names(e), *_run(e))
     return (
         *_names(e),
         *_run(e),
@@ -149,15 +153,13 @@ def _rows(e: Evidence) -> Iterator[str]:
         yield f"other keys that the task pushed in this run: {listed(list(others))}"
     elif not e.rows and e.keys:
         yield f"keys that the task pushed in other runs: {listed(e.keys)}"
+    if not e.run_has_xcoms:
+        yield "XComs of any task in this run: none"
 
 
 def _row(row: Row) -> str:
     parts = [row.encoding.value if row.size is None else f"{row.size} of {row.encoding.value}"]
     parts += [f"pushed {_time(row.pushed)}"] if row.pushed else []
-    if row.condition == "unchecked":
-        parts.append("not decoded")
-    if row.encoding.value == "pickle":
-        parts.append("Airflow 2.6 and newer reads it only with enable_xcom_pickling")
     if row.reference is not None:
         parts.append(f"refers to {row.reference}")
     return ", ".join(parts)

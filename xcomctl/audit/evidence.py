@@ -116,6 +116,8 @@ class Row:
     """Why it cannot be decoded."""
     orphan: Literal["", "run", "instance", "pointer"] = ""
     """What is missing that the row belongs to; `pointer` where its dag_run_id is another run's."""
+    caveat: str = ""
+    """Why it is not certain that Airflow can read the value."""
     reference: str | None = None
     """The URL in object storage that stands in place of the value."""
 
@@ -164,6 +166,8 @@ class Evidence:
     upstream: tuple[Upstream, ...] = ()
     instances_in_run: int | None = None
     """How many task instances the run has, where the task has none."""
+    run_has_xcoms: bool = True
+    """Whether the run has any XCom, of any task; looked up where the task succeeded."""
     has_older_xcoms: bool = True
     """Whether the DAG has any XCom of the run or an older one; looked up where a newer has this."""
 

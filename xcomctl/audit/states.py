@@ -61,28 +61,35 @@ def _explain_removed(e: Evidence, one: Instance) -> str:
 
 
 def _explain_running(e: Evidence, one: Instance) -> str:
-    if one.state == "up_for_reschedule":
+    if one.state in ("up_for_reschedule", "sensing"):
         return "is a sensor whose condition is not met yet; it waits for its next check"
     again = ""
     if any(past.map_index == one.map_index for past in e.attempts):
-        again = "; what the earlier try pushed was deleted when this one started"
-    return f"is still running (try {one.try_number}) and has not pushed it yet{again}"
+        again = "; what its earlier try pushed was deleted when this one started"
+    return (
+        f'is still running (try {one.try_number}) and has not pushed "{e.question.key}" yet{again}'
+    )
 
 
 def _explain_deferred(e: Evidence, one: Instance) -> str:
     trigger = f" {one.trigger.rpartition('.')[2]}" if one.trigger else ""
-    return f"is deferred: it waits for its trigger{trigger} and has not pushed it yet"
+    return (
+        f'is deferred: it waits for its trigger{trigger} and has not pushed "{e.question.key}" yet'
+    )
 
 
 def _explain_failed(e: Evidence, one: Instance) -> str:
-    if one.state == "up_for_retry":
-        return f"failed in try {one.try_number} before it pushed it, and waits for its next try"
-    if not one.ran and e.question.key not in {key for _, key in e.keys_in_run}:
+    if not one.ran and one.state == "failed":
         return "was marked as failed before it started"
-    return "failed before it pushed it"
+    failed = f'failed before it pushed "{e.question.key}"'
+    if one.state == "up_for_retry":
+        return f"{failed} (try {one.try_number}) and waits for its next try"
+    return failed
 
 
 def _explain_skipped(e: Evidence, one: Instance) -> str:
+    if one.ran:
+        return "skipped itself while it ran"
     last = e.question.task_id.rpartition(".")[2]
     for up in e.upstream:
         if up.followed is not None and not {e.question.task_id, last} & {*up.followed}:
@@ -90,9 +97,7 @@ def _explain_skipped(e: Evidence, one: Instance) -> str:
             return f'was skipped: "{up.task_id}" chose {chose}'
     empty = [up.task_id for up in e.upstream if 0 in up.lengths]
     if empty and one.map_index == UNMAPPED and e.is_mapped:
-        return f"was skipped: it is mapped over {listed(empty)}, which returned nothing to map over"
-    if one.ran:
-        return "skipped itself while it ran"
+        return f"was skipped: it is mapped over {listed(empty)}, whose return value is empty"
     skipped = [up.task_id for up in e.upstream if "skipped" in up.states]
     if skipped:
         return f"was skipped, like {listed(skipped)} upstream"
@@ -111,6 +116,7 @@ BY_STATE: dict[str | None, tuple[Cause, Callable[[Evidence, Instance], str]]] = 
     "restarting": ("running", _explain_running),
     "shutdown": ("running", _explain_running),
     "up_for_reschedule": ("running", _explain_running),
+    "sensing": ("running", _explain_running),
     "deferred": ("deferred", _explain_deferred),
     "awaiting_input": ("deferred", _explain_deferred),
     "upstream_failed": ("not-run", _explain_upstream_failed),

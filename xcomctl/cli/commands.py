@@ -14,6 +14,7 @@ GROUPS: Final = {
         "list": "List the XComs that match the filters.",
         "pull": "Print the value of an XCom.",
         "top": "Show which DAGs and tasks use the most space.",
+        "why": "Explain why pulling an XCom returns nothing.",
         "info": "Show which metadata database is used, and what is in it.",
         "limits": "Show the size limits that apply.",
     },

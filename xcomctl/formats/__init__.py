@@ -26,6 +26,9 @@ Kind = Literal[
 shortened last, at its beginning. `size` is rounded to a unit, `exact` is in bytes, `index` is a number without separators, and `bar` is
 decoration.
 """
+Part = Literal["title", "item", "command"]
+"""What a paragraph is. Commands can be copied: they are not wrapped."""
+
 Row = Mapping[str, object]
 """Values by field name: None, bool, int, float, str, and lists or mappings of those."""
 
@@ -69,6 +72,7 @@ class Layout:
     schema: str
     """`xcomctl.list/1`"""
     rows_name: str
+    """The field with the rows; empty where the document is its only row."""
     columns: tuple[Column, ...]
     before: Callable[[], Row] = _nothing
     """Returns the document's fields in front of the rows."""
@@ -85,6 +89,8 @@ class Layout:
     """Returns the rows as people see them: sorted, folded. Called with all rows."""
     group_by: str = ""
     """The column that a table for people shows as a heading above its rows."""
+    prose: Callable[[Row], Sequence[tuple[Part, str]]] | None = None
+    """Returns a row as a text in paragraphs, which people read instead of a table."""
     context: Mapping[str, object] = field(default_factory=dict)
     """What only some formats need: the rules' texts, the program's version, measurements."""
 
@@ -143,6 +149,9 @@ AUDIT_FORMATS = FORMATS | {
 }
 """`FORMATS`, and those that only findings have."""
 
+PEOPLE_FORMATS = frozenset({"table", "plain", "markdown"})
+"""Formats that people read."""
+
 SUPPRESSED = ("ignored", "known")
 """The `state` of findings that do not count."""
 
@@ -158,6 +167,7 @@ Many readers of SARIF take a suppressed result for an open one.
 
 def writer(name: str, layout: Layout, destination: Destination) -> Writer:
     """Return a writer of the named format."""
-    module = import_module(f"xcomctl.formats.{AUDIT_FORMATS[name]}")
+    is_prose = layout.prose is not None and name in PEOPLE_FORMATS
+    module = import_module(f"xcomctl.formats.{'prose' if is_prose else AUDIT_FORMATS[name]}")
     make = cast("Callable[[str, Layout, Destination], Writer]", module.writer)
     return make(name, layout, destination)

@@ -39,20 +39,25 @@ class JsonDocument:
         self._rows = 0
 
     def row(self, row: Row) -> None:
-        self._start() if not self._rows else self._out.write(",")
+        if not self._layout.rows_name:
+            self._start({name: row.get(name) for name in self._names})
+            return
+        self._start(self._layout.before()) if not self._rows else self._out.write(",")
         self._rows += 1
         self._out.write("\n    " + dumps({name: row.get(name) for name in self._names}))
 
-    def _start(self) -> None:
+    def _start(self, fields: Row) -> None:
         self._out.write(f'{{\n  "schema": {dumps(self._layout.schema)}')
-        for name, value in self._layout.before().items():
+        for name, value in fields.items():
             self._out.write(f",\n  {dumps(name)}: {dumps(value)}")
-        self._out.write(f",\n  {dumps(self._layout.rows_name)}: [")
+        if self._layout.rows_name:
+            self._out.write(f",\n  {dumps(self._layout.rows_name)}: [")
 
     def end(self) -> None:
-        if not self._rows:
-            self._start()
-        self._out.write("\n  ]" if self._rows else "]")
+        if self._layout.rows_name:
+            if not self._rows:
+                self._start(self._layout.before())
+            self._out.write("\n  ]" if self._rows else "]")
         for name, value in self._layout.after().items():
             self._out.write(f",\n  {dumps(name)}: {dumps(value)}")
         self._out.write("\n}\n")

@@ -47,21 +47,21 @@ class Markdown:
         closing = self._layout.closing()
         if closing:
             self._out.write(
-                ("\n" if self._written else "") + "\n\n".join(map(_inert, closing)) + "\n"
+                ("\n" if self._written else "") + "\n\n".join(map(inert, closing)) + "\n"
             )
 
     def _flush(self) -> None:
         rows, self._batch = self._batch, []
         if not self._written and self._layout.header:
-            headings = [_inert(column.heading) for column in self._columns]
+            headings = [inert(column.heading) for column in self._columns]
             rules = ["---:" if column.kind in RIGHT else "---" for column in self._columns]
             self._out.write(f"| {' | '.join(headings)} |\n| {' | '.join(rules)} |\n")
         self._written = True
         for line in self._cells.by_row(rows):
-            self._out.write(f"| {' | '.join(map(_inert, line))} |\n")
+            self._out.write(f"| {' | '.join(map(inert, line))} |\n")
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
     """Return the text escaped, so that Markdown shows it literally."""
     # Within a word `_`, `:` and `-` have no meaning, and read better without a backslash.
     return re.sub(r"(?<=\w)\\([_:-])(?=\w)", r"\1", _ACTIVE.sub(_escaped, text))

@@ -26,8 +26,11 @@ class Yaml:
         self._rows = 0
 
     def row(self, row: Row) -> None:
+        if not self._layout.rows_name:
+            self._start({name: row.get(name) for name in self._names})
+            return
         if not self._rows:
-            self._start()
+            self._start(self._layout.before())
             self._out.write(f"{self._layout.rows_name}:\n")
         self._rows += 1
         lead = "  - "
@@ -36,14 +39,14 @@ class Yaml:
             _write(self._out, name, row.get(name), 4)
             lead = "    "
 
-    def _start(self) -> None:
+    def _start(self, fields: Row) -> None:
         _write(self._out, "schema", self._layout.schema, 0)
-        for name, value in self._layout.before().items():
+        for name, value in fields.items():
             _write(self._out, name, value, 0)
 
     def end(self) -> None:
-        if not self._rows:
-            self._start()
+        if self._layout.rows_name and not self._rows:
+            self._start(self._layout.before())
             self._out.write(f"{self._layout.rows_name}: []\n")
         for name, value in self._layout.after().items():
             _write(self._out, name, value, 0)

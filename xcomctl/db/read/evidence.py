@@ -13,6 +13,8 @@ from xcomctl.audit.evidence import Definition, Evidence, Question, Row
 from xcomctl.db.read.runs import MOST_NAMES, Runs
 from xcomctl.model import UNMAPPED, Encoding
 from xcomctl.values import decode
+from xcomctl.values.context import Reader
+from xcomctl.values.references import reference
 from xcomctl.values.render import Opaque
 
 if TYPE_CHECKING:
@@ -153,19 +155,28 @@ class _Collector:
         """Return the row with whether Airflow can read its value."""
         if entry.encoding is Encoding.NULL:
             return replace(row, condition="null")
-        if entry.size is None or entry.size > MAX_DECODED or entry.encoding is Encoding.PICKLE:
-            return row
+        if entry.encoding is Encoding.PICKLE:
+            return replace(row, condition="readable", caveat=self._pickle_caveat())
+        if entry.size is None or entry.size > MAX_DECODED:
+            return replace(row, caveat="it is too large to see here whether it can be decoded")
         value = decode.decode(self._store.entries.read(entry), self._store.context).value
         if value is None:
             return replace(row, condition="json-null")
         problem = next(_problems(value), None)
         if problem is not None:
             return replace(row, condition="undecodable", problem=problem)
-        reference = decode.reference(value)
+        url = reference(value)
         condition: Condition = "readable"
-        if reference is not None and self._external and _is_missing_file(reference, entry):
+        if url is not None and self._external and _is_missing_file(url, entry):
             condition = "external-missing"
-        return replace(row, condition=condition, reference=reference)
+        return replace(row, condition=condition, reference=url)
+
+    def _pickle_caveat(self) -> str:
+        if self._store.schema.major == 1:
+            return "it is pickled, which Airflow reads only while enable_xcom_pickling is on"
+        if self._store.schema.reader is not Reader.SERDE:
+            return ""
+        return "it is pickled, which Airflow reads only with enable_xcom_pickling"
 
     def _archived(self, run_id: str | None) -> Iterator[tuple[str, int]]:
         """Yield table and map index of the rows of the name that were put aside."""
@@ -242,12 +253,12 @@ class _Collector:
     def _add_others(self, evidence: Evidence) -> Evidence:
         """Add other runs that have the XCom, and whether the run's XComs are all gone."""
         evidence = replace(evidence, run_with_key=self._run_with_key())
-        succeeded = bool(evidence.instances) and all(
-            one.state == "success" for one in evidence.instances
-        )
-        if not succeeded or evidence.keys_in_run or evidence.run_with_key is None:
+        states = {one.state for one in evidence.instances}
+        if states != {"success"} or evidence.keys_in_run:
             return evidence
-        return replace(evidence, has_older_xcoms=self._has_older_xcoms())
+        has_xcoms = self._has_xcoms(older=False)
+        has_older = has_xcoms or evidence.run_with_key is None or self._has_xcoms(older=True)
+        return replace(evidence, run_has_xcoms=has_xcoms, has_older_xcoms=has_older)
 
     def _run_with_key(self) -> str | None:
         q = self._question
@@ -255,23 +266,16 @@ class _Collector:
         found = self._store.entries.find(q.dag_id, q.task_id, q.key, map_index=index)
         return found[0].ref.run_id if found else None
 
-    def _has_older_xcoms(self) -> bool:
-        """Return whether the DAG has an XCom of this run or of an older one."""
+    def _has_xcoms(self, *, older: bool) -> bool:
+        """Return whether the DAG has an XCom of this run or, with `older`, of one before it."""
         table, schema = self._store.table, self._store.schema
         x, run = table.x.c, table.run.c
         pointer = x.dag_run_id if schema.mapped else x.execution_date
-        limit = sa.select(run.id if schema.mapped else run.execution_date).where(
-            run.id == self._pointer
-        )
-        statement = (
-            sa.select(sa.literal(1))
-            .select_from(table.x)
-            .where(
-                table.backend.same(x.dag_id, self._question.dag_id),
-                pointer <= limit.scalar_subquery(),
-            )
-            .limit(1)
-        )
+        key = sa.select(run.id if schema.mapped else run.execution_date)
+        here = key.where(run.id == self._pointer).scalar_subquery()
+        is_dag = table.backend.same(x.dag_id, self._question.dag_id)
+        statement = sa.select(sa.literal(1)).select_from(table.x)
+        statement = statement.where(is_dag, pointer < here if older else pointer == here).limit(1)
         with table.explained():
             return table.connection.execute(statement).first() is not None
 
@@ -290,13 +294,13 @@ def _problems(value: object) -> Iterator[str]:
             yield from _problems(one)
 
 
-def _is_missing_file(reference: str, entry: XComEntry) -> bool:
+def _is_missing_file(url: str, entry: XComEntry) -> bool:
     """Return whether the reference is to a file that Airflow wrote for this XCom and that is gone.
 
     Airflow's object storage backend names objects BASE/DAG/RUN/TASK/UUID. Where BASE is not a
     directory here, this is another machine, and nothing is known.
     """
-    parts = urlsplit(reference)
+    parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         return False
     path = Path(unquote(parts.path))

@@ -5,6 +5,7 @@ Columns that a release does not have read as NULL.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,18 @@ class Runs:
     # --- runs ---------------------------------------------------------------------------------
 
     def find(self, run_id: str | None) -> tuple[Run, Any] | None:
-        """Return a run, by default the newest, and its key in dag_run; None if there is none."""
+        """Return a run and its key in dag_run, by default of the newest; None if there is none.
+
+        `latest` is the newest run, `latest~1` the one before it.
+        """
+        named = re.fullmatch(r"latest(?:~(\d{1,9}))?", run_id or "latest")
+        found = self._find(run_id) if run_id is not None else None
+        if found is None and named is not None:
+            found = self._find(None, int(named[1] or 0))
+        return found
+
+    def _find(self, run_id: str | None, back: int = 0) -> tuple[Run, Any] | None:
+        """Return the run of this id, or the newest but so many."""
         run = self._dag_run()
         where = [self._backend.same(run.dag_id, self._dag_id)]
         if run_id is not None:
@@ -70,8 +82,8 @@ class Runs:
             *(self._optional("dag_run", run, name) for name in ("start_date", "end_date")),
             self._optional("dag_run", run, "clear_number"),
         ]
-        statement = sa.select(*columns).where(*where).order_by(self._order().desc()).limit(1)
-        found = self._rows(statement)
+        statement = sa.select(*columns).where(*where).order_by(self._order().desc())
+        found = self._rows(statement.limit(1).offset(back))
         if not found:
             return None
         row = found[0]
@@ -207,7 +219,7 @@ class Runs:
             same(table.run_id, run_id),
         )
         found = [
-            Attempt(int(row[0]), int(row[1]), self._text(row.state), to_moment(row.end_date))
+            Attempt(row.map_index, row.try_number, self._text(row.state), to_moment(row.end_date))
             for row in self._rows(statement.limit(MOST_NAMES))
         ]
         return tuple(sorted(found, key=lambda one: (one.map_index, one.number)))

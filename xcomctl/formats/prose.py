@@ -1,0 +1,86 @@
+"""A result as a text: a sentence, what supports it, and commands to run next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xcomctl.formats.markdown import inert
+from xcomctl.formats.width import wrap
+from xcomctl.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xcomctl.formats import Destination, Layout, Part, Row, Writer
+
+_BOLD = "1"
+
+
+def writer(name: str, layout: Layout, destination: Destination) -> Writer:
+    """Return a writer of `table` or `plain`, which look the same here, or of `markdown`."""
+    if name == "markdown":
+        return MarkdownProse(layout, destination)
+    return Prose(layout, destination)
+
+
+class Prose:
+    """Writes paragraphs, wrapped at the width of a terminal."""
+
+    def __init__(self, layout: Layout, destination: Destination) -> None:
+        self._layout = layout
+        self._destination = destination
+        self._written = False
+
+    def row(self, row: Row) -> None:
+        assert self._layout.prose is not None
+        if self._written:
+            self._destination.out.write("\n")
+        self._written = True
+        last: Part = "title"
+        for part, text in self._layout.prose(row):
+            if part != last:
+                self._destination.out.write("\n")
+            last = part
+            for line in self._lines(part, visible(text)):
+                self._destination.out.write(f"{line}\n")
+
+    def _lines(self, part: Part, text: str) -> Sequence[str]:
+        if part == "command":
+            return [f"  $ {text}"]
+        width = self._destination.width or 10_000
+        if part == "item":
+            return wrap(f"  - {text}", width, indent="    ")
+        lines = wrap(text, width)
+        if not self._destination.color:
+            return lines
+        return [f"\x1b[{_BOLD}m{line}\x1b[0m" for line in lines]
+
+    def end(self) -> None:
+        pass
+
+
+class MarkdownProse:
+    """Writes a paragraph, a list and a block of commands."""
+
+    def __init__(self, layout: Layout, destination: Destination) -> None:
+        self._layout = layout
+        self._out = destination.out
+        self._written = False
+
+    def row(self, row: Row) -> None:
+        assert self._layout.prose is not None
+        if self._written:
+            self._out.write("\n")
+        self._written = True
+        parts = [(part, visible(text)) for part, text in self._layout.prose(row)]
+        blocks = [
+            "\n".join(f"**{inert(text)}**" for part, text in parts if part == "title"),
+            "\n".join(f"- {inert(text)}" for part, text in parts if part == "item"),
+        ]
+        commands = [text for part, text in parts if part == "command"]
+        if commands:
+            blocks.append("\n".join(["```sh", *commands, "```"]))
+        self._out.write("\n\n".join(block for block in blocks if block) + "\n")
+
+    def end(self) -> None:
+        pass
