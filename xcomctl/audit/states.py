@@ -127,7 +127,7 @@ BY_STATE: dict[str | None, tuple[Cause, Callable[[Evidence, Instance], str]]] = 
     "none": ("not-run", explain_waiting),
     "skipped": ("skipped", _explain_skipped),
 }
-"""Cause and sentence by state, the most telling state first. Airflow calls this TaskInstanceState.
+"""Cause and sentence by TaskInstanceState, in the order in which they explain a mapped task.
 
 https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/tasks.html#task-instances
 """
