@@ -49,6 +49,17 @@ def json_escaped(match: re.Match[str]) -> str:
     return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
 
 
+def is_utf8(text: str) -> bool:
+    """Return whether the text can be encoded: whether it has no lone surrogate."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word closest to a mistyped one, None where none is close."""
     import difflib

@@ -16,6 +16,7 @@ from xcomctl.cli.commands import ALIASES, COMMANDS, load
 from xcomctl.cli.console import Console
 from xcomctl.cli.help import HelpfulCommand, HelpfulGroup
 from xcomctl.errors import DatabaseError, Interrupted, UsageError, XcomctlError
+from xcomctl.text import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -197,19 +198,11 @@ def _surroundings_error(unexpected: Exception, arguments: Sequence[str]) -> Xcom
         name = os.fsdecode(unexpected.filename)
         return DatabaseError(f'could not access "{name}"', detail=reason)
     if isinstance(unexpected, UnicodeError):
-        odd = next((one for one in arguments if not _is_utf8(one)), None)
+        odd = next((one for one in arguments if not is_utf8(one)), None)
         if odd is not None:
             shown = _without_passwords(odd, arguments)
             return UsageError(f'the argument "{shown}" is not UTF-8')
     return None
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _report_bug(bug: Exception) -> int:

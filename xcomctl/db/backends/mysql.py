@@ -29,6 +29,7 @@ from xcomctl.db.backends.mysql_tls import (
 from xcomctl.db.backends.times import Times, iso
 from xcomctl.model import Limit, Size
 from xcomctl.sizes.limits import CAPACITY_BY_TYPE
+from xcomctl.text import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -318,6 +319,9 @@ class MySQL(Backend):
         return sa.func.json_storage_size(value) if storage == "json" else sa.null()
 
     def same(self, column: Element, text: str) -> Element:
+        if not is_utf8(text):
+            # The driver refuses to send it, and no column can hold it.
+            return sa.false()
         exact = self._binary(column) == self._binary(sa.literal(text))
         if any(ord(char) > 0xFFFF for char in text):
             # Comparing a utf8mb3 column with an emoji is an error there, not a mismatch.
@@ -337,6 +341,8 @@ class MySQL(Backend):
         return self._binary(column)
 
     def like(self, column: Element, glob: str) -> Element:
+        if not is_utf8(glob):
+            return sa.false()
         utf8 = sa.func.convert(column.op("USING")(sa.literal_column("utf8mb4")))
         exact = utf8.op("COLLATE")(sa.literal_column("utf8mb4_bin"))
         pattern = glob_to_like(glob)

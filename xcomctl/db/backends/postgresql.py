@@ -25,6 +25,7 @@ from xcomctl.db.schema import Column
 from xcomctl.errors import UsageError
 from xcomctl.model import Limit
 from xcomctl.sizes.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
+from xcomctl.text import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -317,11 +318,11 @@ class PostgreSQL(Backend):
         )
 
     def same(self, column: Element, text: str) -> Element:
-        # No text of PostgreSQL's holds a NUL, and the driver refuses to send one.
-        return sa.false() if "\0" in text else column == text
+        # No text of PostgreSQL's holds either, and the driver refuses to send them.
+        return sa.false() if "\0" in text or not is_utf8(text) else column == text
 
     def like(self, column: Element, glob: str) -> Element:
-        if "\0" in glob:
+        if "\0" in glob or not is_utf8(glob):
             return sa.false()
         pattern = glob_to_like(glob)
         if pattern is not None:

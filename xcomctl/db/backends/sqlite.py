@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from xcomctl.config import urls
 from xcomctl.db.backends.base import Backend, Element, Memo, MovedError, Objection, name_memos
+from xcomctl.db.backends.sqlite_text import AnyTextConnection
 from xcomctl.db.backends.times import Times, iso
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError
@@ -61,6 +62,7 @@ class SQLite(Backend):
                 uri=True,
                 timeout=self.lock_timeout_s if self.writes else self.target.connect_timeout_s,
                 isolation_level=None,
+                factory=AnyTextConnection,
             )
             connection.text_factory = _text
             # Also what lets Ctrl-C end a long statement, so it is there without a timeout, too.
