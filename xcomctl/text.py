@@ -60,6 +60,26 @@ def is_utf8(text: str) -> bool:
     return True
 
 
+STYLES: Final = {
+    "error": "1;31",
+    "warning": "1;35",
+    "note": "1;36",
+    "failed": "1;31",
+    "passed": "1;32",
+    "heading": "1",
+}
+"""SGR codes: the colours of GCC, which can be read on light and dark backgrounds.
+
+https://gcc.gnu.org/onlinedocs/gcc/Diagnostic-Message-Formatting-Options.html
+"""
+
+
+def styled(text: str, style: str) -> str:
+    """Return the text in a colour of `STYLES`, unchanged for a style that is not there."""
+    code = STYLES.get(style)
+    return f"\x1b[{code}m{text}\x1b[0m" if code else text
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word closest to a mistyped one, None where none is close."""
     import difflib

@@ -123,3 +123,19 @@ def test_notes_wrap_at_a_terminal_though_stdout_is_not_one(home: Path, demo: str
     assert all(len(line) <= 50 for line in shown.splitlines())
     assert shown.replace("\n  ", " ").startswith("xcomctl: note: showing 3 entries, and more")
     assert "processing_tasks.training_model_c" in (home / "out").read_text()
+
+
+def test_labels_and_verdicts_have_colours_at_a_terminal(home: Path, demo: str) -> None:
+    """Unless NO_COLOR or --color says otherwise; the words are the same."""
+    env = environment(home)
+    audit = ("audit", "--url", demo, "--as", "mysql:2.8")
+    plain = at_terminal(audit, width=80, env=env, cwd=home)
+    never = at_terminal((*audit, "--color", "never"), width=80, env=env, cwd=home)
+    del env["NO_COLOR"]
+    colored = at_terminal(audit, width=80, env=env, cwd=home)
+    assert "\x1b[1;31mfailed\x1b[0m: 1 error" in colored
+    assert re.sub(r"\x1b\[[\d;]*m", "", colored) == plain == never
+    listed = at_terminal(("list", "--url", demo, "-n", "1"), width=80, env=env, cwd=home)
+    assert "xcomctl: \x1b[1;36mnote\x1b[0m: showing 1 entry" in listed
+    mistake = at_terminal(("list", "--sort", "sze"), width=80, env=env, cwd=home)
+    assert mistake.startswith("xcomctl: \x1b[1;31merror\x1b[0m: cannot sort by")

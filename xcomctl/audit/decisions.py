@@ -175,6 +175,7 @@ def apply_baseline(report: Report, baseline: Baseline, growth: Growth) -> Report
                     limit=None,
                     message=f"grew from {was} in the baseline to {now}",
                     variant=finding.rule.id,
+                    lead=None,
                 )
             )
     return replace(report, findings=in_order(_enabled(report, found)))

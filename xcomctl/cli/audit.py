@@ -458,6 +458,7 @@ def _summary(report: Report) -> dict[str, object]:
     return {
         "scanned": report.scanned,
         "total_bytes": report.total_bytes,
+        "largest_bytes": report.largest,
         "errors": report.count(Severity.ERROR),
         "warnings": report.count(Severity.WARNING),
         "notes": report.count(Severity.NOTE),

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from xcomctl.errors import ClosedPipeError, DatabaseError, RefusedError, UsageError, XcomctlError
-from xcomctl.text import suggestion, visible
+from xcomctl.text import styled, suggestion, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -97,11 +97,11 @@ class Console:
     def note(self, text: str) -> None:
         """Print a note, which --quiet suppresses."""
         if not self.quiet:
-            self._print(f"xcomctl: note: {visible(text)}")
+            self._print(visible(text), label="note")
 
     def warn(self, text: str) -> None:
         """Print a warning."""
-        self._print(f"xcomctl: warning: {visible(text)}")
+        self._print(visible(text), label="warning")
 
     def detail(self, text: str) -> None:
         """Print what only --verbose asks for."""
@@ -112,11 +112,11 @@ class Console:
         """Print an error's message, detail and hint."""
         if isinstance(error, ClosedPipeError):
             return
-        self._print(f"xcomctl: error: {visible(error.message)}")
+        self._print(visible(error.message), label="error")
         if error.detail:
-            self._print(f"xcomctl: detail: {visible(error.detail)}")
+            self._print(visible(error.detail), label="detail")
         if error.hint:
-            self._print(f"xcomctl: hint: {visible(error.hint)}")
+            self._print(visible(error.hint), label="hint")
 
     @property
     def shows_progress(self) -> bool:
@@ -137,15 +137,19 @@ class Console:
         for line in text.splitlines():
             self._print(visible(line), wrapped=False)
 
-    def _print(self, text: str, *, wrapped: bool = True) -> None:
+    def _print(self, text: str, *, label: str = "", wrapped: bool = True) -> None:
+        """Print a text to stderr, behind the program's name and a label if it has one."""
         self.progress("")
+        line = f"xcomctl: {label}: {text}" if label else text
         # A closed or full stderr leaves nowhere to report it.
         with contextlib.suppress(OSError, ValueError):
-            lines = [text]
+            lines = [line]
             if wrapped and sys.stderr.isatty():
                 from xcomctl.formats.width import wrap
 
-                lines = wrap(lines[0], _terminal_width(sys.stderr), indent="  ")
+                lines = wrap(line, _terminal_width(sys.stderr), indent="  ")
+                if label and self._colored(terminal=True):
+                    lines[0] = lines[0].replace(f"{label}:", f"{styled(label, label)}:", 1)
             print(*lines, sep="\n", file=sys.stderr, flush=True)  # noqa: T201
 
     # --- stdout and files ---------------------------------------------------------------------

@@ -18,6 +18,7 @@ from xcomctl.formats.width import (
     widest,
     wrap,
 )
+from xcomctl.text import styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,12 +39,6 @@ _FEWEST_IN_CARD: Final = 4
 
 _LONG: Final = frozenset({"id", "run", "text", "word"})
 """Kinds that have a line of their own on a card."""
-
-_STYLES: Final = {"error": "1;31", "warning": "1;35", "note": "1;36", "heading": "1"}
-"""SGR codes: GCC's colours, which can be read on light and dark backgrounds.
-
-https://gcc.gnu.org/onlinedocs/gcc/Diagnostic-Message-Formatting-Options.html
-"""
 
 
 def writer(name: str, layout: Layout, destination: Destination) -> Writer:
@@ -122,7 +117,7 @@ class Table:
             self._write("")
         for line in closing:
             for part in wrap(line, self._destination.width or 10_000):
-                self._write(part, indented=False)
+                self._write(self._verdict(part), indented=False)
 
     def _write(self, line: str, *, indented: bool = True) -> None:
         indent = self._indent if indented else ""
@@ -265,8 +260,12 @@ class Table:
         self._write(heading, indented=False)
 
     def _styled(self, text: str, style: str) -> str:
-        code = _STYLES.get(style)
-        return f"\x1b[{code}m{text}\x1b[0m" if code and self._destination.color else text
+        return styled(text, style) if self._destination.color else text
+
+    def _verdict(self, line: str) -> str:
+        """Return a closing line with its first word in colour if it is a verdict."""
+        word, colon, rest = line.partition(":")
+        return f"{self._styled(word, word)}{colon}{rest}" if word in ("passed", "failed") else line
 
 
 def _shortened(column: Column, texts: Sequence[str], width: int | None) -> Sequence[str]:
