@@ -349,6 +349,11 @@ def is_glob(text: str) -> bool:
     return any(char in text for char in "*?[")
 
 
+def exactly(text: str) -> str:
+    """Return the filter that matches only this text, a glob if the text looks like one."""
+    return re.sub(r"([*?[])", r"[\1]", text)
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Product, version and generation of an open metadata database."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from xcomctl import __version__
-from xcomctl.cli.commands import ALIASES, COMMANDS, load
+from xcomctl.cli.commands import ALIASES, COMMANDS, COMPLETION_VARIABLE, load
 from xcomctl.cli.console import Console
 from xcomctl.cli.help import HelpfulCommand, HelpfulGroup
 from xcomctl.errors import DatabaseError, Interrupted, UsageError, XcomctlError
@@ -43,6 +43,22 @@ def _root(
             "--version", "-V", callback=_version, is_eager=True, help="Print the version."
         ),
     ] = None,
+    install_completion: Annotated[
+        str | None,
+        typer.Option(
+            "--install-completion",
+            metavar="[bash|zsh|fish]",
+            help="Install completion. [default: for the current shell]",
+        ),
+    ] = None,
+    show_completion: Annotated[
+        str | None,
+        typer.Option(
+            "--show-completion",
+            metavar="[bash|zsh|fish]",
+            help="Print the completion script. [default: for the current shell]",
+        ),
+    ] = None,
 ) -> None:
     """Inspect, audit and size-check Airflow XComs, straight in the metadata database."""
 
@@ -55,14 +71,14 @@ def build_app(first: str | None = None) -> typer.Typer:
     app = typer.Typer(
         name="xcomctl",
         cls=HelpfulGroup,
+        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    completing = "_XCOMCTL_COMPLETE" in os.environ
     for shown, name in ({name: name for name in COMMANDS} | ALIASES).items():
-        if completing or shown == first:
+        if shown == first:
             from xcomctl.cli.options import spread
 
             command = spread(load(name).command)
@@ -75,12 +91,23 @@ def build_app(first: str | None = None) -> typer.Typer:
     return app
 
 
+def click_group(first: str | None = None) -> Any:
+    """Return click's group of all commands, of which `first` is complete."""
+    from typer.main import get_command
+
+    return get_command(build_app(first))
+
+
 def _placeholder() -> None:
     """Stand for a command that is not the one to run."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
+    if COMPLETION_VARIABLE in os.environ:
+        from xcomctl.cli.completion import answer
+
+        return answer(os.environ[COMPLETION_VARIABLE], arguments, click_group)
     received = _catch_signals()
     try:
         code = _flushed(_run(arguments, received))
@@ -127,7 +154,11 @@ def _run(arguments: Sequence[str], received: list[int]) -> int:
 
 
 def _run_command(arguments: Sequence[str]) -> int:
-    # The root has no option that takes a value, so the first word is the command.
+    option, equals, shell = (arguments[0] if arguments else "").partition("=")
+    if option in ("--install-completion", "--show-completion"):
+        # Their value may be left out, which typer does not allow.
+        return _completion(option, [shell] if equals else arguments[1:])
+    # No other option of the program takes a value, so the first word is the command.
     first = next((word for word in arguments if not word.startswith("-")), None)
     if first == "edit":
         at = arguments.index("edit")
@@ -137,6 +168,23 @@ def _run_command(arguments: Sequence[str]) -> int:
     # Not list(): that name is the command's module here, once it is imported.
     code: Any = app(args=[*arguments] or ["--help"], prog_name="xcomctl", standalone_mode=False)
     return code if isinstance(code, int) else 0
+
+
+def _completion(option: str, shells: Sequence[str]) -> int:
+    """Print or install the completion script of a shell."""
+    from pathlib import Path
+
+    from xcomctl.cli.shells import find
+
+    if len(shells) > 1:
+        raise UsageError(f"{option} takes one shell", hint=f"{option} bash|zsh|fish")
+    shell = find(shells[0] if shells else None)
+    if option == "--show-completion":
+        console.text(shell.script)
+    else:
+        path = shell.install(Path.home())
+        console.text(f"installed {path}; open a new {shell.name} to use it\n")
+    return 0
 
 
 def _interrupted(code: int, note: str | None) -> int:

@@ -67,6 +67,8 @@ DEFAULTS = {
 }
 """What `[audit]` of the configuration may change."""
 
+CHOICES = {"columns": [one.name for one in FINDING_COLUMNS]}
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

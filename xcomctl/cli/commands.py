@@ -49,11 +49,15 @@ TRY_FIRST: Final = {
 }
 
 
+COMPLETION_VARIABLE: Final = "_XCOMCTL_COMPLETE"
+"""Set by a shell's completion function to the name of the shell."""
+
+
 def load(name: str) -> ModuleType:
     """Import the module of a command, given by its name or an alias.
 
-    The module has a function `command` and `EXAMPLES`: pairs of what an example does and its
-    command line.
+    The module has a function `command`; `EXAMPLES`, pairs of what an example does and its command
+    line; and it may have `CHOICES`, the words that completion offers by the name of a parameter.
     """
     name = ALIASES.get(name, name)
     # No module can be named "import", a keyword.

@@ -30,6 +30,7 @@ EXAMPLES = (
 )
 _ACTIONS = ("check", "show", "init", "schema")
 _COLUMNS = (Column("key", "id"), Column("value", "id"), Column("origin", "id"))
+CHOICES = {"columns": [one.name for one in _COLUMNS]}
 
 _SAMPLE = """\
 # Configuration of xcomctl. `xcomctl config check` tells what is wrong with it,

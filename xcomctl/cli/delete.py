@@ -45,6 +45,8 @@ _COLUMNS = (
     Column("stored_bytes", "size", title="stored", drop=1),
 )
 
+CHOICES = {"columns": [one.name for one in _COLUMNS]}
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

@@ -34,6 +34,7 @@ EXAMPLES = (
     ("For pandas or DuckDB (needs the parquet extra)", "xcomctl export -o parquet=xcoms.parquet"),
 )
 FORMATS = {"jsonl": "transfer", "csv": "transfer", "parquet": "arrow"}
+CHOICES = {"output": tuple(FORMATS)}
 _SAY_EVERY_S = 1.0
 
 

@@ -46,6 +46,8 @@ _REASONS_SHOWN = 20
 _KEPT = 200
 """Lines of an undo file that are collected before they are written."""
 
+CHOICES = {"columns": [one.name for one in _COLUMNS]}
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

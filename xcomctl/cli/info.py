@@ -24,6 +24,8 @@ SAMPLE = 1000
 
 _COLUMNS = (Column("fact", "id"), Column("value", "id"))
 
+CHOICES = {"columns": [one.name for one in _COLUMNS]}
+
 
 def command(
     connection: Connection,

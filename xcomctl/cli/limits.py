@@ -31,6 +31,8 @@ _COLUMNS = (
     Column("beyond", title="a larger value", drop=3),
 )
 
+CHOICES = {"columns": [one.name for one in _COLUMNS]}
+
 
 def command(
     connection: Connection,

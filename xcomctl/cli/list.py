@@ -63,6 +63,8 @@ SORTS = {
 }
 """What --sort accepts, with the other names of each."""
 
+CHOICES = {"sort": tuple(SORTS), "columns": [one.name for one in (*_COLUMNS, *_EXTRA)]}
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

@@ -325,6 +325,7 @@ class Output:
     """Output formats and columns."""
 
     heading: ClassVar = "Output"
+    formats: ClassVar = FORMATS
 
     output: Annotated[_Texts, _output_option(FORMATS)] = None
     columns: Annotated[
@@ -390,6 +391,8 @@ class Output:
 class FindingsOutput(Output):
     """Output formats of a command that reports findings, and columns."""
 
+    formats: ClassVar = AUDIT_FORMATS
+
     output: Annotated[_Texts, _output_option(AUDIT_FORMATS)] = None
 
 
@@ -410,7 +413,9 @@ def spread(function: Callable[..., Any]) -> Callable[..., Any]:
         assert isinstance(annotation, type)  # which is_dataclass does not say to mypy
         groups[parameter.name] = annotation
         fields = get_type_hints(annotation, include_extras=True)
-        shared += [
+        # The help shows a command's own options first.
+        place = shared if hasattr(annotation, "heading") else own
+        place += [
             inspect.Parameter(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,

@@ -51,6 +51,8 @@ EXAMPLES = (
 QUARANTINE = "xcom_quarantine"
 """The table that the SQL moves rows to."""
 
+CHOICES = {"columns": [one.name for one in FINDING_COLUMNS]}
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

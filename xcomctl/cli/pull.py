@@ -96,7 +96,7 @@ class Options:
     ] = None
     path: Annotated[
         str | None,
-        typer.Option("--path", metavar="PATH", help="Print only this part of the value: a.b[0]."),
+        typer.Option("--path", metavar="A.B[0]", help="Print only this part of the value: a.b[0]."),
     ] = None
 
 

@@ -70,6 +70,12 @@ _FORECAST = (
     Column("forecast_note", people=False),
 )
 
+CHOICES = {
+    "by": DIMENSIONS,
+    "sort": tuple(SORTS),
+    "columns": [one.name for one in (*_DIMENSION_COLUMNS.values(), *_NUMBERS, *_FORECAST)],
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

@@ -411,9 +411,9 @@ class Backend(ABC):
         """Return a column such that no index on it is used."""
         return column
 
-    def distinct(self, table: sa.FromClause, column: str) -> sa.Select[Any]:
-        """Return the query for the distinct values of an indexed id column."""
-        return sa.select(table.c[column]).distinct()
+    def distinct(self, table: sa.FromClause, column: str, *conditions: Element) -> sa.Select[Any]:
+        """Return the query for the distinct values of an indexed id column, where not NULL."""
+        return sa.select(table.c[column]).where(*conditions).distinct()
 
     def needs_separate_sort(self, storage: Storage) -> bool:
         """Return whether rows cannot be sorted while their values are touched."""

@@ -329,8 +329,8 @@ class PostgreSQL(Backend):
             return column.like(pattern, escape="\\")
         return column.op("~")(f"^(?:{glob_to_regex(glob)})$")
 
-    def distinct(self, table: sa.FromClause, column: str) -> sa.Select[Any]:
-        return skip_scan(table, column)
+    def distinct(self, table: sa.FromClause, column: str, *conditions: Element) -> sa.Select[Any]:
+        return skip_scan(table, column, *conditions)
 
     def along_key(self, statement: sa.Select[Any], table: sa.FromClause) -> sa.Select[Any]:
         # For this transaction: the first row of a sort comes when all are read, and written out

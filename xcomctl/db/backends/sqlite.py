@@ -389,8 +389,8 @@ class SQLite(Backend):
         # What the sign is for: https://www.sqlite.org/optoverview.html#uplus
         return sa.literal_column("+x.dag_id") if column.name == "dag_id" else column
 
-    def distinct(self, table: sa.FromClause, column: str) -> sa.Select[Any]:
-        return skip_scan(table, column)
+    def distinct(self, table: sa.FromClause, column: str, *conditions: Element) -> sa.Select[Any]:
+        return skip_scan(table, column, *conditions)
 
     def bound_key(self, value: object) -> Element:
         if isinstance(value, str) and not value.isascii():
@@ -437,12 +437,11 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def skip_scan(table: sa.FromClause, column: str) -> sa.Select[Any]:
+def skip_scan(table: sa.FromClause, column: str, *conditions: Element) -> sa.Select[Any]:
     """Return the query that hops from one distinct value of an index to the next."""
     value = table.c[column]
-    hop = sa.select(sa.func.min(value).label("v")).cte("hop", recursive=True)
-    following = (
-        sa.select(sa.func.min(value)).where(value > hop.c.v).correlate(hop).scalar_subquery()
-    )
+    least = sa.select(sa.func.min(value).label("v")).where(*conditions)
+    hop = least.cte("hop", recursive=True)
+    following = least.where(value > hop.c.v).correlate(hop).scalar_subquery()
     hop = hop.union_all(sa.select(following).where(hop.c.v.is_not(None)))
     return sa.select(hop.c.v).where(hop.c.v.is_not(None))

@@ -34,15 +34,15 @@ class Conditions:
         conditions: list[Element] = []
         if selection.dag_ids:
             dag_id = backend.without_index(x.dag_id) if along_key else x.dag_id
-            conditions.append(self._any_of(dag_id, selection.dag_ids))
+            conditions.append(self.any_of(dag_id, selection.dag_ids))
             if any(map(is_glob, selection.dag_ids)):
                 conditions.append(dag_id.in_(self.dags_like(selection.dag_ids)))
         if selection.run_ids:
             conditions.append(self._any_run(selection.run_ids))
         if selection.task_ids:
-            conditions.append(self._any_of(x.task_id, selection.task_ids))
+            conditions.append(self.any_of(x.task_id, selection.task_ids))
         if selection.keys:
-            conditions.append(self._any_of(x.key, selection.keys))
+            conditions.append(self.any_of(x.key, selection.keys))
         if selection.map_indexes:
             if schema.mapped:
                 conditions.append(x.map_index.in_(selection.map_indexes))
@@ -128,7 +128,8 @@ class Conditions:
             if any(may_match(dag_id.lower(), pattern) for pattern in lower)
         ]
 
-    def _any_of(self, column: Element, texts: Sequence[str]) -> Element:
+    def any_of(self, column: Element, texts: Sequence[str]) -> Element:
+        """Return whether a column is one of the texts, or matches one of the globs among them."""
         return sa.or_(
             *(
                 self._backend.like(column, text)
@@ -142,10 +143,10 @@ class Conditions:
         """Return whether a row belongs to one of the runs, given by id, glob or, of old, date."""
         table, x = self._table, self._table.x.c
         if table.schema.mapped:
-            return self._any_of(x.run_id, run_ids)
+            return self.any_of(x.run_id, run_ids)
         conditions: list[Element] = []
         if table.joined:
-            conditions.append(self._any_of(table.run.c.run_id, run_ids))
+            conditions.append(self.any_of(table.run.c.run_id, run_ids))
         for text in run_ids:
             moment = parse_iso(text)
             if moment is not None:

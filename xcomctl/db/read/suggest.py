@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
+from xcomctl.model import Selection, exactly, is_glob
+
 if TYPE_CHECKING:
     from xcomctl.db.backends.base import Element
     from xcomctl.db.read.rows import Rows
     from xcomctl.model import XComEntry
+
+Column = Literal["dag_id", "task_id", "key", "run_id", "map_index"]
+
+_ROWS = 5000
+"""Newest rows of the xcom table that are searched for ids."""
+_RUNS = 200
+"""Runs that are offered, the newest."""
 
 
 class Suggest:
@@ -28,6 +37,58 @@ class Suggest:
         """Return the dag_ids that have an XCom."""
         with self._table.explained():
             return self._rows.conditions.dag_ids()
+
+    def ids(self, column: Column, start: str, selection: Selection) -> list[str]:
+        """Return the ids that begin with `start` and exist where the selection holds.
+
+        Quick rather than complete: in a large table only the newest rows are looked at. Runs come
+        newest first, all others sorted. Indexes are returned as text.
+        """
+        with self._table.explained():
+            if column == "dag_id":
+                found = self._rows.conditions.dag_ids()
+            elif column == "run_id" and self._table.joined and not _of_tasks(selection):
+                return self._runs(start, selection)
+            elif column == "task_id" and _is_one_dag(selection):
+                conditions = self._rows.conditions.where(selection)
+                statement = self._backend.distinct(self._table.x, "task_id", *conditions)
+                found = self._texts(statement)
+            else:
+                found = self._newest(column, selection)
+        fitting = [one for one in dict.fromkeys(found) if one.startswith(start)]
+        if column == "run_id":
+            return fitting
+        return sorted(fitting, key=int if column == "map_index" else None)
+
+    def _runs(self, start: str, selection: Selection) -> list[str]:
+        """Return the newest runs of the selected DAGs, from dag_run."""
+        run = self._table.run.c
+        conditions: list[Element] = [run.run_id.is_not(None)]
+        if selection.dag_ids:
+            conditions.append(self._rows.conditions.any_of(run.dag_id, selection.dag_ids))
+        if start:
+            conditions.append(self._backend.like(run.run_id, f"{exactly(start)}*"))
+        order = run.id if self._schema.mapped else run.execution_date
+        statement = sa.select(run.run_id).where(*conditions).order_by(order.desc())
+        return list(dict.fromkeys(self._texts(statement.limit(_RUNS))))
+
+    def _newest(self, column: Column, selection: Selection) -> list[str]:
+        """Return an id of each of the newest rows, with repetitions."""
+        x, schema = self._table.x.c, self._schema
+        if not schema.mapped and column == "map_index":
+            return []
+        of_runs = not schema.mapped and column == "run_id"
+        if of_runs and not self._table.joined:
+            return []
+        wanted = self._table.run.c.run_id if of_runs else x[column]
+        rows = self._rows.over(selection, wanted, of_runs=of_runs)
+        order = [x[name].desc() for name in self._rows.run_order]
+        return self._texts(rows.order_by(*order).limit(_ROWS))
+
+    def _texts(self, statement: sa.Select[Any]) -> list[str]:
+        """Return the first column of each row that is not NULL."""
+        found = self._table.connection.execute(statement).scalars()
+        return [str(self._backend.text_of(one)) for one in found if one is not None]
 
     def newer_run(self, entry: XComEntry) -> str | None:
         """Return the newest run of the DAG where it is newer than the entry's, else None."""
@@ -108,3 +169,14 @@ class Suggest:
     def _date_of(self, entry: XComEntry) -> Any:
         date = entry.ref.logical_date
         return self._backend.bound_moment(date) if date else None
+
+
+def _is_one_dag(selection: Selection) -> bool:
+    """Return whether the selection is one DAG and nothing else."""
+    one = selection.dag_ids[:1]
+    return selection == Selection(dag_ids=one) and not any(map(is_glob, one)) and bool(one)
+
+
+def _of_tasks(selection: Selection) -> bool:
+    """Return whether the selection names tasks or keys, which only the xcom table knows."""
+    return bool(selection.task_ids or selection.keys)
