@@ -14,7 +14,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcomctl.config import redact
 from xcomctl.errors import UsageError
 from xcomctl.model import Budget, Ignore, parse_size
 from xcomctl.text import nearest
@@ -101,6 +100,8 @@ def load_config(typed: str | None = None, *, start: Path | None = None) -> Confi
     if named:
         path = Path(os.path.expanduser(named))  # noqa: PTH111 - it leaves an unknown ~user
         if not path.is_file():
+            from xcomctl.config import redact
+
             origin = "--config" if typed else "XCOMCTL_CONFIG"
             raise UsageError(
                 f'could not read the configuration "{redact.shown(named)}"',
@@ -176,6 +177,8 @@ def _check_config(path: Path, document: Any) -> Config:
         _check_profile(profile, f"{path} [profiles.{name}]")
     default = _text(top, "default_profile", f"{path} [top level]")
     if default is not None and default not in profiles:
+        from xcomctl.config import redact
+
         raise UsageError(f'unknown default_profile "{redact.shown_name(default)}" in {path}')
     audit = _check_audit(top.get("audit", {}), path)
     return Config(path=path, default_profile=default, profiles=profiles, audit=audit)

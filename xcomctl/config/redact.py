@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
-from xcomctl.config.drivers import is_valid
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -183,6 +181,8 @@ def _is_public(name: str, value: str) -> bool:
     decoded = unquote_plus(value)
     if _SECRET_NAME.search(name) or not all(map(_PUBLIC_VALUE.fullmatch, (value, decoded))):
         return False
+    from xcomctl.config.drivers import is_valid
+
     return name in _PUBLIC_NAMES or is_valid(name, decoded)
 
 

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcomctl.config import redact
 from xcomctl.config.file import CONFIG_NAME, Config
 from xcomctl.errors import DatabaseError, UsageError, XcomctlError
 from xcomctl.text import nearest
@@ -35,7 +34,7 @@ class Candidate:
     @property
     def shown(self) -> str:
         """Return the URL without its password."""
-        return redact.shown(self.url)
+        return _shown(self.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +56,27 @@ class Target:
     @property
     def shown(self) -> str:
         """Return the URL without its password."""
-        return redact.shown(self.url)
+        return _shown(self.url)
 
     def hide_secrets(self, message: str) -> str:
         """Return a driver's or a server's message without the password."""
+        from xcomctl.config import redact
+
         secrets = {*redact.secrets_of(self.url), os.environ.get("PGPASSWORD", "")}
         return redact.hide(message, secrets)
+
+
+def _shown(text: str) -> str:
+    # Its patterns take longer to compile than all else here, and --help needs none of them.
+    from xcomctl.config import redact
+
+    return redact.shown(text)
+
+
+def _shown_name(text: str) -> str:
+    from xcomctl.config import redact
+
+    return redact.shown_name(text)
 
 
 # --- values -----------------------------------------------------------------------------------
@@ -193,14 +207,14 @@ class _Chain:
                 raise UsageError("--url is empty", hint="Name a database, or leave --url out.")
             self.candidates.append(Candidate("--url", url))
         if profile:
-            self._add_profile(profile, f"--profile {redact.shown_name(profile)}")
+            self._add_profile(profile, f"--profile {_shown_name(profile)}")
         if env_url := os.environ.get("XCOMCTL_URL"):
             self.candidates.append(Candidate("XCOMCTL_URL", env_url))
         env_profile = os.environ.get("XCOMCTL_PROFILE")
         # An unknown profile is an error only where it would be used.
         if env_profile and (not self.candidates or env_profile in config.profiles):
-            name = redact.shown_name(env_profile)
-            self._add_profile(env_profile, f"XCOMCTL_PROFILE={name}")
+            origin = f"XCOMCTL_PROFILE={_shown_name(env_profile)}"
+            self._add_profile(env_profile, origin)
         if config.default_profile:
             origin = f'default_profile "{config.default_profile}"'
             self._add_profile(config.default_profile, origin)
@@ -230,7 +244,7 @@ def _profile(config: Config, name: str, origin: str) -> Mapping[str, Any]:
         near = nearest(name, config.profiles)
         place = f'the configuration is "{config.path}"'
         raise UsageError(
-            f'unknown profile "{redact.shown_name(name)}"',
+            f'unknown profile "{_shown_name(name)}"',
             detail=f"It comes from {origin}; {place if config.path else f'no {CONFIG_NAME} was found'}.",
             hint=f'Did you mean "{near}"?' if near else None,
         )
@@ -254,7 +268,7 @@ def _profile_candidate(
         variable = str(settings["url_env"])
         value = os.environ.get(variable)
         if not value:
-            shown = redact.shown_name(variable)
+            shown = _shown_name(variable)
             raise UsageError(
                 f'profile "{name}" needs the environment variable "{shown}", which is not set',
                 detail=f'It is the url_env of the profile in "{config.path}".',
@@ -292,10 +306,17 @@ class AirflowSettings:
         self._environ = os.environ if environment else {}
         typed = home or os.environ.get("AIRFLOW_HOME") or "~/airflow"
         self.home = Path(_expand(typed))
-        self.shown_home = redact.shown(str(self.home) if redact.is_path(typed) else typed)
+        self._typed_home = typed
         named = None if home else os.environ.get("AIRFLOW_CONFIG")
         self.file = Path(_expand(named)) if named else self.home / "airflow.cfg"
         self._options = self._read()
+
+    @property
+    def shown_home(self) -> str:
+        """Return the directory, which may be a database URL by mistake, without a password."""
+        from xcomctl.config import redact
+
+        return str(self.home) if redact.is_path(self._typed_home) else _shown(self._typed_home)
 
     def _read(self) -> dict[tuple[str, str], str]:
         if not _exists(self.file):
