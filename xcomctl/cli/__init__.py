@@ -146,6 +146,9 @@ def _run(arguments: Sequence[str], received: list[int]) -> int:
     except BrokenPipeError:
         return 141
     except Exception as unexpected:  # noqa: BLE001 - the last resort, which reports it
+        if "_XCOMCTL_COMPLETE" in os.environ:
+            # A shell shows whatever completion prints.
+            return 1
         expected = _surroundings_error(unexpected, arguments)
         if expected is None:
             return _report_bug(unexpected)

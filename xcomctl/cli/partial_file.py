@@ -54,12 +54,12 @@ class Partial:
         Raises:
             UsageError: the target is not a regular file.
         """
-        if path.exists() and not path.is_file():
+        if _exists(path) and not path.is_file():
             raise UsageError(
                 f'--resume cannot write "{path}": it is no regular file',
                 hint="Give -o jsonl=FILE or -o csv=FILE.",
             )
-        self.target = path.resolve()
+        self.target = Path(os.path.realpath(path))
         self.path = Path(f"{self.target}.partial")
         self._state = Path(f"{self.path}.json")
         self._new_state = Path(f"{self._state}.new")
@@ -169,6 +169,16 @@ class Partial:
             raise
 
 
+def _exists(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise _unwritable(error) from None
+    return True
+
+
 class Saving:
     """A row sink that saves the progress about once a second. Rows come in key order."""
 
@@ -204,12 +214,13 @@ class Saving:
 def place_of(target: Target) -> dict[str, object]:
     """Return what names the metadata database, without a password, for a later run to repeat."""
     backend = urls.backend_of(target.url)
-    place = str(urls.sqlite_path(target.url).resolve()) if backend == "sqlite" else target.shown
+    place = (
+        str(os.path.realpath(urls.sqlite_path(target.url))) if backend == "sqlite" else target.shown
+    )
     return {"backend": backend, "url": place, "schema": target.schema}
 
 
-def _unwritable(error: OSError) -> OutputError:
-    name = f' "{error.filename}"' if error.filename else ""
-    return OutputError(
-        f"could not write the output{name}", detail=error.strerror or type(error).__name__
-    )
+def _unwritable(error: OSError | ValueError) -> OutputError:
+    name = f' "{error.filename}"' if isinstance(error, OSError) and error.filename else ""
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return OutputError(f"could not write the output{name}", detail=reason or type(error).__name__)

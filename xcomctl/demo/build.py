@@ -6,13 +6,16 @@ table layouts of five Airflow releases. The tour of the demo is in `cli`.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
 import secrets
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from xcomctl.demo.tables import DDL_1_10, DDL_2_2, DDL_2_8, DDL_3
@@ -21,7 +24,6 @@ from xcomctl.model import RETURN_VALUE, UNMAPPED, Size, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
 Layout = Literal["1.10", "2.2", "2.8", "2.10", "3.x"]
 """Tables of Airflow 1.10.15 (without pickling), 2.2.5, 2.8.4, 2.10.5 or 3.3."""
@@ -96,9 +98,12 @@ def build(
         raise UsageError(f"cannot build a demo that ends on {last_day}", hint="Name another day.")
     # A run is named by its logical date, which in Airflow 1 and 2 is a day before its start.
     start = last_day - tables.starts_after - timedelta(days=days - 1)
-    target = path.resolve()
-    fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    # Not Path.resolve(), which raises RuntimeError for a loop of symbolic links.
+    target = Path(os.path.realpath(path))
+    fresh = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.tmp")
     try:
+        with contextlib.suppress(FileNotFoundError):
+            path.stat()
         _refuse_what_is_not_ours(path, target)
         with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
             _write(connection, tables, start, days, seed)
@@ -111,7 +116,8 @@ def build(
             hint="Choose a path in an existing, writable directory.",
         ) from error
     finally:
-        fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fresh.unlink()
     return _facts(path, layout, start, days)
 
 
