@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import signal
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 
-from tests.cli.connection_texts import connection_texts, leaks
+from tests.cli.connection_texts import CANARY, connection_texts, leaks
 from tests.metadata import Metadata
 from xcomctl.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.servers import Server
 
 COMMANDS = (
     ("list",),
@@ -120,6 +124,44 @@ def test_a_working_connection_shows_no_password_of_what_it_overrides(
             printed = said(capsys, *command.split(), "-v", "--url", str(path))
             assert str(path) in printed or command == "audit"
             assert not leaks(printed), text
+
+
+def test_a_working_connection_shows_no_password_of_its_own(
+    # First: a server is looked for in the real home.
+    server: Server,
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the place of the password, and among the options, for every command."""
+    url = sa.make_url(server.create_database())
+    Metadata(url.render_as_string(hide_password=False)).add(b"1")
+    awkward = server.backend == "postgresql"
+    account = "canary" if awkward else "'canary'@'%%'"
+    kind = "ROLE canary LOGIN PASSWORD" if awkward else f"USER {account} IDENTIFIED BY"
+    server.execute(f"CREATE {kind} '{CANARY.replace('%w', '%%w')}'")
+    grant = "TO canary" if awkward else f"TO {account}"
+    tables = "ALL TABLES IN SCHEMA public" if awkward else f"{url.database}.*"
+    server.execute(f"GRANT SELECT ON {tables} {grant}", url.database)
+    secret = quote(CANARY, safe="")
+    scheme, name = ("postgresql", "password") if awkward else ("mysql", "passwd")
+    place = f"{url.host}:{url.port}/{url.database}"
+    try:
+        for text in (
+            f"{scheme}://canary:{secret}@{place}",
+            f"{scheme}://canary@{place}?{name}={secret}",
+        ):
+            monkeypatch.setenv("XCOMCTL_URL", text)
+            for command in COMMANDS:
+                for more in ((), ("-v",)):
+                    assert not leaks(said(capsys, *command, *more)), command
+            assert '"dag_id"' in said(capsys, "list", "-o", "json", "-v")
+    finally:
+        drops = (
+            ("DROP OWNED BY canary", "DROP ROLE canary") if awkward else (f"DROP USER {account}",)
+        )
+        for statement in drops:
+            server.execute(statement, url.database)
 
 
 def test_a_file_shows_no_password(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

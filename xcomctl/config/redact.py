@@ -43,7 +43,7 @@ _PUBLIC_PORT = re.compile(r"(?:\d{1,4}|[1-5]\d{4}|6[0-5]\d{3})(?:,[\w.-]+(?::\d{
 _PUBLIC_PATH = re.compile(r"(?:[^@=?;&\s:]|(?<=^/)[A-Za-z]:(?=[\\/])|file:|:memory:| )*")
 _PUBLIC_VALUE = re.compile(r"[\w./,~+%*\\-]*")
 
-_PAIR = re.compile(r"(?:(?<=^)|(?<=[;&?,\s]))\s*(?P<name>[A-Za-z][\w.%-]*(?: (?:id|name|source|catalog|sec\w*))?)\s*=\s*", re.IGNORECASE)  # fmt: skip
+_PAIR = re.compile(r"(?:(?<=^)|(?<=[;&?,/\\\s]))\s*(?P<name>[A-Za-z][\w.%-]*(?: (?:id|name|source|catalog|sec\w*))?)\s*=\s*", re.IGNORECASE)  # fmt: skip
 """The name of a `key=value` DSN, or of an option in a query, with its equals sign."""
 _PUBLIC_NAMES = frozenset({
     "host", "hostaddr", "server", "data source", "address", "addr", "user", "uid", "user id",
@@ -103,9 +103,11 @@ def is_path(text: str) -> bool:
             return False
     if re.match(rf"(?:{_SCHEME_WORDS})(?:\+\w+)?[:/]", text, re.IGNORECASE):
         return False
+    if re.match(r"//.*:", text):
+        return False
     if re.match(r"[/\\~.]|[A-Za-z]:[\\/]", text):
         return True
-    if _MARKS.intersection(text) or _COMMAND_LINE.search(text):
+    if _MARKS.intersection(text + unquote(text)) or _COMMAND_LINE.search(text):
         return False
     return not re.search(r"\s", text) or bool(re.search(r"[/\\]|\.\w+$", text))
 
@@ -154,14 +156,16 @@ def _shown_address(address: str, *, is_file: bool = False) -> str:
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
         return HIDDEN
-    host = parts["host"] if _PUBLIC_HOST.fullmatch(parts["host"]) else HIDDEN
+    host = parts["host"]
+    if not _PUBLIC_HOST.fullmatch(host) or (host[:1] != "[" and _MARKS.intersection(unquote(host))):
+        host = HIDDEN
     port, path, query = parts["port"], parts["path"], parts["query"]
     if port is not None:
         host += f":{port if not port or _PUBLIC_PORT.fullmatch(port) else HIDDEN}"
     if path is not None:
         decoded = unquote(path)
         public = all(map(_PUBLIC_PATH.fullmatch, (path, decoded)))
-        host += path if public or (is_file and is_path(path)) else f"/{HIDDEN}"
+        host += path if public or (is_file and is_path(path[1:])) else f"/{HIDDEN}"
     return host if query is None else f"{host}?{_shown_query(query)}"
 
 
