@@ -325,7 +325,8 @@ def format_time(moment: datetime | None) -> str | None:
 class Selection:
     """Filters; without any, everything is selected.
 
-    Texts are exact, or shell globs where they hold one of `* ? [`.
+    Texts are exact, or shell globs where they hold one of `* ? [`. Among the runs, `latest` is the
+    newest of each DAG, and `latest~1` the one before it.
     """
 
     dag_ids: tuple[str, ...] = ()
@@ -347,6 +348,12 @@ class Selection:
 def is_glob(text: str) -> bool:
     """Return whether a filter is a pattern rather than an exact text."""
     return any(char in text for char in "*?[")
+
+
+def runs_back(text: str) -> int | None:
+    """Return 0 for `latest`, 1 for `latest~1` and so on, None for a run id."""
+    match = re.fullmatch(r"latest(?:~(\d{1,9}))?", text)
+    return int(match[1] or 0) if match else None
 
 
 def exactly(text: str) -> str:

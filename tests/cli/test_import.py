@@ -122,11 +122,20 @@ def test_what_is_there_is_replaced_only_when_asked(
     refused = run("import", "--url", metadata.url, file)
     assert (refused.code, "it is there already" in refused.err) == (5, True)
     done = run(
-        "import", "--url", metadata.url, file, "--replace", "--undo-file", undo, "-o", "json"
+        "import",
+        "--url",
+        metadata.url,
+        file,
+        "--replace",
+        "--yes",
+        "--undo-file",
+        undo,
+        "-o",
+        "json",
     )
     assert (done.json()["replaced"], done.json()["added"]) == (1, 1)
     assert [json.loads(one)["value"] for one in exported(run, metadata.url)] == [[2], [3]]
-    back = run("import", "--url", metadata.url, undo, "--replace", "-o", "json").json()
+    back = run("import", "--url", metadata.url, undo, "--replace", "--yes", "-o", "json").json()
     assert (back["replaced"], back["removed"]) == (1, 1)
     assert exported(run, metadata.url) == before
 

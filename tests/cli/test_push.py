@@ -165,7 +165,7 @@ def test_a_value_is_replaced_when_it_is_confirmed(
     done = run("edit", *given_, "--yes", "--undo-file", undo, stdin=b'"new"')
     assert done.code == 0, done.err
     assert [row["value"] for row in rows(run, metadata)] == ["new"]
-    assert run("import", "--url", metadata.url, undo, "--replace").code == 0
+    assert run("import", "--url", metadata.url, undo, "--replace", "--yes").code == 0
     assert rows(run, metadata) == before
 
 
@@ -176,7 +176,7 @@ def test_what_was_not_there_is_undone_by_removing_it(
     undo = tmp_path / "undo.jsonl"
     assert run("push", *ROW, "1", "--url", metadata.url, "--undo-file", undo).code == 0
     assert run("import", "--url", metadata.url, undo).code == 5
-    assert run("import", "--url", metadata.url, undo, "--replace").code == 0
+    assert run("import", "--url", metadata.url, undo, "--replace", "--yes").code == 0
     assert rows(run, metadata) == []
 
 

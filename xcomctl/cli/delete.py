@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
@@ -52,10 +51,6 @@ CHOICES = {"columns": [one.name for one in _COLUMNS]}
 class Options:
     """The options of `delete` alone."""
 
-    older_than: Annotated[
-        str | None,
-        typer.Option("--older-than", metavar="DURATION", help="Pushed longer ago than this: 30d."),
-    ] = None
     keep_last: Annotated[
         int | None,
         typer.Option(
@@ -144,7 +139,7 @@ def _read_options(filters: Filters, writing: Writing, options: Options) -> _Requ
     Raises:
         UsageError: an option is invalid, or nothing narrows down what --yes would delete.
     """
-    selection = _selection(filters, options.older_than)
+    selection = filters.selection()
     everything = selection == Selection() and options.keep_last is None
     if options.yes and everything and not options.dag_missing:
         raise UsageError(
@@ -163,26 +158,11 @@ def _read_options(filters: Filters, writing: Writing, options: Options) -> _Requ
         writing.undo_file,
         {
             **asdict(filters),
-            "older_than": options.older_than,
             "keep_last": options.keep_last,
             "dag_missing": options.dag_missing,
             "include_active": options.include_active,
         },
     )
-
-
-def _selection(filters: Filters, older_than: str | None) -> Selection:
-    """Return the filters as a selection, --older-than among them."""
-    selection = filters.selection()
-    if older_than is None:
-        return selection
-    try:
-        until = datetime.now(UTC) - parse_duration(older_than)
-    except OverflowError:
-        raise UsageError(f'--older-than "{older_than}" is too long') from None
-    if selection.until is not None:
-        until = min(until, selection.until)
-    return replace(selection, until=until)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from xcomctl.cli.options import Connection, Filters, Manners
 from xcomctl.cli.partial_file import Partial, Progress, Saving, place_of
 from xcomctl.config.target import parse_iso
 from xcomctl.errors import RefusedError, UsageError
-from xcomctl.model import UNMAPPED, Size, format_time
+from xcomctl.model import UNMAPPED, Size, format_time, runs_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,6 +72,12 @@ def command(
     if resume and (path is None or name == "parquet"):
         raise UsageError(
             "--resume takes a file of lines", hint="Give -o jsonl=FILE or -o csv=FILE."
+        )
+    if resume and any(runs_back(run) is not None for run in selection.run_ids):
+        raise UsageError(
+            "--resume cannot be combined with the latest run",
+            detail="Another run may be the latest by the time the export is resumed.",
+            hint="Give the id of the run.",
         )
     target, _ = connection.resolve(console)
 

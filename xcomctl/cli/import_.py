@@ -136,7 +136,7 @@ def _run(
     job.look()
     if not options.dry_run:
         job.refuse_unless(options.batch_size is not None)
-        _confirm(console, job, options.yes or options.file == "-")
+        _confirm(console, job, options.yes, stdin=options.file == "-")
         with undo_file(undo_path, asked) as undo:
             job.do(options.batch_size, undo)
 
@@ -166,13 +166,20 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         raise UsageError(f'could not read "{file}"', detail=error.strerror) from None
 
 
-def _confirm(console: Console, job: _Job, yes: bool) -> None:
-    """Ask at a terminal before something is replaced; a script has said --replace."""
+def _confirm(console: Console, job: _Job, yes: bool, *, stdin: bool) -> None:
+    """Raise unless values may be replaced or removed.
+
+    Raises:
+        RefusedError: there is no --yes, and nobody at a terminal agrees.
+    """
     lost = job.total("replaced") + job.total("removed")
-    if not lost or yes or not sys.stdin.isatty():
+    if not lost or yes:
         return
-    if not console.confirmed(f"Replace or remove {lost:,} XComs?"):
-        raise RefusedError("imported nothing: not confirmed", hint="Add --yes.")
+    if not stdin and console.confirmed(f"Replace or remove {lost:,} XComs?"):
+        return
+    raise RefusedError(
+        "imported nothing: not confirmed", hint="Add --yes where nobody can be asked."
+    )
 
 
 class _Job:

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import inspect
 from dataclasses import MISSING, dataclass
+from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_type_hints
 
@@ -159,7 +160,10 @@ class Filters:
     run_id: Annotated[
         _Texts,
         typer.Option(
-            "--run-id", "-r", metavar="GLOB", help="Only these runs: an id or a glob. Repeatable."
+            "--run-id",
+            "-r",
+            metavar="GLOB",
+            help="Only these runs: an id, a glob, or latest, the newest of each DAG (latest~1 is the one before). Repeatable.",
         ),
     ] = None
     task_id: Annotated[
@@ -198,6 +202,10 @@ class Filters:
         _Text,
         typer.Option("--until", metavar="WHEN", help="Pushed at or before this time."),
     ] = None
+    older_than: Annotated[
+        _Text,
+        typer.Option("--older-than", metavar="DURATION", help="Pushed longer ago than this: 30d."),
+    ] = None
     min_size: Annotated[
         _Text,
         typer.Option("--min-size", metavar="SIZE", help="Minimum size: 48KiB, 1MB, 65535."),
@@ -213,11 +221,12 @@ class Filters:
             UsageError: a time or a size is invalid, or contradicts another.
         """
         since = parse_moment(self.since) if self.since else None
-        until = parse_moment(self.until) if self.until else None
+        until = self._until()
         smallest = parse_size(self.min_size) if self.min_size else None
         largest = parse_size(self.max_size) if self.max_size else None
         if since and until and since > until:
-            raise UsageError("--since is later than --until", hint="Nothing could match.")
+            name = "--until" if self.until else "--older-than"
+            raise UsageError(f"--since is later than {name}", hint="Nothing could match.")
         if smallest is not None and largest is not None and smallest > largest:
             raise UsageError("--min-size is above --max-size", hint="Nothing could match.")
         return Selection(
@@ -231,6 +240,16 @@ class Filters:
             min_size=smallest,
             max_size=largest,
         )
+
+    def _until(self) -> datetime | None:
+        """Return the earlier of --until and --older-than."""
+        moments = [parse_moment(self.until)] if self.until else []
+        if self.older_than is not None:
+            try:
+                moments.append(datetime.now(UTC) - parse_duration(self.older_than))
+            except OverflowError:
+                raise UsageError(f'--older-than "{self.older_than}" is too long') from None
+        return min(moments, default=None)
 
 
 @dataclass(frozen=True, slots=True)

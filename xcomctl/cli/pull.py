@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ import typer
 
 from xcomctl.cli.options import Connection, Manners
 from xcomctl.errors import NotFoundError, UsageError
-from xcomctl.model import RETURN_VALUE, UNMAPPED
+from xcomctl.model import RETURN_VALUE, UNMAPPED, runs_back
 from xcomctl.text import nearest, suggestion
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Options:
             "--run-id",
             "-r",
             metavar="RUN",
-            help="Run id. [default: the newest run that has the XCom]",
+            help="Run id; latest is the newest run, latest~1 the one before it. [default: the newest run that has the XCom]",
         ),
     ] = None
     map_index: Annotated[
@@ -112,6 +112,7 @@ def command(connection: Connection, manners: Manners, options: Options) -> None:
 
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(open_store(target))
+        request = _with_the_run(console, store, request)
         pieces = _read_value(console, store, request)
         if isinstance(pieces, list):
             # No connection stays open while a pager shows the value.
@@ -236,6 +237,16 @@ def _read_value(console: Console, store: Store, request: _Request) -> Iterable[b
         if pieces is not None:
             return pieces
     return [_decoded(console, store, store.entries.read(first), request)]
+
+
+def _with_the_run(console: Console, store: Store, request: _Request) -> _Request:
+    """Return the request with the id of the run that `latest` stands for, which is noted."""
+    if request.run_id is None or runs_back(request.run_id) is None:
+        return request
+    run_id = store.suggest.run_id(request.dag_id, request.run_id)
+    if run_id != request.run_id:
+        console.note(f'this is of run "{run_id}"')
+    return replace(request, run_id=run_id)
 
 
 def _find(console: Console, store: Store, request: _Request) -> list[XComEntry]:

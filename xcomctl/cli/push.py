@@ -75,7 +75,7 @@ class Options:
             "--run-id",
             "-r",
             metavar="RUN",
-            help="Run id. [default: the newest run that has the task instance]",
+            help="Run id; latest is the newest run, latest~1 the one before it. [default: the newest run that has the task instance]",
         ),
     ] = None
     map_index: Annotated[
@@ -399,10 +399,11 @@ def _plan(
     push = Push(store)
     _check_key(store, request.key)
     refuse_pickling(store, push)
-    place = push.place(
-        options.dag_id, options.task_id, request.key, options.run_id, options.map_index
-    )
-    if options.run_id is None:
+    run_id = options.run_id
+    if run_id is not None:
+        run_id = store.suggest.run_id(options.dag_id, run_id)
+    place = push.place(options.dag_id, options.task_id, request.key, run_id, options.map_index)
+    if place.ref.run != options.run_id:
         console.note(f'into the run "{place.ref.run}"')
     existing = push.current(place)
     check = _SizeCheck(console, config, store, place, options.allow_over_limit)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from xcomctl.config.target import parse_iso
-from xcomctl.model import UNMAPPED, is_glob
+from xcomctl.model import UNMAPPED, is_glob, runs_back
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from xcomctl.db.backends.base import Element
     from xcomctl.db.read.table import Table
     from xcomctl.model import Selection, XComEntry
+
+
+_FEW_NAMES = 100
 
 
 class Conditions:
@@ -24,6 +27,7 @@ class Conditions:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._backend = table.backend
+        self._newest_runs: dict[tuple[tuple[str, ...], str], Mapping[str, Any]] = {}
 
     def where(self, selection: Selection, *, along_key: bool = False) -> list[Element]:
         """Return the conditions of a selection, to be joined by AND.
@@ -38,7 +42,7 @@ class Conditions:
             if any(map(is_glob, selection.dag_ids)):
                 conditions.append(dag_id.in_(self.dags_like(selection.dag_ids)))
         if selection.run_ids:
-            conditions.append(self._any_run(selection.run_ids))
+            conditions.append(self._any_run(selection))
         if selection.task_ids:
             conditions.append(self.any_of(x.task_id, selection.task_ids))
         if selection.keys:
@@ -139,7 +143,82 @@ class Conditions:
             )
         )
 
-    def _any_run(self, run_ids: Sequence[str]) -> Element:
+    def newest_runs(self, dag_ids: Sequence[str], text: str) -> Mapping[str, Any]:
+        """Return the run of each DAG that `latest` or `latest~N` stands for, by its dag_id.
+
+        As the dag_run_id or execution_date of its rows. A run that has this text as its id comes
+        first. The answer stays the same while the database is open, although new runs start.
+        """
+        asked = (tuple(dag_ids), text)
+        if asked not in self._newest_runs:
+            self._newest_runs[asked] = self._find_newest_runs(dag_ids, text)
+        return self._newest_runs[asked]
+
+    def _find_newest_runs(self, dag_ids: Sequence[str], text: str) -> dict[str, Any]:
+        table = self._table
+        runs = table.run.c if table.joined else table.x.c
+        name = (
+            "execution_date" if not table.schema.mapped else "id" if table.joined else "dag_run_id"
+        )
+        key: Element = runs[name]
+        of_dags: Element = runs.dag_id.in_(dag_ids)
+        if len(dag_ids) < _FEW_NAMES:
+            # What was typed may be a text that the driver refuses to send.
+            of_dags = sa.or_(sa.false(), *(self._backend.same(runs.dag_id, one) for one in dag_ids))
+        found: dict[str, Any] = {}
+        back = runs_back(text)
+        if back:
+            for dag_id in dag_ids:
+                keys = sa.select(key).distinct().where(self._backend.same(runs.dag_id, dag_id))
+                last = keys.order_by(key.desc()).limit(1).offset(back)
+                row = table.connection.execute(last).first()
+                found |= {} if row is None else {dag_id: row[0]}
+        else:
+            newest = sa.select(sa.func.max(runs.dag_id), sa.func.max(key)).where(of_dags)
+            found = self._by_dag(newest.group_by(self._backend.exact(runs.dag_id)))
+        if table.joined:
+            named = self._backend.same(runs.run_id, text)
+            found |= self._by_dag(sa.select(runs.dag_id, key).where(of_dags, named))
+        return {dag_id: one for dag_id, one in found.items() if dag_id in dag_ids}
+
+    def _by_dag(self, statement: sa.Select[Any]) -> dict[str, Any]:
+        rows = self._table.connection.execute(statement)
+        return {self._backend.text_of(dag_id) or "": key for dag_id, key in rows}
+
+    def _of_newest_runs(self, dag_ids: Sequence[str], text: str) -> Element:
+        """Return whether a row belongs to the newest run of its DAG, or the newest but N."""
+        table, x = self._table, self._table.x.c
+        if not dag_ids:
+            names = self.dag_ids()
+        else:
+            names = self.dags_like(dag_ids) if any(map(is_glob, dag_ids)) else list(dag_ids)
+        keys = self.newest_runs(names, text)
+        if not table.schema.mapped:
+            same = self._backend.same
+            pairs = (
+                sa.and_(same(x.dag_id, dag_id), x.execution_date == date)
+                for dag_id, date in keys.items()
+            )
+            return sa.or_(sa.false(), *pairs)
+        of_runs: Element = x.dag_run_id.in_(list(keys.values()))
+        if not table.joined:
+            return of_runs
+        # A row with a wrong dag_run_id belongs to no run.
+        run = table.named("dag_run").alias("newest")
+        same_dag = self._backend.same_column(run.c.dag_id, x.dag_id)
+        is_its_run = (run.c.id == x.dag_run_id, same_dag, run.c.run_id == x.run_id)
+        return sa.and_(of_runs, sa.exists().where(*is_its_run))
+
+    def _any_run(self, selection: Selection) -> Element:
+        """Return whether a row belongs to one of the selected runs."""
+        newest = [text for text in selection.run_ids if runs_back(text) is not None]
+        named = [text for text in selection.run_ids if text not in newest]
+        conditions = [self._of_newest_runs(selection.dag_ids, text) for text in newest]
+        if named:
+            conditions.append(self._any_named_run(named))
+        return sa.or_(*conditions)
+
+    def _any_named_run(self, run_ids: Sequence[str]) -> Element:
         """Return whether a row belongs to one of the runs, given by id, glob or, of old, date."""
         table, x = self._table, self._table.x.c
         if table.schema.mapped:

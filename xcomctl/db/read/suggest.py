@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
-from xcomctl.model import Selection, exactly, is_glob
+from xcomctl.db.backends.times import to_moment
+from xcomctl.model import Selection, exactly, format_time, is_glob, runs_back
 
 if TYPE_CHECKING:
     from xcomctl.db.backends.base import Element
@@ -89,6 +90,31 @@ class Suggest:
         """Return the first column of each row that is not NULL."""
         found = self._table.connection.execute(statement).scalars()
         return [str(self._backend.text_of(one)) for one in found if one is not None]
+
+    def run_id(self, dag_id: str, text: str) -> str:
+        """Return the id of the run that `latest` or `latest~N` stands for.
+
+        Any other text is returned as it is, and so is one that stands for no run. Where the
+        database knows no run ids, the run is named by its date.
+        """
+        if runs_back(text) is None:
+            return text
+        with self._table.explained():
+            key = self._rows.conditions.newest_runs((dag_id,), text).get(dag_id)
+            if key is None:
+                return text
+            x, run, mapped = self._table.x.c, self._table.run.c, self._schema.mapped
+            if self._table.joined:
+                is_run = run.id == key if mapped else run.execution_date == key
+                statement = sa.select(run.run_id).where(
+                    self._backend.same(run.dag_id, dag_id), is_run
+                )
+            elif mapped:
+                statement = sa.select(x.run_id).where(x.dag_run_id == key)
+            else:
+                return format_time(to_moment(key)) or text
+            found = self._table.connection.execute(statement.limit(1)).scalar()
+        return text if found is None else self._backend.text_of(found) or text
 
     def newer_run(self, entry: XComEntry) -> str | None:
         """Return the newest run of the DAG where it is newer than the entry's, else None."""
