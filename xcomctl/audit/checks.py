@@ -65,7 +65,7 @@ def truncation(policy: Policy, entry: XComEntry, raw: Raw) -> str | None:
         return verdict.reason
     if verdict.health is Health.PICKLED and isinstance(raw, bytes):
         # A pickle ends with STOP, which a truncated one lacks.
-        from xcomctl.values.pickles import describe_pickle
+        from xcomctl.values.pickles import may_be_whole
 
-        return None if describe_pickle(raw, most=0)["complete"] else "the pickle has no end"
+        return None if may_be_whole(raw) else "the pickle has no end"
     return None

@@ -98,6 +98,10 @@ class Options:
         str | None,
         typer.Option("--path", metavar="A.B[0]", help="Print only this part of the value: a.b[0]."),
     ] = None
+    opcodes: Annotated[
+        bool,
+        typer.Option("--opcodes", help="Describe a pickle by its opcodes instead of its value."),
+    ] = False
 
 
 def command(connection: Connection, manners: Manners, options: Options) -> None:
@@ -143,6 +147,8 @@ class _Request:
     default: tuple[object] | None
     """The value of --default; None without that option."""
     to_terminal: bool
+    opcodes: bool
+    """Whether a pickle is described instead of decoded."""
 
 
 def _read_options(console: Console, options: Options) -> _Request:
@@ -173,6 +179,7 @@ def _read_options(console: Console, options: Options) -> _Request:
         file,
         None if options.default is None else (_parse_default(options.default),),
         to_terminal,
+        options.opcodes,
     )
 
 
@@ -295,7 +302,7 @@ def _note_the_run(console: Console, store: Store, entry: XComEntry) -> None:
 def _decoded(console: Console, store: Store, raw: Raw, request: _Request) -> bytes:
     from xcomctl.values import decode, render
 
-    decoded = decode.decode(raw, store.context)
+    decoded = decode.decode(raw, store.context, opcodes=request.opcodes)
     for note in decoded.notes:
         console.note(note)
     if request.form == "repr":
@@ -349,7 +356,10 @@ def _decoded_list(
 ) -> bytes:
     from xcomctl.values import decode, render
 
-    decoded = [decode.decode(store.entries.read(entry), store.context) for entry in entries]
+    decoded = [
+        decode.decode(store.entries.read(entry), store.context, opcodes=request.opcodes)
+        for entry in entries
+    ]
     for note in dict.fromkeys(note for one in decoded for note in one.notes):
         console.note(note)
     values = [one.value for one in decoded]

@@ -1,7 +1,7 @@
 """Decodes stored values into what a task gets from `xcom_pull`.
 
-Never runs code of a value: classes that a value names are shown, not imported, and pickles are
-described (`pickles`), not loaded.
+Never runs code of a value: classes that a value names are shown, not imported, and pickles are read
+by an interpreter of our own (`pickle_values`), which cannot import or call anything.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 _MAX_NOTES = 5
+_MAX_SHOWN_OPCODES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,11 @@ class Decoded:
     notes: tuple[str, ...] = ()
 
 
-def decode(raw: Raw, context: Context) -> Decoded:
+def decode(raw: Raw, context: Context, *, opcodes: bool = False) -> Decoded:
     """Return a stored value as the `xcom_pull` of the owning Airflow does.
 
-    Never raises: what cannot be decoded is an `Opaque` that says why.
+    With `opcodes` a pickle is not decoded, but described with the opcodes at its beginning. Never
+    raises: what cannot be decoded is an `Opaque` that says why.
     """
     if raw is None:
         if context.null_fails:
@@ -52,8 +54,8 @@ def decode(raw: Raw, context: Context) -> Decoded:
     if isinstance(raw, int | float):
         return Decoded(Encoding.JSON, raw)
     if isinstance(raw, bytes) and sniff(raw, len(raw), context.storage) is Encoding.PICKLE:
-        return Decoded(Encoding.PICKLE, _pickle(raw))
-    return _decode_json(raw, context)
+        return _decode_pickle(raw, opcodes=opcodes)
+    return _decode_json(raw, context, opcodes=opcodes)
 
 
 def _wrong_class(raw: str | int | float, context: Context) -> Decoded:
@@ -70,13 +72,37 @@ def _wrong_class(raw: str | int | float, context: Context) -> Decoded:
     return Decoded(Encoding.JSON, Opaque("text", facts))
 
 
-def _pickle(raw: bytes) -> Opaque:
+def _decode_pickle(raw: bytes, *, opcodes: bool) -> Decoded:
+    """Return the value of a pickle if it needs no import, else what the pickle is."""
+    from xcomctl.values.pickle_objects import TooMuchError, foreign_names
+    from xcomctl.values.pickle_opcodes import PickleError
+    from xcomctl.values.pickle_summary import summarize
+    from xcomctl.values.pickle_values import read_pickle
     from xcomctl.values.pickles import describe_pickle
 
-    return Opaque("pickle", describe_pickle(raw))
+    if opcodes:
+        facts = describe_pickle(raw, most=_MAX_SHOWN_OPCODES)
+        return Decoded(Encoding.PICKLE, Opaque("pickle", facts))
+    problem: Exception | None = None
+    value: object = None
+    try:
+        with long_numbers():
+            value = read_pickle(raw)
+    except (PickleError, TooMuchError) as error:
+        problem = error
+    if problem is None and not foreign_names(value):
+        note = "the value is a pickle, decoded without loading it"
+        return Decoded(Encoding.PICKLE, value, (note,))
+    facts = describe_pickle(raw, most=0)
+    del facts["opcodes"]
+    if problem is None:
+        facts["summary"] = summarize(value, facts["protocol"])
+    else:
+        facts.setdefault("problem", f"not decoded: {problem}")
+    return Decoded(Encoding.PICKLE, Opaque("pickle", facts))
 
 
-def _decode_json(raw: bytes | str, context: Context) -> Decoded:
+def _decode_json(raw: bytes | str, context: Context, *, opcodes: bool = False) -> Decoded:
     size = len(raw)
     try:
         with long_numbers(), deep():
@@ -88,7 +114,7 @@ def _decode_json(raw: bytes | str, context: Context) -> Decoded:
         return Decoded(Encoding.JSON, Opaque("json", facts))
     except ValueError as error:
         if isinstance(raw, bytes) and context.storage == "bytes" and is_old_pickle(raw):
-            return Decoded(Encoding.PICKLE, _pickle(raw))
+            return _decode_pickle(raw, opcodes=opcodes)
         if "digits" in str(error):
             facts = {
                 "size_bytes": size,

@@ -72,7 +72,7 @@ def _open_datetime(classname: str, version: int, data: Any, release: Release) ->
     naive = classname == "datetime.datetime"
     if not isinstance(data, dict):
         if naive and isinstance(data, int | float) and release >= BARE_TIMESTAMP_SINCE:
-            return Opened(datetime.fromtimestamp(float(data), UTC))
+            return Opened(datetime.fromtimestamp(float(data), _zone("UTC")[0]))
         raise TypeError(f"unknown date/time format {classname}")
     zone: tzinfo | None = None
     note = ""
@@ -84,7 +84,7 @@ def _open_datetime(classname: str, version: int, data: Any, release: Release) ->
     stamp = float(data["timestamp"])
     if zone is not None:
         return Opened(datetime.fromtimestamp(stamp, zone), note)
-    moment = datetime.fromtimestamp(stamp, UTC)
+    moment = datetime.fromtimestamp(stamp, _zone("UTC")[0])
     return Opened(moment.replace(tzinfo=None), _NAIVE) if naive else Opened(moment, _LOCAL)
 
 

@@ -6,7 +6,7 @@ import base64
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
 from xcomctl.values.numpy_scalars import NumpyScalar
@@ -43,8 +43,23 @@ class _Renderer:
         if isinstance(value, list):
             return [self.render(one) for one in value]
         if isinstance(value, dict):
-            return {str(key): self.render(one) for key, one in value.items()}
+            found = {
+                key if type(key) is str else self._key(key): self.render(one)
+                for key, one in value.items()
+            }
+            return found if len(found) == len(value) else self._pairs(value)
         return self._render_other(value)
+
+    def _pairs(self, value: dict[Any, Any]) -> object:
+        self.changed["a dict with keys that are equal as strings became a list of pairs"] += 1
+        return [[self.render(key), self.render(one)] for key, one in value.items()]
+
+    def _key(self, key: Any) -> str:
+        """Return a key as a string: as json.dumps writes it, or its repr."""
+        self.changed["dict key became a string"] += 1
+        if key is None or isinstance(key, bool):
+            return "null" if key is None else str(key).lower()
+        return str(key) if isinstance(key, str | int | float) else _repr(key)
 
     def _render_other(self, value: Any) -> object:
         if isinstance(value, Opaque):
@@ -62,7 +77,7 @@ class _Renderer:
         if isinstance(value, timedelta):
             self.changed["timedelta became seconds"] += 1
             return value.total_seconds()
-        if isinstance(value, bytes):
+        if isinstance(value, bytes | bytearray):
             self.changed["bytes became base64"] += 1
             return base64.b64encode(value).decode("ascii")
         if isinstance(value, tzinfo):
@@ -106,15 +121,14 @@ def _repr(value: Any) -> str:
         return f"{{{', '.join(f'{_repr(key)}: {_repr(one)}' for key, one in value.items())}}}"
     if isinstance(value, Opaque):
         return _repr_opaque(value)
-    if isinstance(value, datetime) and value.tzinfo is UTC:
-        return repr(value).replace("datetime.timezone.utc", "zoneinfo.ZoneInfo(key='UTC')")
     return repr(value)
 
 
 def _repr_opaque(value: Opaque) -> str:
     facts = value.facts
     if value.encoding == "pickle":
-        return f"<pickle protocol {facts['protocol']}, {facts['size_bytes']} bytes, not loaded>"
+        said = facts.get("summary") or facts.get("problem") or "not loaded"
+        return f"<pickle protocol {facts['protocol']}, {facts['size_bytes']} bytes: {said}>"
     if value.encoding == "object":
         data = facts.get("data", facts.get("parquet_bytes"))
         return f"<object {facts['classname']} version {facts['version']}: {data!r}>"

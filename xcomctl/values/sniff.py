@@ -53,6 +53,6 @@ def is_old_pickle(data: bytes) -> bool:
     """Return whether these bytes, which are not JSON, are a pickle of protocol 0 or 1."""
     if len(data) < 2 or not data.endswith(b"."):
         return False
-    from xcomctl.values.pickles import describe_pickle
+    from xcomctl.values.pickles import may_be_whole
 
-    return bool(describe_pickle(data, most=0)["complete"])
+    return may_be_whole(data)
