@@ -60,7 +60,7 @@ TIMES = ("7d", "0s", "90m", "1.5h", "99999999999w", "2026-01-31", "2026-01-31T07
 FORMATS = ("table", "plain", "json", "jsonl", "csv", "tsv", "yaml", "markdown", "sarif", "junit", "github",
            "gitlab", "openmetrics", "parquet", "raw", "pretty", "repr", "ncdu", "xml")  # fmt: skip
 PATHS = ("out", "./out", "-", "/dev/null", "/dev/full", "/dev/stdout", "/dev/stderr", "/dev/fd/1", "/dev/fd/7",
-         "/proc/self/fd/2", "/proc/self/mem", "none/out", "dir", "dir/", "loop", "loop/x", "fifo", "file/x", "/", ".", "..", "",
+         "/proc/self/fd/2", "/proc/self/mem", "none/out", "dir", "dir/", "loop", "loop/x", "file/x", "/", ".", "..", "",
          "a.db", "b.db", "x.toml", "base.json", "export.jsonl", "export.csv", "undo", "airflow.cfg", "x" * 300, "\udce9",
          "latin1\udce9/x", "~/x", "/root/../tmp/../dev/null", "socket", "unreadable")  # fmt: skip
 COLUMNS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import sqlite3
 import subprocess
@@ -76,7 +75,6 @@ def build(rng: random.Random, folder: Path) -> None:
     (folder / "dir").mkdir()
     (folder / "loop").symlink_to("loop")
     (folder / "file").write_text("x")
-    os.mkfifo(folder / "fifo")
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as made:
         made.bind(str(folder / "socket"))
 

@@ -1,0 +1,138 @@
+"""What the system does to a program: none of it is reported as a bug."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import clean_environment
+from tests.metadata import Metadata
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Run
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+from xcomctl.__main__ import main
+main()
+"""
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """A metadata database with one XCom."""
+    path = tmp_path / "airflow.db"
+    Metadata(str(path)).add(b"1")
+    return path
+
+
+@pytest.mark.parametrize(
+    "module", ["gc", "xcomctl.cli", "typer", "xcomctl.cli.list", "xcomctl.db", "sqlalchemy.pool"]
+)
+def test_an_interrupt_during_the_imports(db: Path, tmp_path: Path, module: str) -> None:
+    """One line and exit code 130, whichever library is being imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, "list", "--url", str(db)],
+        capture_output=True, text=True, check=False, env=clean_environment(tmp_path) | {"AT": module},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "xcomctl: warning: interrupted\n"
+
+
+def test_a_working_directory_that_is_gone(db: Path, tmp_path: Path) -> None:
+    """What needs it says so; what is named absolutely works."""
+    gone = tmp_path / "gone"
+    for arguments, code in {
+        ("list", "--url", str(db)): 0,
+        ("audit", "--url", str(db), "-o", f"json={tmp_path}/out"): 0,
+        ("config", "show", "--url", str(db)): 0,
+        ("--help",): 0,
+        ("list", "--url", "airflow.db"): 3,
+        ("list", "--url", str(db), "-o", "json=out"): 3,
+        ("demo", "demo.db"): 3,
+        ("config", "init"): 3,
+    }.items():
+        gone.mkdir()
+        line = f'rmdir "$PWD"; exec "{sys.executable}" -m xcomctl "$@"'
+        done = subprocess.run(
+            ["bash", "-c", line, "bash", *arguments],
+            cwd=gone, capture_output=True, text=True, check=False, env=clean_environment(tmp_path),
+        )  # fmt: skip
+        assert done.returncode == code, (arguments, done.stderr)
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C.UTF-8"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
+def test_arguments_that_are_not_utf8(
+    db: Path, tmp_path: Path, run: Run, locale: dict[str, str]
+) -> None:
+    """A name is looked for; anything else is refused or read as it is."""
+    for words, codes in {
+        (b"list", b"-d", b"caf\xe9"): {0},
+        (b"list", b"-d", b"\xe9*"): {0},
+        (b"pull", b"caf\xe9", b"t"): {4},
+        (b"list", b"-o", b"json=caf\xe9"): {0},
+        (b"list", b"--since", b"\xe9"): {2},
+        (b"list", b"--schema", b"\xe9"): {2, 3},
+        (b"audit", b"--baseline", b"\xe9"): {2},
+        (b"\xe9",): {2},
+    }.items():
+        done = subprocess.run(
+            [sys.executable, "-m", "xcomctl", *words],
+            cwd=tmp_path, capture_output=True, check=False,
+            env=clean_environment(tmp_path) | {"XCOMCTL_URL": str(db), "PYTHONCOERCECLOCALE": "0"} | locale,
+        )  # fmt: skip
+        assert done.returncode in codes, (words, done.stderr)
+    assert (tmp_path / os.fsdecode(b"caf\xe9")).exists()
+
+
+def test_what_is_read_and_is_no_file(db: Path, tmp_path: Path, run: Run) -> None:
+    """A loop of links, a directory, a name that is too long: a message that names it."""
+    (tmp_path / "loop").symlink_to("loop")
+    for path in ("loop", ".", "x" * 300, "none/x", "airflow.db/x"):
+        for command in (
+            ("list", "--config", path),
+            ("audit", "--baseline", path),
+            ("import", path),
+            ("push", "dag", "task", "k", f"@{path}"),
+            ("list", "--airflow-home", path),
+            ("demo", path),
+            ("delete", "-d", "*", "--undo-file", path, "--yes", "--include-active"),
+        ):
+            done = run(*command, env={"XCOMCTL_URL": str(db)})
+            assert done.code in (0, 2, 3, 5), (command, done.err)
+            assert "bug" not in done.err
+    assert run("list", "--url", "loop").code == 3
+
+
+def test_a_byte_order_mark_is_skipped(db: Path, tmp_path: Path, run: Run) -> None:
+    """Editors on Windows put one at the start of a text file."""
+    mark = b"\xef\xbb\xbf"
+    assert run("audit", "--url", db, "--baseline", "base.json", "--update-baseline").code == 0
+    assert run("export", "--url", db, "-o", "jsonl=x.jsonl", "-o", "jsonl=x.jsonl").code == 2
+    for form in ("jsonl", "csv"):
+        assert run("export", "--url", db, "-o", f"{form}=x.{form}").code == 0
+    (tmp_path / "xcomctl.toml").write_text(f'[profiles.p]\nurl = "{db}"\n')
+    (tmp_path / "airflow.cfg").write_text(f"[database]\nsql_alchemy_conn = sqlite:///{db}\n")
+    for name in ("base.json", "x.jsonl", "x.csv", "xcomctl.toml", "airflow.cfg"):
+        path = tmp_path / name
+        path.write_bytes(mark + path.read_bytes())
+    assert run("audit", "-P", "p", "--baseline", "base.json").code == 0
+    assert run("list", "--airflow-home", tmp_path).code == 0
+    for form in ("jsonl", "csv"):
+        done = run("import", "-P", "p", f"x.{form}", "--dry-run", "-o", "json")
+        assert done.json()["unchanged"] == 1, done.err
