@@ -21,10 +21,10 @@ from xcomctl.cli.findings import (
     limits_to_apply,
     parse_threshold,
     rule_texts,
-    severity_counts,
     shows_closing,
 )
 from xcomctl.cli.options import Connection, Filters, FindingsOutput, Manners
+from xcomctl.cli.verdict import closing_lines, group_rows, summary
 from xcomctl.config.file import parse_growth, parse_share
 from xcomctl.errors import NotFoundError, UsageError
 from xcomctl.formats import AUDIT_FORMATS
@@ -308,7 +308,7 @@ def _write(
     from xcomctl.audit import decisions
 
     options, report = request.options, result.report
-    closing = _closing(report, request.threshold, quiet=console.quiet)
+    closing = closing_lines(report, request.threshold, quiet=console.quiet)
     console.write(
         _layout(output, request, result, closing),
         finding_rows(report, request.threshold),
@@ -344,7 +344,7 @@ def _layout(
             "limits": [
                 {"name": one.name, "bytes": one.size, "source": one.source} for one in result.limits
             ],
-            "summary": _summary(report),
+            "summary": summary(report),
         },
         closing=lambda: closing,
         digest=digest_findings,
@@ -352,7 +352,7 @@ def _layout(
         context={
             "version": __version__,
             "rules": rule_texts(rule for rule in RULES if rule.id in request.enabled),
-            "groups": _groups(report),
+            "groups": group_rows(report),
         },
     )
 
@@ -436,77 +436,3 @@ def _enabled(only: str | None, skipped: str | None) -> frozenset[str]:
     if not enabled:
         raise UsageError("no rule is left to apply")
     return frozenset(enabled)
-
-
-def _groups(report: Report) -> list[Row]:
-    """Return the totals of each dag_id, task_id and key, the most bytes first."""
-    groups = sorted(report.totals.items(), key=lambda one: (-one[1].total, *map(str, one[0])))
-    return [
-        {
-            "dag_id": dag_id,
-            "task_id": task_id,
-            "key": key,
-            "entries": totals.entries,
-            "total_bytes": totals.total,
-            "max_size_bytes": totals.largest,
-        }
-        for (dag_id, task_id, key), totals in groups
-    ]
-
-
-def _summary(report: Report) -> dict[str, object]:
-    from xcomctl.audit.rule import Severity
-
-    return {
-        "scanned": report.scanned,
-        "total_bytes": report.total_bytes,
-        "largest_bytes": report.largest,
-        "errors": report.count(Severity.ERROR),
-        "warnings": report.count(Severity.WARNING),
-        "notes": report.count(Severity.NOTE),
-        "ignored": sum(one.state == "ignored" for one in report.findings),
-        "known": sum(one.state == "known" for one in report.findings),
-        "depth": "deep" if report.policy.deep else "sizes",
-        "not_looked_at": report.skipped_rules(),
-        "pickles_sampled": report.sampled,
-    }
-
-
-def _closing(report: Report, threshold: Severity | None, *, quiet: bool) -> list[str]:
-    """Return what an audit says of itself: what it did not check, and the verdict."""
-    failed = report.verdict(threshold) != 0
-    if quiet and not failed:
-        return []
-    return [*_scope(report), _verdict(report, failed=failed)]
-
-
-def _scope(report: Report) -> Iterator[str]:
-    if report.skipped_rules():
-        yield (
-            f"checked sizes and headers; skipped {', '.join(report.skipped_rules())} (use --deep)"
-        )
-    if report.sampled:
-        yield "no pickles found (large values sampled; --deep checks every value)"
-
-
-def _verdict(report: Report, *, failed: bool) -> str:
-    """Return one sentence: `passed: 630 XComs, largest 92.8 KiB, limit 1 GB`."""
-    from xcomctl.model import format_limit, format_sizes
-
-    found = severity_counts(report)
-    parts = [f"{found} in {_xcoms(report.scanned)}" if found else _xcoms(report.scanned)]
-    limit = report.policy.limit.size
-    if report.largest is None:
-        parts.append(f"limit {format_limit(limit)}")
-    else:
-        largest, bound = format_sizes(report.largest, limit)
-        parts.append(f"largest {largest}")
-        parts.append(f"limit {bound if report.largest > limit // 2 else format_limit(limit)}")
-    for state in ("ignored", "known"):
-        number = sum(one.state == state for one in report.findings)
-        parts += [f"{number:,} {state}"] * bool(number)
-    return f"{'failed' if failed else 'passed'}: {', '.join(parts)}"
-
-
-def _xcoms(number: int) -> str:
-    return f"{number:,} XCom{'' if number == 1 else 's'}"

@@ -21,9 +21,9 @@ MOST_GROUPS = 1000
 """Each DAG, task and key has four series, and Prometheus slows down with many of them."""
 
 _MEASURES = (
-    ("xcomctl_xcoms", "XCom entries of this dag, task and key.", "entries"),
-    ("xcomctl_xcom_bytes", "Bytes of all its values, before compression.", "total_bytes"),
-    ("xcomctl_xcom_max_bytes", "Bytes of its largest value.", "max_size_bytes"),
+    ("xcomctl_xcoms", "XComs of this DAG, task and key.", "entries"),
+    ("xcomctl_xcom_bytes", "Total size of its values, before compression.", "total_bytes"),
+    ("xcomctl_xcom_max_bytes", "Size of its largest value.", "max_size_bytes"),
 )
 
 
@@ -51,19 +51,19 @@ class OpenMetrics:
         backend = document["backend"]
         self._gauge(
             "xcomctl_metadata_db_info",
-            "The metadata DB that was audited.",
+            "The metadata database that was checked.",
             [({"backend": backend["name"], "airflow": backend["airflow"]}, 1)],
         )
-        self._gauge("xcomctl_scanned", "XCom entries judged.", [({}, summary["scanned"])])
+        self._gauge("xcomctl_scanned", "XComs checked.", [({}, summary["scanned"])])
         self._gauge(
-            "xcomctl_scanned_bytes", "Bytes of their values.", [({}, summary["total_bytes"])]
+            "xcomctl_scanned_bytes", "Total size of their values.", [({}, summary["total_bytes"])]
         )
         if limits:
             limit = int(limits[0]["bytes"])
-            self._gauge("xcomctl_limit_bytes", "The size limit judged by.", [({}, limit)])
+            self._gauge("xcomctl_limit_bytes", "The size limit in force.", [({}, limit)])
         outcomes = cast("Mapping[str, int]", summary.get("fates", {}))
         if outcomes:
-            text = "XCom entries that the upgrade does not leave as they are."
+            text = "XComs that the upgrade would change."
             self._gauge(
                 "xcomctl_upgrade", text, [({"fate": one}, outcomes[one]) for one in outcomes]
             )
@@ -93,7 +93,9 @@ class OpenMetrics:
             [(_labels(group), round(group["max_size_bytes"] / limit, 6)) for group in shown],
         )
         left_out = len(groups) - len(shown)
-        self._gauge("xcomctl_groups_left_out", "Smaller ones not listed.", [({}, left_out)])
+        self._gauge(
+            "xcomctl_groups_left_out", "Smaller groups that are not listed.", [({}, left_out)]
+        )
 
     def _gauge(
         self, name: str, text: str, samples: Iterable[tuple[Mapping[str, str], object]]
