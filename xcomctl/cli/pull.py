@@ -226,12 +226,16 @@ def _read_value(console: Console, store: Store, request: _Request) -> Iterable[b
     Raises:
         NotFoundError: it does not exist, and there is no --default.
     """
+    from xcomctl.values.key_route import key_problem
+
     entries = _find(console, store, request)
     if not entries:
         assert request.default is not None, "_find raises without one"
         console.note("there is no such XCom; this is --default")
         return [_render(request.default[0], request)]
     first = entries[0]
+    if problem := key_problem(request.key, store.schema.release):
+        console.note(f"in this Airflow {problem}")
     if request.all_map_indexes:
         mapped = [entry for entry in entries if entry.ref.map_index != UNMAPPED]
         return [_decoded_list(console, store, mapped or entries, request)]

@@ -250,16 +250,15 @@ def refuse_pickling(store: Store, push: Push) -> None:
 
 def _check_key(store: Store, key: str) -> None:
     from xcomctl.db.write.statements import KEY_LENGTH
+    from xcomctl.values.key_route import key_problem
 
     reason = None
     if not key:
         reason = "Airflow takes an empty key for none, and would return another."
     elif len(key) > KEY_LENGTH:
         reason = f"It has {len(key)} characters, and the column holds {KEY_LENGTH}."
-    elif store.schema.major == 3 and any(char in key for char in "?#"):
-        reason = "A task of Airflow 3 asks for it in a URL, which ? and # cut short."
-    elif store.schema.airflow.startswith("3.0.") and "/" in key:
-        reason = "A task of Airflow 3.0 asks for it in a URL, and does not find one with a slash."
+    elif problem := key_problem(key, store.schema.release):
+        reason = f"In this Airflow {problem}."
     if reason:
         raise RefusedError(f'cannot push the key "{key[:80]}"', detail=reason)
 
