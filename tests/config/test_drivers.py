@@ -66,7 +66,7 @@ def test_an_option_becomes_ours(url: str, arguments: dict[str, Any]) -> None:
         "postgresql+asyncpg://h/d?prepared_statement_cache_size=9&command_timeout=3&server_settings=x",
         "postgresql+asyncpg://h/d?async_fallback=1&statement_cache_size=9&plugin=x",
         "sqlite+pysqlite:///x.db?timeout=3&check_same_thread=true&detect_types=1&isolation_level=X",
-        "sqlite+aiosqlite:///file:x.db?mode=ro&uri=true&nolock=1&whatever=1",
+        "sqlite+aiosqlite:///file:x.db?nolock=1&vfs=unix&immutable=1",
     ],
 )
 def test_an_option_without_use_is_dropped(url: str) -> None:
@@ -86,6 +86,7 @@ def test_an_option_without_use_is_dropped(url: str) -> None:
         "postgresql+psycopg2://h/d?client_encoding=utf8",
         "postgresql+asyncpg://h/d?prepared_statement_cache_size=0&statement_cache_size=0",
         "sqlite:///x.db?check_same_thread=false",
+        "sqlite:///file:x.db?mode=ro&uri=true",
     ],
 )
 def test_an_option_that_asks_for_what_is_done_anyway_takes_no_note(query: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
@@ -163,3 +165,16 @@ def test_an_unknown_home_is_refused() -> None:
     """`~nobody` is nobody's."""
     with pytest.raises(UsageError, match="home directory"):
         urls.sqlite_path("~no-such-user/airflow.db")
+
+
+@given(
+    st.sampled_from(["", "postgresql://", "mysql://", "sqlite:///", "mysql+mysqlconnector://h/d?"]),
+    st.text(max_size=40),
+)
+def test_whatever_is_given_is_read_or_refused(start: str, text: str) -> None:
+    """With our own error: no character, number or option is a bug."""
+    with contextlib.suppress(UsageError):
+        url = urls.parse(start + text)
+        assert isinstance(url.options().arguments, dict)
+        if url.backend == "sqlite":
+            assert urls.sqlite_path(start + text).name

@@ -221,8 +221,10 @@ _SQLITE: dict[str, _Rule] = {
     **_each(
         _Drop("xcomctl opens the file its own way"),
         "timeout isolation_level detect_types check_same_thread cached_statements factory autocommit"
-        " uri mode cache immutable nolock psow vfs modeof",
+        " cache immutable nolock psow vfs modeof",
     ),
+    "uri": _Drop("a file: path is always understood", (*values.TRUE, *values.FALSE)),
+    "mode": _Drop("xcomctl opens the file its own way", ("ro", "rw", "rwc")),
     **_each(_POOL, "async_fallback iter_chunk_size loop"),
     "plugin": _PLUGIN,
 }

@@ -42,6 +42,12 @@ _NO_TEXT = ("string buffer", "invalid memory alloc request size", "out of memory
 _TLS_WORDS = re.compile(r"\bSSL error|not support SSL|certificate|private key|SSL negotiation")
 """What libpq, which has no codes for what happens before a session, says where TLS fails."""
 
+_INVALID_OPTION = re.compile(
+    r"invalid \S+ value|invalid integer value|could not match \d+ |definition of service"
+    r"|could not parse network address|service file "
+)
+"""What libpq says of an option's value, of which it has no code either."""
+
 _SLICE_BYTES = 6 * 1024 * 1024
 """The answer is text, two digits a byte, of which libpq and psycopg2 hold three copies."""
 
@@ -362,6 +368,13 @@ class PostgreSQL(Backend):
 
     def explain(self, error: sa.exc.DBAPIError, *, connecting: bool = False) -> XcomctlError:
         explained = super().explain(error, connecting=connecting)
+        cause = error.orig
+        if connecting and not getattr(cause, "pgcode", None) and _INVALID_OPTION.search(str(cause)):
+            return UsageError(
+                f'invalid option in the url "{self.target.shown}"',
+                detail=explained.detail,
+                hint=explained.hint,
+            )
         if not connecting and explained.detail:
             explained.detail = explained.detail.removeprefix("ERROR:").strip()
         return explained
