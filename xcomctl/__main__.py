@@ -42,6 +42,7 @@ def _open_standard_streams() -> None:
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is not None:
+            _make_blocking(number)
             continue
         opened = os.open(os.devnull, os.O_WRONLY if mode == "r" else os.O_RDONLY)
         if opened != number:
@@ -49,6 +50,15 @@ def _open_standard_streams() -> None:
             os.close(opened)
         stream = open(number, mode, closefd=False, encoding="utf-8")  # noqa: SIM115
         setattr(sys, name, stream)
+
+
+def _make_blocking(number: int) -> None:
+    """Let writes to a full pipe wait. Some parents leave it so that they fail."""
+    try:
+        if not os.get_blocking(number):
+            os.set_blocking(number, True)
+    except (OSError, AttributeError):  # AttributeError: Windows before Python 3.12
+        pass
 
 
 def _print_version() -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,6 +53,22 @@ def test_an_interrupt_during_the_imports(db: Path, tmp_path: Path, module: str) 
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "xcomctl: warning: interrupted\n"
+
+
+def test_a_pipe_that_does_not_block(tmp_path: Path) -> None:
+    """As some parents hand it on: a slow reader gets everything."""
+    Metadata(str(tmp_path / "large.db")).add(b'"' + b"x" * 3_000_000 + b'"')
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xcomctl", "pull", "dag", "task", "-o", "raw", "--url", "large.db"],
+        stdout=writer, cwd=tmp_path, env=clean_environment(tmp_path),
+    )  # fmt: skip
+    os.close(writer)
+    time.sleep(0.5)
+    with os.fdopen(reader, "rb") as out:
+        assert len(out.read()) == 3_000_002
+    assert process.wait(60) == 0
 
 
 def test_a_working_directory_that_is_gone(db: Path, tmp_path: Path) -> None:
