@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from keyword import iskeyword
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ GROUPS: Final = {
     "Set up": {
         "config": "Check, show or create the configuration.",
         "demo": "Create a demo database and take a tour of it.",
+        "help": "Show a topic of the reference, or the help of a command.",
     },
 }
 """Heading → command → what it does, in the order of the help."""
@@ -53,6 +53,10 @@ COMPLETION_VARIABLE: Final = "_XCOMCTL_COMPLETE"
 """Set by a shell's completion function to the name of the shell."""
 
 
+_MODULES: Final = {"import": "import_", "help": "topics"}
+"""Command → module, where the name is a keyword or taken by the layout of the help."""
+
+
 def load(name: str) -> ModuleType:
     """Import the module of a command, given by its name or an alias.
 
@@ -60,5 +64,4 @@ def load(name: str) -> ModuleType:
     line; and it may have `CHOICES`, the words that completion offers by the name of a parameter.
     """
     name = ALIASES.get(name, name)
-    # No module can be named "import", a keyword.
-    return import_module(f"xcomctl.cli.{name}_" if iskeyword(name) else f"xcomctl.cli.{name}")
+    return import_module(f"xcomctl.cli.{_MODULES.get(name, name)}")

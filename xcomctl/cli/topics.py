@@ -1,0 +1,56 @@
+"""`xcomctl help`: the reference, a topic or a command at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xcomctl.cli.commands import ALIASES, COMMANDS
+from xcomctl.cli.options import Manners
+from xcomctl.errors import UsageError
+from xcomctl.text import suggestion
+
+EXAMPLES = (
+    ("List the topics", "xcomctl help"),
+    ("What each exit code means", "xcomctl help exit-codes"),
+)
+
+DOCS = Path(__file__).parents[1] / "docs"
+"""One Markdown file per topic, beside the code in the installed package, too."""
+
+TOPICS = {
+    "commands": "every command with its options and examples",
+    "rules": "what the audit and preflight find, and how to fix it",
+    "exit-codes": "what each exit code means",
+    "limits": "how large an XCom may be on each database",
+    "databases": "how the database is chosen, and its URLs",
+    "configuration": "the configuration file, budgets, ignores, baselines",
+    "export-format": "the fields of an exported file",
+    "security": "what xcomctl never does, and the privileges it needs",
+    "performance": "measurements against the databases' own clients",
+}
+"""Topic → what it is about."""
+
+
+def command(
+    manners: Manners,
+    topic: Annotated[
+        str | None, typer.Argument(metavar="[TOPIC]", help="Topic or command. [default: list them]")
+    ] = None,
+) -> None:
+    """Show a topic of the reference, or the help of a command."""
+    from xcomctl.cli import build_app, console
+
+    manners.apply(console)
+    if topic is None:
+        width = max(map(len, TOPICS))
+        lines = [f"  {name:<{width}}  {about}" for name, about in TOPICS.items()]
+        console.text("Topics:\n" + "\n".join(lines) + '\n\n"xcomctl help TOPIC" shows one.\n')
+    elif topic in TOPICS:
+        console.text((DOCS / f"{topic}.md").read_text(encoding="utf-8"))
+    elif topic in COMMANDS or topic in ALIASES:
+        build_app(topic)(args=[topic, "--help"], prog_name="xcomctl", standalone_mode=False)
+    else:
+        raise UsageError(f'no help on "{topic}"', hint=suggestion(topic, [*TOPICS, *COMMANDS]))
