@@ -40,6 +40,17 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def unescaped(text: str) -> str:
+    """Return the text of which `visible` may have made this one."""
+
+    def char(match: re.Match[str]) -> str:
+        short = {value: key for key, value in _SHORT.items()}
+        return short.get(match[0]) or chr(int(match[0][2:], 16))
+
+    codes = r"\\(?:[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U000[0-9a-f]{5})"
+    return re.sub(codes, char, text)
+
+
 def json_escaped(match: re.Match[str]) -> str:
     """Return the matched character as JSON escapes it: `\\u001b`, a pair above U+FFFF."""
     code = ord(match[0])

@@ -315,6 +315,16 @@ def test_a_locked_table_is_not_waited_for(run: Run, postgres: Server) -> None:
     assert (done.code, done.stdout, done.stderr) == (0, b"", b"")
 
 
+def test_a_command_that_names_the_database_is_not_run(run: Run, tmp_path: Path) -> None:
+    """It may ask for a password."""
+    env = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD": f"touch {tmp_path}/ran"}
+    done = run("list", "-d", "", env=env | {"_XCOMCTL_COMPLETE": "fish"})
+    assert (done.code, done.stdout, done.stderr) == (0, b"", b"")
+    assert not (tmp_path / "ran").exists()
+    run("list", env=env)
+    assert (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell", ""])
 def test_odd_questions_are_answered_with_nothing(run: Run, shell: str) -> None:
     """Whatever the shell's function sends, completion prints nothing and ends with 0."""

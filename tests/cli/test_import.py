@@ -121,6 +121,9 @@ def test_what_is_there_is_replaced_only_when_asked(
     file.write_text(line([2]) + line([3], key="new"))
     refused = run("import", "--url", metadata.url, file)
     assert (refused.code, "it is there already" in refused.err) == (5, True)
+    unconfirmed = run("import", "--url", metadata.url, file, "--replace")
+    assert (unconfirmed.code, "not confirmed" in unconfirmed.err) == (5, True)
+    assert exported(run, metadata.url) == before
     done = run(
         "import",
         "--url",

@@ -1,103 +1,135 @@
-"""One name each: what a header says is accepted wherever a column, a group or an order is named."""
+"""The printed form of an XCom's name, `DAG/RUN/TASK[INDEX]:KEY`, is read back by `pull`."""
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.metadata import Metadata
-from xcomctl.cli import findings, limits, top
-from xcomctl.cli import list as list_command
-from xcomctl.text import canonical
+from xcomctl.cli.names import XComName, resolve
+from xcomctl.config.target import Target
+from xcomctl.db import open_store
+from xcomctl.errors import UsageError
+from xcomctl.model import Selection
+from xcomctl.text import unescaped, visible
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from tests.conftest import Run
-    from xcomctl.formats import Column
+    from xcomctl.model import XComRef
+
+RUN = "scheduled__2026-01-01T00:00:00+00:00"
+odd = st.text("a/:[1]. ", min_size=1, max_size=8)
+plain = st.text("at.", min_size=1, max_size=2)
 
 
-@pytest.fixture
-def db(tmp_path: Path) -> Path:
-    path = tmp_path / "airflow.db"
-    metadata = Metadata(str(path))
-    metadata.add(b'"small"', task_id="b", run_id="r1")
-    metadata.add(b'"the large one"', task_id="a", run_id="r2")
-    return path
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        (*list_command._COLUMNS, *list_command._EXTRA),
-        (*top._DIMENSION_COLUMNS.values(), *top._NUMBERS, *top._FORECAST),
-        findings.FINDING_COLUMNS,
-        limits._COLUMNS,
-    ],
-    ids=["list", "top", "findings", "limits"],
-)
-def test_no_two_columns_share_a_name(columns: tuple[Column, ...]) -> None:
-    """Header, alias and JSON name of a column mean that column and no other."""
-    known = {column.name: (column.title, *column.aliases) for column in columns}
-    for column in columns:
-        for name in (column.name, column.heading, column.heading.upper(), *column.aliases):
-            assert canonical(name, known) == column.name
-
-
-def test_columns_are_chosen_by_header_alias_or_json_name(run: Run, db: Path) -> None:
-    """All of them give the machine's names to machines."""
-    given = ("dag,task,run,map,size,of limit", "dag_id,task_id,run_id,map_index,size_bytes,percent")
-    texts = {
-        run("list", "--url", db, "--columns", names, "-o", "csv").out.splitlines()[0]
-        for names in (*given, given[0].replace(" ", "-").upper())
-    }
-    assert texts == {"dag_id,task_id,run_id,map_index,size_bytes,percent"}
-
-
-@pytest.mark.parametrize("name", ["value", "text", "text_bytes"])
-def test_a_column_that_is_asked_for_needs_no_second_option(run: Run, db: Path, name: str) -> None:
-    """`--columns value` shows the values, as `--value` does."""
-    option = name.partition("_")[0]
-    chosen = run("list", "--url", db, "--columns", f"task_id,{name}", "-o", "jsonl")
-    assert chosen.code == 0, chosen.err
-    assert chosen.out == run(
-        "list", "--url", db, f"--{option}", "--columns", f"task_id,{name}", "-o", "jsonl"
-    ).out  # fmt: skip
-    assert "null" not in chosen.out
-
-
-@pytest.mark.parametrize(
-    ("command", "sort", "other"),
-    [
-        ("list", "-size", "-size_bytes"),
-        ("list", "dag_id", "dag"),
-        ("list", "-run", "-run_id"),
-        ("top", "bytes", "total"),
-        ("top", "max", "max_bytes"),
-        ("top", "rows", "count"),
-        ("top", "growth", "growth/day"),
-    ],
-)
-def test_orders_have_the_columns_names(
-    run: Run, db: Path, command: str, sort: str, other: str
-) -> None:
-    """Sorted by what the header says."""
-    first, second = (
-        run(command, "--url", db, "--sort", key, "-o", "jsonl") for key in (sort, other)
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(plain | odd, odd, plain | odd, st.sampled_from([-1, 0, 12]), odd),
+        min_size=1,
+        max_size=5,
+        unique=True,
     )
-    assert first.code == 0, first.err
-    assert first.out == second.out
+)
+def test_a_printed_name_is_read_back(names: list[tuple[str, str, str, int, str]]) -> None:
+    """Whatever the ids contain; a text that names several XComs is an error."""
+    with tempfile.TemporaryDirectory() as directory:
+        db = Metadata(str(Path(directory) / "a.db"))
+        for dag_id, run_id, task_id, index, key in names:
+            db.add(b"1", dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index, key=key)
+        with open_store(Target(db.url, "test")) as store:
+            refs = [entry.ref for entry in store.entries.scan(Selection())]
+            for ref in refs:
+                mapped = None if ref.map_index == -1 else ref.map_index
+                wanted = XComName(ref.dag_id, ref.task_id, ref.key or "", ref.run_id, mapped)
+                try:
+                    assert resolve(store, str(ref)) == wanted
+                except UsageError:
+                    assert _readings(refs, str(ref)) > 1
 
 
-def test_groups_have_short_names(run: Run, db: Path) -> None:
-    """`top --by dag` is `top --by dag_id`."""
-    short = run("top", "--url", db, "--by", "dag,run", "-o", "json").json()
-    assert short["by"] == ["dag_id", "run_id"]
+def _readings(refs: Sequence[XComRef], text: str) -> int:
+    """Return how many of the XComs the text names, with or without the parts that may be left out."""
+    return sum(text in _texts(ref) for ref in refs)
 
 
-def test_an_unknown_name_suggests_the_nearest(run: Run, db: Path) -> None:
-    """In the words of the header."""
-    done = run("list", "--url", db, "--columns", "siz")
-    assert done.code == 2
-    assert 'Did you mean "size"?' in done.err
+def _texts(ref: XComRef) -> set[str]:
+    full = str(ref)
+    without_run = f"{ref.dag_id}/{full[len(ref.dag_id) + len(ref.run) + 2 :]}"
+    texts = {full, without_run}
+    return texts | {text.removesuffix(":return_value") for text in texts}
+
+
+def test_pull_takes_the_form_that_is_printed(run: Run, tmp_path: Path) -> None:
+    """With and without run, index and key; `latest` too."""
+    db = Metadata(str(tmp_path / "a.db"))
+    db.add(b"1", dag_id="etl", task_id="group.load", run_id=RUN)
+    db.add(b"2", dag_id="etl", task_id="group.load", run_id=RUN, key="a/b:c")
+    db.add(b"3", dag_id="etl", task_id="group.load", run_id=RUN, map_index=3, key="m")
+    db.add(b"4", dag_id="etl", task_id="group.load", run_id="a/b:c[1]/d\n", key="k\x1b")
+    for text, value in {
+        f"etl/{RUN}/group.load:return_value": "1",
+        f"etl/{RUN}/group.load": "1",
+        "etl/group.load": "1",
+        "etl/latest~1/group.load": "1",
+        f"etl/{RUN}/group.load:a/b:c": "2",
+        "etl/group.load:a/b:c": "2",
+        f"etl/{RUN}/group.load[3]:m": "3",
+        "etl/group.load[3]:m": "3",
+        "etl/a/b:c[1]/d\n/group.load:k\x1b": "4",
+        "etl/a/b:c[1]/d\\n/group.load:k\\x1b": "4",
+        "etl/latest/group.load:k\\x1b": "4",
+    }.items():
+        done = run("pull", text, "--url", db.url)
+        assert (done.code, done.out) == (0, f"{value}\n"), (text, done.err)
+
+
+def test_a_name_that_nothing_has_is_explained(run: Run, tmp_path: Path) -> None:
+    """As one that is given in parts."""
+    db = Metadata(str(tmp_path / "a.db"))
+    db.add(b"1", dag_id="etl", task_id="load", run_id="run_1")
+    for text, hint in {
+        "elt/run_1/load:return_value": 'Did you mean the DAG "etl"?',
+        "etl/run_1/laod:return_value": 'Did you mean the task "load"?',
+        "etl/run_1/load:return": 'Did you mean the key "return_value"?',
+        "etl/run_2/load": 'Run "run_1" has it.',
+        "etl/run_1/load[2]": "Existing indexes: -1.",
+    }.items():
+        done = run("pull", text, "--url", db.url)
+        assert (done.code, hint in done.err) == (4, True), done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["etl"], ["etl/"], ["etl/r/t", "-r", "r"], ["etl/r/t", "-m", "1"], ["/"], ["a//b"]],
+)
+def test_other_forms_are_usage_errors(run: Run, tmp_path: Path, words: list[str]) -> None:
+    """With the forms that there are."""
+    db = Metadata(str(tmp_path / "a.db"))
+    done = run("pull", *words, "--url", db.url)
+    assert done.code == 2, done.err
+    assert "DAG_ID TASK_ID [KEY]" in done.err
+
+
+def test_an_ambiguous_name_says_how_to_be_exact(run: Run, tmp_path: Path) -> None:
+    """The parts can always be given on their own."""
+    db = Metadata(str(tmp_path / "a.db"))
+    db.add(b"1", dag_id="d", run_id="r", task_id="t", key="x/t:k")
+    db.add(b"2", dag_id="d", run_id="r/t:x", task_id="t", key="k")
+    done = run("pull", "d/r/t:x/t:k", "--url", db.url)
+    assert (done.code, "names 2 XComs" in done.err) == (2, True)
+    assert run("pull", "d", "t", "k", "-r", "r/t:x", "--url", db.url).out == "2\n"
+
+
+@given(st.text())
+def test_escapes_are_undone(text: str) -> None:
+    """What `visible` escapes comes back, unless the text looked like an escape itself."""
+    if "\\" not in text:
+        assert unescaped(visible(text)) == text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -56,7 +56,7 @@ def test_chain_takes_the_first_that_is_given(
     monkeypatch.setenv("XCOMCTL_URL", "x.db")
     monkeypatch.setenv("XCOMCTL_PROFILE", "e")
 
-    def winner(**typed: str) -> list[str]:
+    def winner(**typed: Any) -> list[str]:
         target = resolve_target(config=config, **typed)
         return [target.url, *(one.url for one in target.overridden)]
 

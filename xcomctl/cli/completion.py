@@ -327,6 +327,8 @@ def _target(line: Line) -> Target:
         airflow_home=line.first("airflow_home"),
         schema=line.first("schema"),
         config=load_config(line.first("config")),
+        # It may ask for a password, and a tab is pressed often.
+        run_commands=False,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xcomctl.cli.names import XComName, absence, resolve
 from xcomctl.cli.options import Connection, Manners
 from xcomctl.errors import NotFoundError, UsageError
 from xcomctl.model import RETURN_VALUE, UNMAPPED, runs_back
@@ -29,8 +30,11 @@ EXAMPLES = (
         "A key other than return_value",
         "xcomctl pull xcom_dag processing_tasks.training_model_a model_accuracy",
     ),
+    (
+        "The form in which notes and findings name an XCom",
+        "xcomctl pull xcom_dag/latest/task_4:return_value",
+    ),
     ("The first element of a list", "xcomctl pull file_list_dag list_files --path '[0]'"),
-    ("A large value, to a file", "xcomctl pull file_list_dag list_files --file files.json"),
 )
 _FORMATS = ("json", "raw", "pretty", "repr")
 
@@ -42,13 +46,20 @@ LARGE_BYTES = 16 * 1024 * 1024
 class Options:
     """The arguments and options of `pull` alone."""
 
-    dag_id: Annotated[str, typer.Argument(metavar="DAG_ID", help="DAG id.")]
-    task_id: Annotated[
-        str, typer.Argument(metavar="TASK_ID", help="Task id, with the prefix of its task group.")
+    dag_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="DAG_ID",
+            help="DAG id; or DAG/RUN/TASK[INDEX]:KEY alone, as notes and findings print it.",
+        ),
     ]
-    key: Annotated[str, typer.Argument(metavar="[KEY]", help="Key. [default: return_value]")] = (
-        RETURN_VALUE
-    )
+    task_id: Annotated[
+        str | None,
+        typer.Argument(metavar="TASK_ID", help="Task id, with the prefix of its task group."),
+    ] = None
+    key: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="Key. [default: return_value]")
+    ] = None
     run_id: Annotated[
         str | None,
         typer.Option(
@@ -116,7 +127,6 @@ def command(connection: Connection, manners: Manners, options: Options) -> None:
 
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(open_store(target))
-        request = _with_the_run(console, store, request)
         pieces = _read_value(console, store, request)
         if isinstance(pieces, list):
             # No connection stays open while a pager shows the value.
@@ -134,11 +144,8 @@ def command(connection: Connection, manners: Manners, options: Options) -> None:
 class _Request:
     """Which value, and how it is written."""
 
-    dag_id: str
-    task_id: str
-    key: str
-    run_id: str | None
-    map_index: int | None
+    name: XComName | str
+    """A text is a name in its printed form, which the database helps to read."""
     all_map_indexes: bool
     form: str
     steps: list[str | int]
@@ -168,11 +175,7 @@ def _read_options(console: Console, options: Options) -> _Request:
     if form == "raw" and (options.all_map_indexes or steps):
         raise UsageError("-o raw gives one value's stored bytes, neither a list nor a part")
     return _Request(
-        options.dag_id,
-        options.task_id,
-        options.key,
-        options.run_id,
-        options.map_index,
+        _read_name(options),
         options.all_map_indexes,
         form,
         steps,
@@ -181,6 +184,28 @@ def _read_options(console: Console, options: Options) -> _Request:
         to_terminal,
         options.opcodes,
     )
+
+
+def _read_name(options: Options) -> XComName | str:
+    """Return the name of the XCom, a text where it is given in its printed form.
+
+    Raises:
+        UsageError: there is no task, or the run or index is given twice.
+    """
+    if options.task_id is not None:
+        key = RETURN_VALUE if options.key is None else options.key
+        return XComName(options.dag_id, options.task_id, key, options.run_id, options.map_index)
+    if "/" not in options.dag_id:
+        raise UsageError(
+            "missing argument TASK_ID",
+            hint="xcomctl pull DAG_ID TASK_ID [KEY], or DAG/RUN/TASK[INDEX]:KEY",
+        )
+    if options.run_id is not None or options.map_index is not None:
+        raise UsageError(
+            "the name already says which run and index",
+            hint="Leave --run-id and --map-index out, or give DAG_ID TASK_ID [KEY].",
+        )
+    return options.dag_id
 
 
 def _parse_default(text: str) -> object:
@@ -234,7 +259,7 @@ def _read_value(console: Console, store: Store, request: _Request) -> Iterable[b
         console.note("there is no such XCom; this is --default")
         return [_render(request.default[0], request)]
     first = entries[0]
-    if problem := key_problem(request.key, store.schema.release):
+    if problem := key_problem(first.ref.key or "", store.schema.release):
         console.note(f"in this Airflow {problem}")
     if request.all_map_indexes:
         mapped = [entry for entry in entries if entry.ref.map_index != UNMAPPED]
@@ -250,38 +275,43 @@ def _read_value(console: Console, store: Store, request: _Request) -> Iterable[b
     return [_decoded(console, store, store.entries.read(first), request)]
 
 
-def _with_the_run(console: Console, store: Store, request: _Request) -> _Request:
-    """Return the request with the id of the run that `latest` stands for, which is noted."""
-    if request.run_id is None or runs_back(request.run_id) is None:
-        return request
-    run_id = store.suggest.run_id(request.dag_id, request.run_id)
-    if run_id != request.run_id:
-        console.note(f'this is of run "{run_id}"')
-    return replace(request, run_id=run_id)
+def _resolve(console: Console, store: Store, name: XComName | str) -> XComName:
+    """Return the name with its parts, and the id of the run that `latest` stands for."""
+    if isinstance(name, str):
+        name = resolve(store, name)
+    if name.run_id is None or runs_back(name.run_id) is None:
+        return name
+    run_id = store.suggest.run_id(name.dag_id, name.run_id)
+    if run_id != name.run_id:
+        console.note(f'from run "{run_id}"')
+    return replace(name, run_id=run_id)
 
 
 def _find(console: Console, store: Store, request: _Request) -> list[XComEntry]:
     """Return the entries that are meant, one per map_index; none if --default applies."""
-    index = UNMAPPED if request.map_index is None else request.map_index
+    name = _resolve(console, store, request.name)
+    if request.all_map_indexes and name.map_index is not None:
+        raise UsageError("--all-map-indexes and the index in the name contradict each other")
+    index = UNMAPPED if name.map_index is None else name.map_index
     entries = store.entries.find(
-        request.dag_id,
-        request.task_id,
-        request.key,
-        run_id=request.run_id,
+        name.dag_id,
+        name.task_id,
+        name.key,
+        run_id=name.run_id,
         map_index=None if request.all_map_indexes else index,
     )
     if not entries:
         if request.default is None:
-            raise _absence(store, request)
+            raise absence(store, name)
         return []
     entries = _newest_of_each(console, entries)
-    if request.run_id is None:
+    if name.run_id is None:
         _note_the_run(console, store, entries[0])
     if not store.suggest.has_its_run(entries[0]):
         console.note(
             "its dag_run_id is of no run of that name, so Airflow's own xcom_pull returns None"
         )
-    if request.key == "":
+    if name.key == "":
         console.note("Airflow's own xcom_pull takes an empty key for none, and returns another")
     return entries
 
@@ -298,9 +328,9 @@ def _newest_of_each(console: Console, entries: list[XComEntry]) -> list[XComEntr
 
 def _note_the_run(console: Console, store: Store, entry: XComEntry) -> None:
     newer = store.suggest.newer_run(entry)
-    console.note(f'this is of run "{entry.ref.run}"')
+    console.note(f'from run "{entry.ref.run}"')
     if newer is not None:
-        console.note(f'a newer run lacks it: "{newer}"')
+        console.note(f'a newer run does not have it: "{newer}"')
 
 
 def _decoded(console: Console, store: Store, raw: Raw, request: _Request) -> bytes:
@@ -422,73 +452,3 @@ def _walk(value: object, steps: list[str | int]) -> object:
 def _json_type(value: object) -> str:
     names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list"}
     return names.get(type(value), "null")
-
-
-# --- a value that does not exist --------------------------------------------------------------
-
-
-def _absence(store: Store, request: _Request) -> NotFoundError:
-    """Return the error that says which part of the name does not exist, and what is close."""
-    dag_id, task_id, key, run_id = request.dag_id, request.task_id, request.key, request.run_id
-    name = f'"{dag_id}/{run_id}/{task_id}:{key}"' if run_id else f'"{dag_id}/{task_id}:{key}"'
-    message = f"there is no XCom {name}"
-    tasks = store.suggest.names("task_id", dag_id)
-    if not tasks:
-        return _no_dag(message, store, dag_id)
-    if task_id not in tasks:
-        return _no_task(message, tasks, task_id)
-    keys = store.suggest.names("key", dag_id, task_id)
-    if key not in keys:
-        near = nearest(key, keys)
-        return NotFoundError(
-            message,
-            detail=f"The task has pushed {_some(keys)}.",
-            hint=f'Did you mean the key "{near or keys[0]}"?' if keys else None,
-        )
-    if run_id is not None and not store.suggest.names("task_id", dag_id, task_id, key, run_id):
-        return _no_run(message, store, request, run_id)
-    indexes = store.suggest.names("map_index", dag_id, task_id, key, run_id)
-    wanted = UNMAPPED if request.map_index is None else request.map_index
-    mapped = "The task is mapped: there" if str(UNMAPPED) not in indexes else "There"
-    return NotFoundError(
-        f"{message} with map_index {wanted}",
-        detail=f"{mapped} are map_index {_some(indexes)}.",
-        hint="Add --map-index N, or --all-map-indexes for a list.",
-    )
-
-
-def _no_dag(message: str, store: Store, dag_id: str) -> NotFoundError:
-    near = nearest(dag_id, store.suggest.dag_ids())
-    return NotFoundError(
-        message,
-        detail=f'No XCom is of a DAG "{dag_id}".',
-        hint=f'Did you mean the DAG "{near}"?' if near else '"xcomctl list" shows what there is.',
-    )
-
-
-def _no_task(message: str, tasks: list[str], task_id: str) -> NotFoundError:
-    grouped = [task for task in tasks if task.endswith(f".{task_id}")]
-    near = grouped[0] if grouped else nearest(task_id, tasks)
-    prefix = " A task in a group carries the group's prefix." if grouped else ""
-    return NotFoundError(
-        message,
-        detail=f'No XCom of the DAG is of a task "{task_id}".{prefix}',
-        hint=f'Did you mean the task "{near}"?' if near else f"There are {_some(tasks)}.",
-    )
-
-
-def _no_run(message: str, store: Store, request: _Request, run_id: str) -> NotFoundError:
-    runs = store.suggest.names("run_id", request.dag_id, request.task_id, request.key)
-    near = nearest(run_id, runs) or (runs[-1] if runs else None)
-    return NotFoundError(
-        message,
-        detail="The run is there, and this task has not pushed the key in it."
-        if store.suggest.has_run(request.dag_id, run_id)
-        else f'There is no run "{run_id}" of the DAG.',
-        hint=f'The run "{near}" has it.' if near else None,
-    )
-
-
-def _some(names: list[str], most: int = 12) -> str:
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

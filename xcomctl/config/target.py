@@ -143,18 +143,20 @@ def resolve_target(
     timeout: str | None = None,
     connect_timeout: str | None = None,
     config: Config | None = None,
+    run_commands: bool = True,
 ) -> Target:
     """Return the metadata database to use, with the lower-priority ones it overrides.
 
-    The parameters are what was typed on the command line. Nothing is opened.
+    The parameters are what was typed on the command line. Nothing is opened. Without
+    `run_commands` a database that only a command of Airflow's names is not found.
 
     Raises:
         UsageError: an unknown profile, a command that failed, or a secrets backend.
         DatabaseError: nothing names a metadata database.
     """
     config = config or Config()
-    airflow = AirflowSettings(airflow_home)
-    chain = _Chain(config)
+    airflow = AirflowSettings(airflow_home, run_commands=run_commands)
+    chain = _Chain(config, run_commands=run_commands)
     chain.add_all(url, profile, airflow)
     if not chain.candidates:
         raise DatabaseError(
@@ -190,7 +192,8 @@ def resolve_target(
 class _Chain:
     """Collects the places that name a metadata database, highest priority first."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, run_commands: bool) -> None:
+        self._run_commands = run_commands
         self.candidates: list[Candidate] = []
         self.profile: str | None = None
         """The profile whose database is used, if any."""
@@ -229,7 +232,14 @@ class _Chain:
             # A profile does not override itself.
             return
         try:
-            candidate = _profile_candidate(settings, name, origin, self._config, used=used)
+            candidate = _profile_candidate(
+                settings,
+                name,
+                origin,
+                self._config,
+                used=used,
+                run_commands=used and self._run_commands,
+            )
         except XcomctlError:
             if used:
                 raise
@@ -252,7 +262,13 @@ def _profile(config: Config, name: str, origin: str) -> Mapping[str, Any]:
 
 
 def _profile_candidate(
-    settings: Mapping[str, Any], name: str, origin: str, config: Config, *, used: bool
+    settings: Mapping[str, Any],
+    name: str,
+    origin: str,
+    config: Config,
+    *,
+    used: bool,
+    run_commands: bool,
 ) -> Candidate | None:
     """Return what a profile's url, url_env or airflow_home names.
 
@@ -277,7 +293,8 @@ def _profile_candidate(
                 else None,
             )
         return Candidate(f"{origin} (variable {variable})", value)
-    airflow = AirflowSettings(str(settings["airflow_home"]), environment=False)
+    home = str(settings["airflow_home"])
+    airflow = AirflowSettings(home, environment=False, run_commands=run_commands)
     found = airflow.candidates(needed=used)
     if not found and not used:
         return None
@@ -295,7 +312,9 @@ class AirflowSettings:
     https://airflow.apache.org/docs/apache-airflow/stable/howto/set-config.html
     """
 
-    def __init__(self, home: str | None = None, *, environment: bool = True) -> None:
+    def __init__(
+        self, home: str | None = None, *, environment: bool = True, run_commands: bool = True
+    ) -> None:
         """Read airflow.cfg. `home` replaces AIRFLOW_HOME.
 
         Without `environment` Airflow's variables are ignored.
@@ -303,6 +322,7 @@ class AirflowSettings:
         Raises:
             UsageError: airflow.cfg cannot be read.
         """
+        self._run_commands = run_commands
         self._environ = os.environ if environment else {}
         typed = home or os.environ.get("AIRFLOW_HOME") or "~/airflow"
         self.home = Path(_expand(typed))
@@ -366,7 +386,7 @@ class AirflowSettings:
             if name in self._environ:
                 found.append(Candidate(name, _expand(self._environ[name])))
             if command := self._environ.get(f"{name}_CMD"):
-                add(f"{name}_CMD", lambda command=command: _run(command))  # type: ignore[misc]
+                add(f"{name}_CMD", lambda command=command: self._run(command))  # type: ignore[misc]
             if f"{name}_SECRET" in self._environ:
                 add(f"{name}_SECRET", lambda name=name: _refuse_secret(f"{name}_SECRET"))  # type: ignore[misc]
         for suffix in ("", "_cmd", "_secret"):
@@ -378,13 +398,18 @@ class AirflowSettings:
                 if not suffix:
                     found.append(Candidate(origin, _expand(value)))
                 elif suffix == "_cmd":
-                    add(origin, lambda value=value: _run(_expand(value)))  # type: ignore[misc]
+                    add(origin, lambda value=value: self._run(_expand(value)))  # type: ignore[misc]
                 else:
                     add(origin, lambda origin=origin: _refuse_secret(origin))  # type: ignore[misc]
         database = self.home / "airflow.db"
         if not unread and (self._options or _exists(database)):
             found.append(Candidate(f"airflow's default ({database})", f"sqlite:///{database}"))
         return found
+
+    def _run(self, command: str) -> str:
+        if not self._run_commands:
+            raise UsageError("the command that names the database is not run now")
+        return _run(command)
 
     def schema(self) -> str | None:
         """Return Airflow's `sql_alchemy_schema`, None if it is not set."""
