@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from xcomctl.errors import ClosedPipeError, DatabaseError, RefusedError, UsageError, XcomctlError
 from xcomctl.text import styled, suggestion, visible
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from xcomctl.cli.files import OutputFiles
     from xcomctl.formats import Destination, Layout, Row
     from xcomctl.model import Write
 
@@ -42,7 +43,7 @@ class Console:
         self._progress = True
         self._progressing = False
         self._connections: list[str] = []
-        self._inputs: dict[object, str] = {}
+        self._inputs: list[str] = []
 
     def configure(
         self, *, color: str | None, quiet: bool, verbose: bool, progress: bool = True
@@ -64,21 +65,27 @@ class Console:
     def protect(self, path: str | Path | None) -> None:
         """Refuse to write over this file, which the command reads."""
         if path is not None:
-            from xcomctl.cli.files import identity
+            self._inputs.append(str(path))
 
-            self._inputs[identity(str(path))] = str(path)
-
-    def _check_inputs(self, paths: Iterable[str | Path | None]) -> None:
-        if not self._inputs:
+    @contextlib.contextmanager
+    def _output_files(self, paths: Iterable[str | Path | None]) -> Iterator[OutputFiles | None]:
+        """Open what writes the files among these outputs, None without one."""
+        named = [str(path) for path in paths if path is not None]
+        if not named:
+            # Loading what writes files takes longer than writing a table.
+            yield None
             return
-        from xcomctl.cli.files import identity
+        from xcomctl.cli.files import OutputFiles, identity
 
-        for path in paths:
-            if path is not None and identity(str(path)) in self._inputs:
+        inputs = set(map(identity, self._inputs))
+        for path in named:
+            if identity(path) in inputs:
                 raise RefusedError(
                     f'the output would replace "{path}", which this command reads',
                     hint="Name another file.",
                 )
+        with OutputFiles() as files:
+            yield files
 
     def hide(self, connections: Iterable[str]) -> None:
         """Remember connection texts whose passwords `without_secrets` hides."""
@@ -175,17 +182,15 @@ class Console:
             ClosedPipeError: the reader of stdout has gone.
         """
         from xcomctl import formats
-        from xcomctl.cli.files import OutputFiles
         from xcomctl.formats import Destination
 
-        self._check_inputs(path for _, path in outputs)
-        with output_errors(), OutputFiles() as files:
+        with output_errors(), self._output_files(path for _, path in outputs) as files:
             writers = []
             with_suppressed = []
             for name, path in outputs:
                 destination = (
                     self._destination()
-                    if path is None
+                    if path is None or files is None
                     else Destination(files.open_text(path, private=private))
                 )
                 one = formats.writer(name, layout, destination)
@@ -225,11 +230,11 @@ class Console:
     @contextlib.contextmanager
     def sink(self, path: Path | None, *, private: bool = False) -> Iterator[Write]:
         """Open a file, or stdout for None, for bytes. See `OutputFiles.open`."""
-        from xcomctl.cli.files import OutputFiles
-
-        self._check_inputs([path])
-        with output_errors(), OutputFiles() as files:
-            out = sys.stdout.buffer if path is None else files.open(path, private=private)
+        with output_errors(), self._output_files([path]) as files:
+            if path is None or files is None:
+                out: BinaryIO = sys.stdout.buffer
+            else:
+                out = files.open(path, private=private)
             yield out.write
             out.flush()
 
