@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tests.cli.connection_texts import CANARY, connection_texts, leaks
 from tests.metadata import Metadata
-from xcomctl.cli import main
+from xcomctl.cli import commands, main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,7 @@ COMMANDS = (
     ("audit", "--baseline", "none.json"),
     ("preflight",),
     ("top",),
+    ("why", "d", "t"),
     ("export", "-o", "jsonl"),
     ("import", "dump.jsonl"),
     ("limits",),
@@ -35,6 +36,14 @@ COMMANDS = (
     ("config", "show"),
     ("config", "check"),
 )
+
+
+WITHOUT_A_DATABASE = {"demo", "rules", "merge"}
+
+
+def test_every_command_is_tried() -> None:
+    """A new command is added here, or needs no database that somebody names."""
+    assert {words[0] for words in COMMANDS} == commands.COMMANDS.keys() - WITHOUT_A_DATABASE
 
 
 @pytest.fixture
