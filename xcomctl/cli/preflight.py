@@ -294,11 +294,11 @@ def _comment(entry: XComEntry, problem: Problem) -> str:
 
 def _quarantine(store: Store, release: str, moves: IO[str]) -> Iterator[bytes]:
     """Yield the SQL that moves the rows, in one transaction."""
-    begin = "START TRANSACTION" if store.facts().backend in ("mysql", "mariadb") else "BEGIN"
+    opening = store.quarantine.opening_statements(QUARANTINE)
     head = (
         f"-- XComs that stop the migration to Airflow {release}, or that it loses: moved, not dropped.\n"
         "-- Review, take a backup, stop the scheduler, run once.\n"
-        f"{store.quarantine.copy_table_statement(QUARANTINE)};\n{begin};\n"
+        + "".join(f"{statement};\n" for statement in opening)
     )
     yield head.encode()
     for line in moves:

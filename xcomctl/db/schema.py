@@ -29,6 +29,14 @@ class Column:
     """The database's name for it, in lower case: `bytea`, `longblob`, `json`."""
     nullable: bool = True
     has_default: bool = False
+    charset: str | None = None
+    """MySQL's character set of a text column."""
+    collation: str | None = None
+    """Of a text column, as SQL names it; None where it is the database's default or unknown."""
+    exact: bool = True
+    """Whether only identical texts are equal under the collation (PostgreSQL)."""
+    primary: bool = False
+    """Whether it belongs to the primary key, as far as the backend asks (MySQL)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,8 @@ class Backend(ABC):
         """Whether the connection may write, and waits so long for others' locks. Without a lock
         timeout it cannot write."""
         self.connection: sa.Connection
+        self.tables: Mapping[str, Mapping[str, Column]] = {}
+        """The columns of Airflow's tables by name, once the catalogue was read."""
 
     # --- connecting ---------------------------------------------------------------------------
 
@@ -228,12 +230,15 @@ class Backend(ABC):
         catalogue = sa.table(
             "columns",
             *map(sa.column, ("table_schema", "table_name", "column_name", "data_type")),
-            *map(sa.column, ("is_nullable", "column_default", "extra")),
+            *map(sa.column, ("is_nullable", "column_default", "extra", "column_key")),
+            *map(sa.column, ("character_set_name", "collation_name")),
             schema="information_schema",
         )
         c = catalogue.c
+        wanted = (c.column_name, c.data_type, c.is_nullable, c.column_default, c.extra)
+        about_text = (c.character_set_name, c.collation_name, c.column_key)
         rows = self.connection.execute(
-            sa.select(c.column_name, c.data_type, c.is_nullable, c.column_default, c.extra).where(
+            sa.select(*wanted, *about_text).where(
                 c.table_name == table, c.table_schema == (self.schema_name() or self.here())
             )
         )
@@ -243,9 +248,18 @@ class Backend(ABC):
                 _text(kind).lower(),
                 _text(nullable).upper() == "YES",
                 default is not None or "auto_increment" in _text(extra).lower(),
+                charset=_text(charset) or None,
+                collation=_text(collation) or None,
+                primary=_text(key) == "PRI",
             )
-            for name, kind, nullable, default, extra in rows
+            for name, kind, nullable, default, extra, charset, collation, key in rows
         }
+
+    def described(self, column: Element) -> Column | None:
+        """Return what the catalogue says of a column of one of Airflow's tables."""
+        table = getattr(column, "table", None)
+        name = getattr(getattr(table, "element", table), "name", "")
+        return self.tables.get(name, {}).get(getattr(column, "name", ""))
 
     def here(self) -> Element:
         """Return the expression that names the schema where unqualified tables are found."""
@@ -391,8 +405,11 @@ class Backend(ABC):
         No standard SQL says so: every product has its own.
         """
 
-    def same_column(self, left: Element, right: Element) -> Element:
-        """Return whether two id columns are exactly equal."""
+    def same_column(self, left: Element, right: Element, *, exact: bool = True) -> Element:
+        """Return whether two id columns are equal, found along an index of the left one.
+
+        With `exact` case and trailing spaces count, whatever their collations say.
+        """
         return left == right
 
     def exact(self, column: Element) -> Element:
@@ -539,6 +556,10 @@ class Backend(ABC):
             return sa.literal(raw, sa.LargeBinary)
         return sa.null() if raw is None else sa.literal(raw)
 
+    def own_id(self, table: sa.TableClause) -> Element | None:
+        """Return the id to give a new row of Airflow 1.10, None where the database numbers it."""
+        return None
+
     def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         """Return the query so that nobody changes its rows before the transaction ends."""
         return statement.with_for_update()
@@ -558,12 +579,33 @@ class Backend(ABC):
     # --- SQL for people to run --------------------------------------------------------------
 
     def sql_text(self, statement: sa.ClauseElement) -> str:
-        """Return a statement as text, with its values in it."""
+        """Return a statement as one line of text, with its values in it."""
+
+        def replace(element: Any, **_: Any) -> Any:
+            value = getattr(element, "value", None)
+            if not isinstance(element, sa.BindParameter):
+                return None
+            plain = isinstance(value, str) and value.isprintable() and "\\" not in value
+            if isinstance(value, str | bytes) and not plain:
+                return sa.literal_column(self.literal(value))
+            return None
+
+        replaced: Any = sa.sql.visitors.replacement_traverse(statement, {}, replace)
         # "named", because the driver's own style doubles every per cent sign.
         make: Callable[..., sa.Dialect] = type(self.connection.dialect)
         dialect = make(paramstyle="named")
-        compiled = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
-        return str(compiled)
+        compiled = replaced.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+        return " ".join(str(compiled).split("\n"))
+
+    def literal(self, value: str | bytes) -> str:
+        """Return a value in SQL, on one line, whatever characters it holds."""
+        if isinstance(value, bytes):
+            return f"X'{value.hex()}'"
+        return f"CAST(X'{value.encode('utf-8', 'surrogateescape').hex()}' AS TEXT)"
+
+    def session_statements(self) -> list[str]:
+        """Return the SQL that makes a client read `sql_text` as it is meant."""
+        return []
 
     def copy_table_text(self, table: str, copy: str) -> str:
         """Return the statement that makes an empty table of the same columns."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def glob_to_regex(glob: str, *, escape: str = "\\") -> str:
@@ -45,3 +49,33 @@ def glob_to_like(glob: str) -> str | None:
         return None
     escaped = re.sub(r"([\\%_])", r"\\\1", glob)
     return escaped.replace("*", "%").replace("?", "_")
+
+
+def glob_within(glob: str, holds: Callable[[str], bool]) -> str | None:
+    """Return a glob of characters that `holds`, which matches the same texts of such characters.
+
+    None where no such text can match.
+    """
+    if holds(glob):
+        return glob
+    out: list[str] = []
+    position = 0
+    while position < len(glob):
+        char = glob[position]
+        position += 1
+        if char == "[" and (end := _class_end(glob, position)) is not None:
+            body = glob[position:end]
+            kept = "".join(one for one in body if holds(one))
+            if kept in ("", "!"):
+                # Nothing is left to match, or to exclude.
+                if not kept:
+                    return None
+                out.append("?")
+            else:
+                out.append(f"[{kept}]")
+            position = end + 1
+        elif holds(char):
+            out.append(char)
+        else:
+            return None
+    return "".join(out)

@@ -10,6 +10,7 @@ from pymysql.connections import MySQLResult
 from pymysql.cursors import SSCursor
 
 from xcomctl.config import urls
+from xcomctl.db.backends import mysql_ids
 from xcomctl.db.backends.base import (
     Backend,
     Element,
@@ -19,7 +20,6 @@ from xcomctl.db.backends.base import (
     Page,
     name_memos,
 )
-from xcomctl.db.backends.globs import glob_to_like, glob_to_regex
 from xcomctl.db.backends.mysql_tls import (
     connect_with_tls,
     connect_without_tls,
@@ -172,7 +172,7 @@ class MySQL(Backend):
             # As bytes, because finding the millionth character means counting. MySQL's JSON is
             # made text again for every slice (0.15 s for 36 MB), which is still the way to need
             # little memory here, and the only one for what exceeds the largest packet.
-            value = self._binary(value)
+            value = mysql_ids.binary(value)
         step = max(1024, min(_SLICE_BYTES, self.largest_answer(storage) // 2))
         start = 1
         while True:
@@ -318,37 +318,43 @@ class MySQL(Backend):
     def stored_size(self, value: Element, storage: Storage) -> Element:
         return sa.func.json_storage_size(value) if storage == "json" else sa.null()
 
+    def session_statements(self) -> list[str]:
+        return ["SET NAMES utf8mb4", "SET time_zone = '+00:00'"]
+
+    def literal(self, value: str | bytes) -> str:
+        if isinstance(value, bytes):
+            return f"X'{value.hex()}'"
+        # What a backslash means in a plain literal depends on sql_mode.
+        return f"_utf8mb4 X'{value.encode().hex()}'"
+
+    def copy_table_text(self, table: str, copy: str) -> str:
+        if not self._has_primary_key():
+            return super().copy_table_text(table, copy)
+        # With AS SELECT it would have no primary key, which sql_require_primary_key demands, and
+        # enforce_gtid_consistency forbids it before 8.0.21.
+        return f"CREATE TABLE IF NOT EXISTS {self._named(copy)} LIKE {self._named(table)}"
+
+    def _has_primary_key(self) -> bool:
+        """Return whether xcom has one: a view has none."""
+        return any(column.primary for column in self.tables.get("xcom", {}).values())
+
     def same(self, column: Element, text: str) -> Element:
         if not is_utf8(text):
             # The driver refuses to send it, and no column can hold it.
             return sa.false()
-        exact = self._binary(column) == self._binary(sa.literal(text))
-        if any(ord(char) > 0xFFFF for char in text):
-            # Comparing a utf8mb3 column with an emoji is an error there, not a mismatch.
-            return exact
-        # The plain comparison, which folds case or ignores trailing spaces, finds the index.
-        return sa.and_(column == text, exact)
+        return mysql_ids.same(column, text, self.described(column))
 
-    def same_column(self, left: Element, right: Element) -> Element:
-        return sa.and_(left == right, self._binary(left) == self._binary(right))
-
-    @staticmethod
-    def _binary(text: Element) -> Element:
-        utf8 = sa.func.convert(text.op("USING", is_comparison=False)(sa.literal_column("utf8mb4")))
-        return sa.cast(utf8, sa.LargeBinary)
+    def same_column(self, left: Element, right: Element, *, exact: bool = True) -> Element:
+        first, second = self.described(left), self.described(right)
+        return mysql_ids.same_column(left, right, first, second, exact=exact)
 
     def exact(self, column: Element) -> Element:
-        return self._binary(column)
+        return mysql_ids.binary(column)
 
     def like(self, column: Element, glob: str) -> Element:
         if not is_utf8(glob):
             return sa.false()
-        utf8 = sa.func.convert(column.op("USING")(sa.literal_column("utf8mb4")))
-        exact = utf8.op("COLLATE")(sa.literal_column("utf8mb4_bin"))
-        pattern = glob_to_like(glob)
-        if pattern is not None:
-            return exact.like(pattern, escape="\\")
-        return exact.op("REGEXP")(f"(?s)^(?:{glob_to_regex(glob)})\\z")
+        return mysql_ids.like(column, glob)
 
     def bound_moment(self, moment: datetime) -> datetime:
         return moment.replace(tzinfo=None)
@@ -372,6 +378,8 @@ class MySQL(Backend):
         return sa.and_(first, sa.or_(*either))
 
     def along_key(self, statement: sa.Select[Any], table: sa.FromClause) -> sa.Select[Any]:
+        if not self._has_primary_key():
+            return statement
         for dialect in ("mysql", "mariadb"):
             statement = statement.with_hint(table, "FORCE INDEX (PRIMARY)", dialect)
         return statement

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, array
 
+from xcomctl.db.backends import postgresql_ids
 from xcomctl.db.backends.base import (
     MAX_SNIFFED,
     Backend,
@@ -18,14 +19,13 @@ from xcomctl.db.backends.base import (
     Objection,
     Page,
 )
-from xcomctl.db.backends.globs import glob_to_like, glob_to_regex
+from xcomctl.db.backends.globs import glob_within
 from xcomctl.db.backends.postgresql_copy import CopiedRows, watching
 from xcomctl.db.backends.sqlite import skip_scan
 from xcomctl.db.schema import Column
 from xcomctl.errors import UsageError
 from xcomctl.model import Limit
 from xcomctl.sizes.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
-from xcomctl.text import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,12 +51,10 @@ _INVALID_OPTION = re.compile(
 _SLICE_BYTES = 6 * 1024 * 1024
 """The answer is text, two digits a byte, of which libpq and psycopg2 hold three copies."""
 
-
 _MOST_PACKED = 50_000_000
 """Rows whose sizes, 200 MB, the server may hold for us."""
 _ROOM = "64MB"
 """What it may hold them in before it writes them to its disk."""
-
 
 _IN_ROW = 2000
 """Values up to this size lie in the row itself, where their first byte costs nothing; a larger
@@ -125,6 +123,26 @@ class PostgreSQL(Backend):
             },
         )
 
+    def session_statements(self) -> list[str]:
+        return ["SET client_encoding TO 'UTF8'"]
+
+    def literal(self, value: str | bytes) -> str:
+        if isinstance(value, bytes):
+            return f"'\\x{value.hex()}'::bytea"
+        return postgresql_ids.escape_literal(value)
+
+    def own_id(self, table: sa.TableClause) -> Element | None:
+        named = self._named("xcom")
+        statement = sa.text(
+            "SELECT coalesce(has_sequence_privilege(pg_get_serial_sequence(:name, 'id'), 'USAGE'),"
+            " true)"
+        )
+        if self.connection.scalar(statement, {"name": named}):
+            return None
+        # Below 1, where no sequence gets to, so that Airflow's own rows never meet it.
+        lowest = sa.func.least(sa.func.min(table.c.id), 1) - 1
+        return sa.select(lowest).select_from(table).scalar_subquery()
+
     def stored(self, raw: Raw, storage: Storage) -> Element:
         if storage == "json" and raw is not None:
             return sa.cast(sa.literal(raw, sa.Text), JSONB)
@@ -161,14 +179,26 @@ class PostgreSQL(Backend):
         schema = self.schema_name()
         rows = self.connection.execute(
             sa.text(
-                "SELECT attname, format_type(atttypid, NULL) AS type, attnotnull, atthasdef"
+                # Collations are deterministic before release 12, which has that column first.
+                "SELECT attname, format_type(atttypid, NULL) AS type, attnotnull, atthasdef,"
+                " CASE WHEN c.oid <> 100 THEN format('%I.%I', n.nspname, c.collname) END AS collation,"
+                " coalesce(to_jsonb(c) ->> 'collisdeterministic', 'true') = 'true' AS exact"
                 " FROM pg_catalog.pg_attribute"
+                " LEFT JOIN pg_catalog.pg_collation c ON c.oid = attcollation"
+                " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace"
                 " WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped"
             ),
             {"name": f"{_quoted(schema)}.{_quoted(table)}" if schema else _quoted(table)},
         )
         return {
-            row.attname: Column(row.attname, row.type, not row.attnotnull, row.atthasdef)
+            row.attname: Column(
+                row.attname,
+                row.type,
+                not row.attnotnull,
+                row.atthasdef,
+                collation=row.collation,
+                exact=row.exact,
+            )
             for row in rows
         }
 
@@ -183,6 +213,10 @@ class PostgreSQL(Backend):
     ) -> Iterator[Raw]:
         if storage == "json":
             # Every slice would make the whole text again, and who may not write cannot keep it.
+            yield from super().slices(table, is_row, storage)
+            return
+        if self._about_table("relkind") not in ("r", "p"):
+            # Rows of a view have no version.
             yield from super().slices(table, is_row, storage)
             return
         value = table.c.value
@@ -324,16 +358,27 @@ class PostgreSQL(Backend):
         )
 
     def same(self, column: Element, text: str) -> Element:
-        # No text of PostgreSQL's holds either, and the driver refuses to send them.
-        return sa.false() if "\0" in text or not is_utf8(text) else column == text
+        if not self._holds(text):
+            return sa.false()
+        return postgresql_ids.exact(column, self.described(column)) == text
+
+    def same_column(self, left: Element, right: Element, *, exact: bool = True) -> Element:
+        first, second = self.described(left), self.described(right)
+        return postgresql_ids.same_column(left, right, first, second)
+
+    def exact(self, column: Element) -> Element:
+        return postgresql_ids.exact(column, self.described(column))
 
     def like(self, column: Element, glob: str) -> Element:
-        if "\0" in glob or not is_utf8(glob):
+        possible = glob_within(glob, self._holds)
+        if possible is None:
             return sa.false()
-        pattern = glob_to_like(glob)
-        if pattern is not None:
-            return column.like(pattern, escape="\\")
-        return column.op("~")(f"^(?:{glob_to_regex(glob)})$")
+        return postgresql_ids.like(self.exact(column), possible)
+
+    def _holds(self, text: str) -> bool:
+        driver: Any = self.connection.connection.driver_connection
+        encoding = driver.info.parameter_status("server_encoding")
+        return postgresql_ids.holds(text, encoding or "UTF8")
 
     def distinct(self, table: sa.FromClause, column: str, *conditions: Element) -> sa.Select[Any]:
         return skip_scan(table, column, *conditions)

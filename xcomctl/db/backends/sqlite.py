@@ -375,6 +375,16 @@ class SQLite(Backend):
     def text_of(self, value: Any) -> str | None:
         return _text(value) if isinstance(value, bytes) else value
 
+    def same(self, column: Element, text: str) -> Element:
+        # Airflow's columns compare bytes by default, and others are made to.
+        return column == _binary(self.bound_key(text))
+
+    def same_column(self, left: Element, right: Element, *, exact: bool = True) -> Element:
+        return left == _binary(right)
+
+    def exact(self, column: Element) -> Element:
+        return _binary(column)
+
     def like(self, column: Element, glob: str) -> Element:
         # SQLite's GLOB is the shell's, but for the sign of a negated class.
         return column.op("GLOB")(glob.replace("[!", "[^"))
@@ -395,7 +405,10 @@ class SQLite(Backend):
     def bound_key(self, value: object) -> Element:
         if isinstance(value, str) and not value.isascii():
             # What is no UTF-8 goes back as the bytes that it came as.
-            data = value.encode("utf-8", "surrogateescape")
+            try:
+                data = value.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError:
+                data = value.encode("utf-8", "surrogatepass")
             return sa.cast(sa.literal(data, sa.LargeBinary), sa.Text)
         return super().bound_key(value)
 
@@ -435,6 +448,10 @@ def _is_broken(value: object) -> bool:
 def _text(data: bytes) -> str:
     """Return a text; what is not UTF-8 must neither fail nor be lost."""
     return data.decode("utf-8", "surrogateescape")
+
+
+def _binary(text: Element) -> Element:
+    return sa.collate(text, "BINARY")
 
 
 def skip_scan(table: sa.FromClause, column: str, *conditions: Element) -> sa.Select[Any]:

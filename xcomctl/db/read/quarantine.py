@@ -62,9 +62,14 @@ class Quarantine:
         names = list(self._table.columns["xcom"])
         copied = sa.select(*(xcom.c[name] for name in names)).where(*is_row)
         statements = (other.insert().from_select(names, copied), sa.delete(xcom).where(*is_row))
-        first, second = (" ".join(self._backend.sql_text(one).split("\n")) for one in statements)
+        first, second = map(self._backend.sql_text, statements)
         return first, second
 
-    def copy_table_statement(self, table: str) -> str:
-        """Return the SQL that creates an empty table with xcom's columns."""
-        return self._backend.copy_table_text("xcom", table)
+    def opening_statements(self, table: str) -> list[str]:
+        """Return the SQL before those: it creates a table like xcom and begins a transaction."""
+        mysql = self._backend.name in ("mysql", "mariadb")
+        return [
+            *self._backend.session_statements(),
+            self._backend.copy_table_text("xcom", table),
+            "START TRANSACTION" if mysql else "BEGIN",
+        ]

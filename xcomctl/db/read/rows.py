@@ -90,7 +90,8 @@ class Rows:
         same_dag = backend.same_column(run.dag_id, x.dag_id)
         if self._schema.mapped:
             # A wrong dag_run_id is accepted everywhere; such a row has no run then.
-            on = sa.and_(run.id == x.dag_run_id, same_dag, run.run_id == x.run_id)
+            same_run = backend.same_column(run.run_id, x.run_id, exact=False)
+            on = sa.and_(run.id == x.dag_run_id, same_dag, same_run)
         else:
             on = sa.and_(same_dag, run.execution_date == x.execution_date)
         return sa.outerjoin(table.x, table.run, on)

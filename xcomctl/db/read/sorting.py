@@ -98,7 +98,7 @@ class Sorting:
         if self._backend.needs_separate_sort(self._schema.storage):
             if order.by == "run" and self._schema.mapped and selection == Selection():
                 # Read along the primary key, nothing is sorted at all.
-                query = query.with_hint(self._table.x, "FORCE INDEX (PRIMARY)", "mysql")
+                query = self._backend.along_key(query, self._table.x)
             else:
                 # Measure first, sort the measures: the values stay out of the sort.
                 derived = query.limit(_EVERYTHING).subquery("d")

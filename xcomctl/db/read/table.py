@@ -46,6 +46,7 @@ class Table:
                 else "None of Airflow's tables are there.",
                 hint="Check the url, and --schema where Airflow sets sql_alchemy_schema.",
             )
+        backend.tables = columns
         self.columns = columns
         """The columns of each table by its name, empty where there is no such table."""
         heads = self._heads() if columns["alembic_version"] else ()

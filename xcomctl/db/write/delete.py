@@ -135,7 +135,8 @@ class Delete:
         ranked = sa.select(*(other.c[name] for name in names), rank)
         if selection.dag_ids and not any(map(is_glob, selection.dag_ids)):
             # The others' ranks are not asked for.
-            ranked = ranked.where(other.c.dag_id.in_(selection.dag_ids))
+            same = (self._backend.same(other.c.dag_id, one) for one in selection.dag_ids)
+            ranked = ranked.where(sa.or_(*same))
         derived = ranked.subquery("n")
         old = sa.select(*(derived.c[name] for name in names)).where(derived.c.rank > keep)
         mine = sa.tuple_(*(self._table.x.c[name] for name in names))

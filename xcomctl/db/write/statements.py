@@ -72,6 +72,10 @@ class Statements:
             given |= {"dag_run_id": place.run, "run_id": ref.run_id, "map_index": ref.map_index}
         else:
             given["execution_date"] = place.run
+        if "id" in self._table.xcom.c:
+            own_id = self._backend.own_id(self._table.xcom)
+            if own_id is not None:
+                given["id"] = own_id
         if "dag_result" in self._table.xcom.c and dag_result is not None:
             given["dag_result"] = dag_result
         self._table.connection.execute(sa.insert(self._table.xcom).values(given))
