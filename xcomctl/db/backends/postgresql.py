@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
@@ -20,6 +18,7 @@ from xcomctl.db.backends.base import (
     Page,
 )
 from xcomctl.db.backends.globs import glob_within
+from xcomctl.db.backends.postgresql_cancel import cancel_on_signal
 from xcomctl.db.backends.postgresql_copy import CopiedRows, watching
 from xcomctl.db.backends.sqlite import skip_scan
 from xcomctl.db.schema import Column
@@ -102,7 +101,7 @@ class PostgreSQL(Backend):
         return super().engine().execution_options(postgresql_readonly=not self.writes)
 
     def guard(self, connection: sa.Connection) -> None:
-        _cancel_on_signal(connection)
+        cancel_on_signal(connection)
         self._set_for_transaction(connection)
 
     def prepare(self, connection: sa.Connection) -> None:
@@ -477,30 +476,6 @@ def _document(value: Element) -> Element:
     An empty path leads to the whole document.
     """
     return value.op("#>")(sa.literal_column("'{}'"))
-
-
-def _cancel_on_signal(connection: sa.Connection) -> None:
-    """Let Ctrl-C end a statement.
-
-    libpq goes on waiting for the server when a signal comes, and Python's handler has to wait
-    for libpq; so a thread that hears of the signal asks the server to cancel.
-    """
-    import signal
-    import socket
-
-    driver = connection.connection.driver_connection
-    if driver is None or threading.current_thread() is not threading.main_thread():
-        return
-    heard, told = socket.socketpair()
-    told.setblocking(False)
-    signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
-
-    def wait(_keeps_open: socket.socket) -> None:
-        while heard.recv(1):
-            with contextlib.suppress(Exception):
-                driver.cancel()
-
-    threading.Thread(target=wait, args=(told,), daemon=True).start()
 
 
 def _name(table: sa.FromClause) -> str:
