@@ -405,12 +405,17 @@ class MySQL(Backend):
         return any(mode in modes for mode in _STRICT_MODES)
 
     def warnings(self, schema: Schema) -> list[str]:
-        if self._strict():
-            return []
-        return [
-            "sql_mode is not strict: this server cuts a value that is too large for its column, "
-            "silently, and the task that reads it fails"
-        ]
+        found = []
+        if not self._strict():
+            found.append(
+                "sql_mode is not strict: this server cuts a value that is too large for its column, "
+                "silently, and the task that reads it fails"
+            )
+        tls = urls.parse(self.target.url).options().tls
+        driver: Any = self.connection.connection.driver_connection
+        if tls is not None and not tls.disabled and not getattr(driver, "_secure", True):
+            found.append("the connection is not encrypted: this server does not support TLS")
+        return found
 
     def diagnose(self, cause: BaseException, *, connecting: bool) -> tuple[str | None, str | None]:
         first: object = next(iter(cause.args), None)
