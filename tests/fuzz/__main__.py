@@ -28,7 +28,7 @@ from tests.program import LIBRARIES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-RUNS_PER_WORLD = 40
+RUNS_PER_WORLD = 80
 TIMEOUT_S = 60
 FRESH_SHARE = 0.08
 """Share of runs in a new interpreter, which reads PYTHON* and locale variables."""
