@@ -153,3 +153,20 @@ def test_a_byte_order_mark_is_skipped(db: Path, tmp_path: Path, run: Run) -> Non
     for form in ("jsonl", "csv"):
         done = run("import", "-P", "p", f"x.{form}", "--dry-run", "-o", "json")
         assert done.json()["unchanged"] == 1, done.err
+
+
+def test_no_room_for_temporary_files(db: Path, tmp_path: Path, run: Run) -> None:
+    """The plan of a deletion and an import from stdin need some."""
+    assert run("delete", "--url", db, "-d", "*", env={"TMPDIR": "/nowhere"}).code == 0
+    line = (
+        "ulimit -f 0; mkdir gone; cd gone; rmdir ../gone;"
+        f' TMPDIR=/nowhere exec "{sys.executable}" -B -m xcomctl "$@"'
+    )
+    for arguments in (("delete", "--url", str(db), "-d", "*"), ("import", "-", "--url", str(db))):
+        done = subprocess.run(
+            ["bash", "-c", line, "bash", *arguments], input=b"x" * 100_000,
+            cwd=tmp_path, capture_output=True, check=False, env=clean_environment(tmp_path),
+        )  # fmt: skip
+        assert done.returncode in (3, 5), done.stderr
+        assert b"bug" not in done.stderr
+        assert b"stdout" not in done.stderr

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.files import temporary_text
 from xcomctl.cli.options import Connection, Filters, Manners, Output, Writing
 from xcomctl.cli.partial_file import place_of
 from xcomctl.cli.undo_file import undo_file
@@ -105,7 +105,7 @@ def command(
     from xcomctl.db import open_for_writing
 
     with (
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as kept,
+        temporary_text("surrogatepass") as kept,
         open_for_writing(target, lock_timeout_s=request.wait_s if request.yes else None) as store,
     ):
         result = _run(console, store, target, request, kept)

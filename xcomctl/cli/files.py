@@ -18,7 +18,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self, TextIO
 
+from xcomctl.errors import DatabaseError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 TEMPORARY_SUFFIX = ".xcomctl-tmp"
@@ -290,6 +293,33 @@ def _lock(descriptor: int, *, wait: bool = False) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def temporary_text(errors: str) -> Iterator[TextIO]:
+    """Open a temporary text file to write and read again. `errors` says how to encode surrogates.
+
+    Raises:
+        DatabaseError: there is no place for it, or no room.
+    """
+    with (
+        temporary_errors(),
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors=errors, newline="\n") as file,
+    ):
+        yield file
+
+
+@contextlib.contextmanager
+def temporary_errors() -> Iterator[None]:
+    """Raise the errors of a temporary file as ours."""
+    try:
+        yield
+    except OSError as error:
+        raise DatabaseError(
+            "could not write a temporary file",
+            detail=f"{error.strerror or type(error).__name__}.",
+            hint="Free some space, or set TMPDIR to a directory that has some.",
+        ) from None
 
 
 def new_mode() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import shutil
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.files import temporary_errors
 from xcomctl.cli.options import Connection, Manners, Output, Writing
 from xcomctl.cli.partial_file import place_of
 from xcomctl.cli.undo_file import undo_file
@@ -151,13 +153,23 @@ def _parse_map(given: list[str]) -> dict[str, str]:
     return dags
 
 
+def _copy_stdin(kept: BinaryIO) -> None:
+    try:
+        shutil.copyfileobj(sys.stdin.buffer, kept)
+        kept.flush()
+    except OSError as error:
+        if error.errno in (errno.EBADF, errno.EISDIR, errno.EIO):
+            raise UsageError("could not read stdin", detail=error.strerror) from None
+        raise
+
+
 @contextlib.contextmanager
 def _opened(file: str) -> Iterator[BinaryIO]:
     """Open the file. It is read twice, so stdin is copied to a temporary file."""
     try:
         if file == "-":
-            with tempfile.TemporaryFile() as kept:
-                shutil.copyfileobj(sys.stdin.buffer, kept)
+            with temporary_errors(), tempfile.TemporaryFile() as kept:
+                _copy_stdin(kept)
                 yield kept
         else:
             with Path(file).open("rb") as source:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import typer
 
 from xcomctl import __version__
 from xcomctl.cli.console import parse_outputs, refuse_same_place
+from xcomctl.cli.files import temporary_text
 from xcomctl.cli.findings import (
     FINDING_COLUMNS,
     backend_row,
@@ -204,9 +204,7 @@ def _check(
         done=facts.storage == "json",
     )
     started = time.monotonic()
-    with tempfile.TemporaryFile(
-        "w+", encoding="utf-8", errors="surrogateescape", newline="\n"
-    ) as moves:
+    with temporary_text("surrogateescape") as moves:
         if preflight.done:
             console.note("this is an Airflow 3 database already: its XComs are JSON")
         else:
