@@ -208,6 +208,24 @@ def _members(line: str) -> tuple[dict[str, object], str | None]:
         at = _expect(line, at, ",")
 
 
+def leading_members(start: bytes) -> tuple[dict[str, object], int]:
+    """Return the members before the value, and where the value begins, from the start of a line.
+
+    Raises:
+        ValueError: this is not the start of a line that `export` wrote.
+    """
+    line = start.decode("utf-8", "ignore")
+    given: dict[str, object] = {}
+    decoder = json.JSONDecoder()
+    at = _expect(line, 0, "{")
+    while True:
+        name, end = decoder.raw_decode(line, _space(line, at))
+        if name in ("value", "value_base64"):
+            return given, len(line[:at].encode())
+        given[str(name)], end = decoder.raw_decode(line, _space(line, _expect(line, end, ":")))
+        at = _expect(line, end, ",")
+
+
 def _space(line: str, at: int) -> int:
     while line[at : at + 1] in (" ", "\t", "\r", "\n") and at < len(line):
         at += 1
@@ -226,16 +244,27 @@ def _missing(given: Mapping[str, object]) -> str | None:
     return next((name for name in names if name not in given), None)
 
 
+def ref_of(given: Mapping[str, Any]) -> XComRef:
+    """Return the name of the XCom that a line is about, from its members.
+
+    Raises:
+        ValueError: a member is missing or of another type.
+    """
+    if missing := _missing(given):
+        raise ValueError(f"it has no field {missing}")
+    return XComRef(
+        _text(given, "dag_id") or "",
+        _text(given, "task_id") or "",
+        _text(given, "run_id"),
+        _text(given, "key"),
+        UNMAPPED if given.get("map_index") is None else _whole(given, "map_index", 32),
+        _time(given, "logical_date"),
+    )
+
+
 def _record(given: Mapping[str, Any], data: bytes | None, number: int) -> Record | Fault:
     try:
-        ref = XComRef(
-            _text(given, "dag_id") or "",
-            _text(given, "task_id") or "",
-            _text(given, "run_id"),
-            _text(given, "key"),
-            UNMAPPED if given.get("map_index") is None else _whole(given, "map_index", 32),
-            _time(given, "logical_date"),
-        )
+        ref = ref_of(given)
         orphan = given.get("dag_run_id") is not None and given.get("orphan", True) in (True, "true")
         return Record(
             number,

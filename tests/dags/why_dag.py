@@ -1,0 +1,98 @@
+"""Every way in which Airflow itself leaves no XCom, or not where it is looked for."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+try:
+    from airflow.exceptions import AirflowSkipException
+    from airflow.providers.standard.operators.empty import EmptyOperator
+    from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+    from airflow.sdk import BaseOperator, dag, task, task_group
+except ImportError:
+    from airflow.decorators import dag, task, task_group
+    from airflow.exceptions import AirflowSkipException
+    from airflow.models import BaseOperator
+    from airflow.operators.empty import EmptyOperator
+    from airflow.triggers.temporal import DateTimeTrigger
+
+
+class Defers(BaseOperator):
+    """Waits for a trigger until tomorrow."""
+
+    def execute(self, context):
+        moment = datetime.now(timezone.utc) + timedelta(days=1)
+        self.defer(trigger=DateTimeTrigger(moment=moment), method_name="execute")
+
+
+@dag(dag_id="why_dag", schedule=None, start_date=datetime(2026, 1, 1), catchup=False)
+def why_dag():
+    @task
+    def gives():
+        return 1
+
+    @task
+    def none():
+        return None
+
+    @task(do_xcom_push=False)
+    def quiet():
+        return 1
+
+    @task(multiple_outputs=True)
+    def many():
+        return {"x": 1, "y": 2}
+
+    @task
+    def fails():
+        raise ValueError("no")
+
+    @task
+    def half(ti=None):
+        ti.xcom_push(key="early", value=1)
+        raise ValueError("no")
+
+    @task
+    def after(value):
+        return value
+
+    @task.branch
+    def choose():
+        return "left"
+
+    @task
+    def skips():
+        raise AirflowSkipException("not today")
+
+    @task
+    def numbers():
+        return [0, 1, 2]
+
+    @task
+    def nothing():
+        return []
+
+    @task
+    def gap(number):
+        return None if number == 1 else number
+
+    @task
+    def null(ti=None):
+        ti.xcom_push(key="nothing", value=None)
+
+    @task_group
+    def group():
+        gives.override(task_id="inner")()
+
+    last = Defers(task_id="defers", trigger_rule="all_done")
+    ends = [gives(), none(), quiet(), many(), half(), after(fails()), skips(), null(), group()]
+    ends.append(none.override(task_id="cleared")())
+    ends.append(gap.expand(number=numbers()))
+    ends.append(gap.override(task_id="gap_of_nothing").expand(number=nothing()))
+    left, right = EmptyOperator(task_id="left"), EmptyOperator(task_id="right")
+    choose() >> [left, right]
+    [*ends, left, right] >> last
+    last >> EmptyOperator(task_id="behind")
+
+
+why_dag()

@@ -1,0 +1,249 @@
+"""`xcomctl diff`: what changed between two runs of a DAG, or two exports."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.options import Connection, Manners, Output
+from xcomctl.errors import UsageError
+from xcomctl.formats import Column, Layout
+from xcomctl.model import Size
+from xcomctl.sizes.compare import KINDS, compare, parse_threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xcomctl.cli.console import Console
+    from xcomctl.formats import Row
+    from xcomctl.sizes.compare import Change, Comparison, Item, Name, Threshold
+
+EXAMPLES = (
+    ("What the newest run pushed differently", "xcomctl diff xcom_dag latest~1 latest"),
+    (
+        "Only what grew by a tenth or more; exit code 1 if anything did",
+        "xcomctl diff file_list_dag latest~30 latest --sizes-only --min-change 10% --exit-code",
+    ),
+    ("Two exports, as a comment for a pull request", "xcomctl diff old.jsonl new.jsonl -o markdown"),
+)
+SHOWN_PATHS = 3
+"""Paths that a row for people names."""
+FOLD_AFTER = 10
+"""Rows of a Markdown table in front of the fold."""
+
+_COLUMNS = (
+    Column("change", "word"),
+    Column("dag_id", "id", aliases=("dag",), drop=3),
+    Column("task_id", "id", aliases=("task",)),
+    Column("key", "id"),
+    Column("map_index", "index", title="map", usual=-1),
+    Column("old_bytes", "size", title="old", drop=1),
+    Column("new_bytes", "size", title="new", drop=1),
+    Column("delta", "right", machine=False, title="difference"),
+    Column("where", machine=False, title="differs in", drop=2),
+    Column("paths", people=False),
+    Column("types", people=False),
+    Column("path_count", "number", people=False),
+    Column("run_id", "run", aliases=("run",), people=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The arguments and options of `diff` alone."""
+
+    sides: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DAG_ID RUN RUN | FILE FILE",
+            help="A DAG and two of its runs (latest~1 latest if left out), or two files of "
+            "xcomctl export -o jsonl=FILE. The older one first.",
+        ),
+    ]
+    sizes_only: Annotated[
+        bool, typer.Option("--sizes-only", help="Compare sizes, without reading any value.")
+    ] = False
+    min_change: Annotated[
+        str | None,
+        typer.Option(
+            "--min-change",
+            metavar="SIZE|PCT",
+            help="Minimum change of size, in bytes or as a share of the old size. Smaller ones count as the same.",
+        ),
+    ] = None
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 1 if there are differences.")
+    ] = False
+
+
+def command(connection: Connection, output: Output, manners: Manners, options: Options) -> None:
+    """Show what changed between two runs, or two exports."""
+    from xcomctl.cli import console
+
+    manners.apply(console)
+    outputs = parse_outputs(output.output)
+    chosen = output.chosen(_COLUMNS)
+    threshold = None if options.min_change is None else parse_threshold(options.min_change)
+    sides = _read_sides(options.sides)
+    if isinstance(sides, _Files):
+        compared = _compare_files(console, sides, threshold, sizes_only=options.sizes_only)
+    else:
+        compared = _compare_runs(
+            console, connection, sides, threshold, sizes_only=options.sizes_only
+        )
+    layout = Layout(
+        "xcomctl.diff/1",
+        "changes",
+        _COLUMNS,
+        before=lambda: {
+            "old": compared.old,
+            "new": compared.new,
+            "summary": dict(compared.comparison.summary),
+        },
+        closing=lambda: [_sentence(compared)],
+        chosen=chosen,
+        fold=FOLD_AFTER,
+        header=not output.no_header,
+        raw_cells=output.raw_cells,
+    )
+    console.write(layout, map(_row, compared.comparison.changes), outputs)
+    if options.exit_code and compared.comparison.changes:
+        raise typer.Exit(1)
+
+
+# --- what is compared -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    dag_id: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    old: Path
+    new: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """Two sides by name, and what changed."""
+
+    what: str
+    old: str
+    new: str
+    comparison: Comparison
+
+
+def _read_sides(sides: Sequence[str]) -> _Runs | _Files:
+    """Return the two sides that the arguments name.
+
+    Raises:
+        UsageError: they name no two sides.
+    """
+    if len(sides) == 3:
+        return _Runs(*sides)
+    if len(sides) == 1:
+        return _Runs(sides[0], "latest~1", "latest")
+    if len(sides) != 2:
+        raise UsageError("diff takes a DAG and two runs, or two files")
+    files = _Files(Path(sides[0]), Path(sides[1]))
+    for path in (files.old, files.new):
+        if not path.is_file():
+            hint = f"To compare two runs, give the DAG, too: xcomctl diff DAG_ID {sides[0]} {sides[1]}"
+            raise UsageError(f'cannot read "{path}": it is not a file', hint=hint)
+    return files
+
+
+def _compare_runs(
+    console: Console,
+    connection: Connection,
+    sides: _Runs,
+    threshold: Threshold | None,
+    *,
+    sizes_only: bool,
+) -> _Compared:
+    target, _ = connection.resolve(console)
+
+    from xcomctl.db import open_store
+    from xcomctl.db.read.contents import find_run, read_run
+    from xcomctl.values.structure import find_change
+
+    with open_store(target) as store:
+        old = find_run(store, sides.dag_id, sides.old)
+        new = find_run(store, sides.dag_id, sides.new)
+        before = read_run(store, sides.dag_id, old, sizes_only=sizes_only)
+        after = read_run(store, sides.dag_id, new, sizes_only=sizes_only)
+        comparison = compare(before, after, find_change, threshold)
+    return _Compared(sides.dag_id, old, new, comparison)
+
+
+def _compare_files(
+    console: Console, sides: _Files, threshold: Threshold | None, *, sizes_only: bool
+) -> _Compared:
+    from xcomctl.exchange.index import match_runs, read_index
+    from xcomctl.values.structure import find_change
+
+    found: list[dict[Name, Item]] = []
+    with contextlib.ExitStack() as stack:
+        for path in (sides.old, sides.new):
+            console.protect(path)
+            file = stack.enter_context(path.open("rb"))
+            found.append(read_index(file, str(path), sizes_only=sizes_only))
+        before, after = match_runs(*found)
+        comparison = compare(before, after, find_change, threshold)
+    return _Compared("", str(sides.old), str(sides.new), comparison)
+
+
+# --- what is shown ----------------------------------------------------------------------------
+
+
+def _row(change: Change) -> Row:
+    dag_id, run_id, task_id, map_index, key = change.name
+    return {
+        "change": change.kind,
+        "dag_id": dag_id,
+        "task_id": task_id,
+        "key": key,
+        "map_index": map_index,
+        "old_bytes": change.old,
+        "new_bytes": change.new,
+        "delta": _signed(change.delta),
+        "where": _where(change),
+        "paths": list(change.paths),
+        "types": list(change.types),
+        "path_count": change.total_paths,
+        "run_id": run_id,
+    }
+
+
+def _where(change: Change) -> str | None:
+    """Return the first paths that differ, in words."""
+    if not change.paths:
+        return None
+    shown = ", ".join(change.paths[:SHOWN_PATHS])
+    rest = change.total_paths - SHOWN_PATHS
+    return f"{shown} and {rest:,} more" if rest > 0 else shown
+
+
+def _signed(delta: int) -> str:
+    return "0 B" if delta == 0 else f"{'+' if delta > 0 else '-'}{Size(abs(delta))}"
+
+
+def _sentence(compared: _Compared) -> str:
+    """Return what changed, in one sentence."""
+    summary = compared.comparison.summary
+    counts = [f"{summary[kind]:,} {kind}" for kind in KINDS if summary[kind]]
+    what = f"{compared.what}: " if compared.what else ""
+    total = _signed(compared.comparison.total_delta)
+    told = ", ".join(counts) or "no XComs on either side"
+    return f"{what}{compared.old} -> {compared.new}: {told} ({total} in all)"
+
+
