@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 try:
     from airflow.exceptions import AirflowSkipException
@@ -21,69 +21,83 @@ class Defers(BaseOperator):
     """Waits for a trigger until tomorrow."""
 
     def execute(self, context):
-        moment = datetime.now(timezone.utc) + timedelta(days=1)
+        moment = datetime.now(UTC) + timedelta(days=1)
         self.defer(trigger=DateTimeTrigger(moment=moment), method_name="execute")
+
+
+@task
+def gives():
+    return 1
+
+
+@task
+def none():
+    return None
+
+
+@task(do_xcom_push=False)
+def quiet():
+    return 1
+
+
+@task(multiple_outputs=True)
+def many():
+    return {"x": 1, "y": 2}
+
+
+@task
+def fails():
+    raise ValueError("no")
+
+
+@task
+def half(ti=None):
+    ti.xcom_push(key="early", value=1)
+    raise ValueError("no")
+
+
+@task
+def after(value):
+    return value
+
+
+@task.branch
+def choose():
+    return "left"
+
+
+@task
+def skips():
+    raise AirflowSkipException("not today")
+
+
+@task
+def numbers():
+    return [0, 1, 2]
+
+
+@task
+def nothing():
+    return []
+
+
+@task
+def gap(number):
+    return None if number == 1 else number
+
+
+@task
+def null(ti=None):
+    ti.xcom_push(key="nothing", value=None)
+
+
+@task_group
+def group():
+    gives.override(task_id="inner")()
 
 
 @dag(dag_id="why_dag", schedule=None, start_date=datetime(2026, 1, 1), catchup=False)
 def why_dag():
-    @task
-    def gives():
-        return 1
-
-    @task
-    def none():
-        return None
-
-    @task(do_xcom_push=False)
-    def quiet():
-        return 1
-
-    @task(multiple_outputs=True)
-    def many():
-        return {"x": 1, "y": 2}
-
-    @task
-    def fails():
-        raise ValueError("no")
-
-    @task
-    def half(ti=None):
-        ti.xcom_push(key="early", value=1)
-        raise ValueError("no")
-
-    @task
-    def after(value):
-        return value
-
-    @task.branch
-    def choose():
-        return "left"
-
-    @task
-    def skips():
-        raise AirflowSkipException("not today")
-
-    @task
-    def numbers():
-        return [0, 1, 2]
-
-    @task
-    def nothing():
-        return []
-
-    @task
-    def gap(number):
-        return None if number == 1 else number
-
-    @task
-    def null(ti=None):
-        ti.xcom_push(key="nothing", value=None)
-
-    @task_group
-    def group():
-        gives.override(task_id="inner")()
-
     last = Defers(task_id="defers", trigger_rule="all_done")
     ends = [gives(), none(), quiet(), many(), half(), after(fails()), skips(), null(), group()]
     ends.append(none.override(task_id="cleared")())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Manners, Output
 from xcomctl.errors import UsageError
 from xcomctl.formats import Column, Layout
-from xcomctl.model import Size
+from xcomctl.model import UNMAPPED
 from xcomctl.sizes.compare import KINDS, compare, parse_threshold
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ EXAMPLES = (
         "Only what grew by a tenth or more; exit code 1 if anything did",
         "xcomctl diff file_list_dag latest~30 latest --sizes-only --min-change 10% --exit-code",
     ),
-    ("Two exports, as a comment for a pull request", "xcomctl diff old.jsonl new.jsonl -o markdown"),
+    (
+        "Two exports, as a comment for a pull request",
+        "xcomctl diff old.jsonl new.jsonl -o markdown",
+    ),
 )
 SHOWN_PATHS = 3
 """Paths that a row for people names."""
@@ -44,7 +47,7 @@ _COLUMNS = (
     Column("map_index", "index", title="map", usual=-1),
     Column("old_bytes", "size", title="old", drop=1),
     Column("new_bytes", "size", title="new", drop=1),
-    Column("delta", "right", machine=False, title="difference"),
+    Column("delta_bytes", "delta", title="difference"),
     Column("where", machine=False, title="differs in", drop=2),
     Column("paths", people=False),
     Column("types", people=False),
@@ -99,7 +102,7 @@ def command(connection: Connection, output: Output, manners: Manners, options: O
     layout = Layout(
         "xcomctl.diff/1",
         "changes",
-        _COLUMNS,
+        _useful_columns(compared),
         before=lambda: {
             "old": compared.old,
             "new": compared.new,
@@ -157,7 +160,9 @@ def _read_sides(sides: Sequence[str]) -> _Runs | _Files:
     files = _Files(Path(sides[0]), Path(sides[1]))
     for path in (files.old, files.new):
         if not path.is_file():
-            hint = f"To compare two runs, give the DAG, too: xcomctl diff DAG_ID {sides[0]} {sides[1]}"
+            hint = (
+                f"To compare two runs, give the DAG, too: xcomctl diff DAG_ID {sides[0]} {sides[1]}"
+            )
             raise UsageError(f'cannot read "{path}": it is not a file', hint=hint)
     return files
 
@@ -205,6 +210,14 @@ def _compare_files(
 # --- what is shown ----------------------------------------------------------------------------
 
 
+def _useful_columns(compared: _Compared) -> tuple[Column, ...]:
+    """Return the columns, for people without those in which all rows are alike."""
+    names = [change.name for change in compared.comparison.changes]
+    alike = {"map_index"} if all(map_index == UNMAPPED for *_, map_index, _ in names) else set()
+    alike |= {"dag_id"} if compared.what else set()
+    return tuple(replace(one, people=False) if one.name in alike else one for one in _COLUMNS)
+
+
 def _row(change: Change) -> Row:
     dag_id, run_id, task_id, map_index, key = change.name
     return {
@@ -215,7 +228,7 @@ def _row(change: Change) -> Row:
         "map_index": map_index,
         "old_bytes": change.old,
         "new_bytes": change.new,
-        "delta": _signed(change.delta),
+        "delta_bytes": change.delta,
         "where": _where(change),
         "paths": list(change.paths),
         "types": list(change.types),
@@ -228,22 +241,20 @@ def _where(change: Change) -> str | None:
     """Return the first paths that differ, in words."""
     if not change.paths:
         return None
+    if change.paths == ("$",):
+        return "the whole value"
     shown = ", ".join(change.paths[:SHOWN_PATHS])
     rest = change.total_paths - SHOWN_PATHS
     return f"{shown} and {rest:,} more" if rest > 0 else shown
 
 
-def _signed(delta: int) -> str:
-    return "0 B" if delta == 0 else f"{'+' if delta > 0 else '-'}{Size(abs(delta))}"
-
-
 def _sentence(compared: _Compared) -> str:
     """Return what changed, in one sentence."""
+    from xcomctl.formats.cells import format_delta
+
     summary = compared.comparison.summary
     counts = [f"{summary[kind]:,} {kind}" for kind in KINDS if summary[kind]]
     what = f"{compared.what}: " if compared.what else ""
-    total = _signed(compared.comparison.total_delta)
+    total = format_delta(compared.comparison.total_delta)
     told = ", ".join(counts) or "no XComs on either side"
-    return f"{what}{compared.old} -> {compared.new}: {told} ({total} in all)"
-
-
+    return f"{what}{compared.old} → {compared.new}: {told} ({total} in all)"

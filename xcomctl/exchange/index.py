@@ -105,9 +105,9 @@ def match_runs(
 
     def without_runs(items: dict[Name, Item]) -> dict[Name, Item]:
         return {
-            (dag_id, None if dag_id in single else run, *rest): item
-            for (dag_id, run, *rest), item in items.items()
-        }  # type: ignore[misc]
+            (dag_id, None if dag_id in single else run, task_id, map_index, key): item
+            for (dag_id, run, task_id, map_index, key), item in items.items()
+        }
 
     return (without_runs(old), without_runs(new)) if single else (old, new)
 

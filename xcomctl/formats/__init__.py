@@ -18,13 +18,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Kind = Literal[
-    "id", "run", "text", "word", "time", "index", "number", "size", "exact", "percent", "bar"
+    "id",
+    "run",
+    "text",
+    "word",
+    "time",
+    "index",
+    "number",
+    "size",
+    "exact",
+    "delta",
+    "percent",
+    "bar",
 ]
 """How people see a value.
 
 `id` and `run` are shortened in the middle and `text` at its end where room is short; a `word` is
-shortened last, at its beginning. `size` is rounded to a unit, `exact` is in bytes, `index` is a number without separators, and `bar` is
-decoration.
+shortened last, at its beginning. `size` is rounded to a unit, `delta` is one with a sign, `exact` is
+in bytes, `index` is a number without separators, and `bar` is decoration.
 """
 Part = Literal["title", "item", "command"]
 """What a paragraph is. Commands can be copied: they are not wrapped."""
@@ -87,6 +98,9 @@ class Layout:
     """Whether CSV and TSV leave cells unchanged that a spreadsheet would run as formulas."""
     digest: Callable[[Sequence[Row]], Sequence[Row]] | None = None
     """Returns the rows as people see them: sorted, folded. Called with all rows."""
+    fold: int = 0
+    """In Markdown, the rows in front of the fold: the rest, where it is longer, opens on a click.
+    The closing lines then stand in front. 0 folds nothing."""
     group_by: str = ""
     """The column that a table for people shows as a heading above its rows."""
     prose: Callable[[Row], Sequence[tuple[Part, str]]] | None = None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ABSENT: Final = "-"
 
-RIGHT: Final = frozenset({"index", "number", "size", "exact", "percent"})
+RIGHT: Final = frozenset({"index", "number", "size", "exact", "delta", "percent"})
 """Kinds of columns that are aligned to the right."""
 
 _UNITS: Final = (("B", 1), ("KiB", 2**10), ("MiB", 2**20), ("GiB", 2**30), ("TiB", 2**40))
@@ -79,6 +79,8 @@ def _text(value: object, column: Column) -> str:
     if isinstance(value, int):
         if column.kind == "size":
             return str(Size(value))
+        if column.kind == "delta":
+            return format_delta(value)
         if column.kind == "exact":
             return Size(value).exactly()
         if column.kind == "number":
@@ -89,6 +91,11 @@ def _text(value: object, column: Column) -> str:
         # An empty id would look like a cell that is missing.
         return visible(_short_time(value) if column.kind == "time" else value) or '""'
     return visible(dumps(value))
+
+
+def format_delta(value: int) -> str:
+    """Return a change of size with its sign: `+1.2 KiB`."""
+    return f"{'-' if value < 0 else '+' if value > 0 else ''}{Size(abs(value))}"
 
 
 def _short_time(text: str) -> str:

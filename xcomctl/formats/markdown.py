@@ -36,19 +36,39 @@ class Markdown:
 
     def row(self, row: Row) -> None:
         self._batch.append(row)
-        if len(self._batch) >= _BATCH and self._layout.digest is None:
+        streams = self._layout.digest is None and not self._layout.fold
+        if len(self._batch) >= _BATCH and streams:
             self._flush()
 
     def end(self) -> None:
         if self._layout.digest is not None:
             self._batch = list(self._layout.digest(self._batch))
+        closing = "\n\n".join(map(inert, self._layout.closing()))
+        if self._layout.fold:
+            self._write_folded(closing)
+            return
         if self._batch:
             self._flush()
-        closing = self._layout.closing()
         if closing:
-            self._out.write(
-                ("\n" if self._written else "") + "\n\n".join(map(inert, closing)) + "\n"
-            )
+            self._out.write(("\n" if self._written else "") + closing + "\n")
+
+    def _write_folded(self, closing: str) -> None:
+        """Write the closing lines, the first rows, and the others in a block that can be opened.
+
+        https://docs.github.com/en/get-started/writing-on-github/working-with-advanced-formatting/organizing-information-with-collapsed-sections
+        """
+        self._out.write(f"{closing}\n" if closing else "")
+        fold, rows = self._layout.fold, self._batch
+        # One row more is shorter than the block around it.
+        parts = (rows[:fold], rows[fold:]) if len(rows) > fold + 1 else (rows, [])
+        for part, folded in zip(parts, (False, True), strict=True):
+            if part:
+                self._out.write(
+                    f"\n<details><summary>{len(part):,} more</summary>\n\n" if folded else "\n"
+                )
+                self._batch, self._written = list(part), False
+                self._flush()
+                self._out.write("\n</details>\n" if folded else "")
 
     def _flush(self) -> None:
         rows, self._batch = self._batch, []

@@ -88,18 +88,18 @@ class _Differences:
             self._compare_lists(path, old, new)
         elif _type(old) != _type(new):
             self._add(path, f"{_type(old)} -> {_type(new)}")
-        elif old != new and not (old != old and new != new):  # NaN is what differs from itself
+        elif old != new and not _are_nan(old, new):
             self._add(path)
 
     def _compare_lists(self, path: str, old: list[Any], new: list[Any]) -> None:
-        """Compare by position, but leave out what both begin or end with."""
-        first = 0
+        """Compare by position; of lists of different length, leave out what both begin or end with."""
+        first, same_end = 0, 0
         shorter = min(len(old), len(new))
-        while first < shorter and _is_same(old[first], new[first]):
-            first += 1
-        same_end = 0
-        while same_end < shorter - first and _is_same(old[-1 - same_end], new[-1 - same_end]):
-            same_end += 1
+        if len(old) != len(new):
+            while first < shorter and _is_same(old[first], new[first]):
+                first += 1
+            while same_end < shorter - first and _is_same(old[-1 - same_end], new[-1 - same_end]):
+                same_end += 1
         ends = len(old) - same_end, len(new) - same_end
         for index in range(first, max(ends)):
             if index < min(ends):
@@ -117,9 +117,16 @@ class _Differences:
 
 def _is_same(old: Any, new: Any) -> bool:
     """Return whether two values are equal, in type, too: Python holds True and 1 to be equal."""
-    if isinstance(old, dict | list) or isinstance(new, dict | list):
-        return compare_values(old, new) is None
-    return _type(old) == _type(new) and (old == new or (old != old and new != new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old.keys() == new.keys() and all(_is_same(old[key], new[key]) for key in old)
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_is_same, old, new))
+    return _type(old) == _type(new) and (old == new or _are_nan(old, new))
+
+
+def _are_nan(old: object, new: object) -> bool:
+    """Return whether both are NaN, the only value that differs from itself."""
+    return old != old and new != new
 
 
 def _type(value: object) -> str:

@@ -47,11 +47,13 @@ def find_run(store: Store, dag_id: str, run_id: str) -> str:
             f'no DAG "{dag_id}" in this database', hint=f'Did you mean "{near}"?' if near else None
         )
     known = runs.newest()
-    near = nearest(run_id, known)
+    near = nearest(run_id, [*known, "latest"])
     raise NotFoundError(
         f'DAG "{dag_id}" has no run "{run_id}"',
         detail=f"It has {len(known)} runs, the newest {known[0]}." if known else "It has no run.",
-        hint=f'Did you mean "{near}"?' if near else "latest is the newest run, latest~1 the one before it.",
+        hint=f'Did you mean "{near}"?'
+        if near
+        else "latest is the newest run, latest~1 the one before it.",
     )
 
 
@@ -77,16 +79,16 @@ def read_run(
         return {name: Item(entry.size) for name, entry in newest.items()}
     found: dict[Name, Item] = {}
     kept = 0
-    small = Selection(
-        dag_ids=of_run.dag_ids, run_ids=of_run.run_ids, max_size=Size(PLAIN_BYTES)
-    )
+    small = Selection(dag_ids=of_run.dag_ids, run_ids=of_run.run_ids, max_size=Size(PLAIN_BYTES))
     for entry, raw in entries.values(small):
         name = _name(entry)
         if newest.get(name) is None or newest[name].row != entry.row:
             continue
         data = _bytes(raw)
         kept += len(data)
-        found[name] = Item(entry.size, _digest(data), _reader(store, entry, data if kept <= KEPT_BYTES else None))
+        found[name] = Item(
+            entry.size, _digest(data), _reader(store, entry, data if kept <= KEPT_BYTES else None)
+        )
     for name, entry in newest.items():
         if name not in found:
             digest = blake2b(digest_size=16)
