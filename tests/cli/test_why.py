@@ -101,6 +101,15 @@ def test_suggested_commands_run(staged: Staged, run: Run, asked: tuple[str, ...]
         assert done.code == 0, (arguments, done.err)
 
 
+def test_printed_name_is_taken(staged: Staged, run: Run) -> None:
+    """As notes and findings print it."""
+    document = run("why", "etl/run_0/load:return_value", "--url", staged.url, "-o", "json").json()
+    assert (document["cause"], document["run_id"]) == ("exists", "run_0")
+    document = run("why", "etl/latest/load", "--url", staged.url, "-o", "json").json()
+    assert (document["cause"], document["run_id"]) == ("failed", "run_1")
+    assert run("why", "etl", "--url", staged.url).code == 2
+
+
 def test_nothing_known_is_exit_code_4(staged: Staged, run: Run) -> None:
     """And says which tables are missing."""
     staged.execute("DROP TABLE task_instance")

@@ -194,6 +194,7 @@ def _values(line: Line) -> Iterable[Candidate]:
         if equals:
             return [Candidate(f"{old}={one}") for one in _ids(line, "dag_id", new)]
         return [Candidate(f"{one}=", final=False) for one in _ids(line, "dag_id", old)]
+    name = {"new_run_id": "run_id"}.get(name, name)
     if name in ("dag_id", "run_id", "task_id", "key", "map_index"):
         return [Candidate(one) for one in _ids(line, name, line.incomplete)]  # type: ignore[arg-type]
     if name == "words":

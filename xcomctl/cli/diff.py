@@ -17,8 +17,6 @@ from xcomctl.model import UNMAPPED
 from xcomctl.sizes.compare import KINDS, compare, parse_threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from xcomctl.cli.console import Console
     from xcomctl.formats import Row
     from xcomctl.sizes.compare import Change, Comparison, Item, Name, Threshold
@@ -60,14 +58,24 @@ _COLUMNS = (
 class Options:
     """The arguments and options of `diff` alone."""
 
-    sides: Annotated[
-        list[str],
+    dag_id: Annotated[
+        str,
         typer.Argument(
-            metavar="DAG_ID RUN RUN | FILE FILE",
-            help="A DAG and two of its runs (latest~1 latest if left out), or two files of "
-            "xcomctl export -o jsonl=FILE. The older one first.",
+            metavar="DAG_ID|FILE",
+            help="DAG id; or the older of two files of xcomctl export -o jsonl=FILE.",
         ),
     ]
+    run_id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN|FILE]",
+            help="Run id of the older run, or the newer file. [default: latest~1]",
+        ),
+    ] = None
+    new_run_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="Run id of the newer run. [default: latest]"),
+    ] = None
     sizes_only: Annotated[
         bool, typer.Option("--sizes-only", help="Compare sizes, without reading any value.")
     ] = False
@@ -92,7 +100,7 @@ def command(connection: Connection, output: Output, manners: Manners, options: O
     outputs = parse_outputs(output.output)
     chosen = output.chosen(_COLUMNS)
     threshold = None if options.min_change is None else parse_threshold(options.min_change)
-    sides = _read_sides(options.sides)
+    sides = _read_sides(options)
     if isinstance(sides, _Files):
         compared = _compare_files(console, sides, threshold, sizes_only=options.sizes_only)
     else:
@@ -145,26 +153,24 @@ class _Compared:
     comparison: Comparison
 
 
-def _read_sides(sides: Sequence[str]) -> _Runs | _Files:
+def _read_sides(options: Options) -> _Runs | _Files:
     """Return the two sides that the arguments name.
 
     Raises:
         UsageError: they name no two sides.
     """
-    if len(sides) == 3:
-        return _Runs(*sides)
-    if len(sides) == 1:
-        return _Runs(sides[0], "latest~1", "latest")
-    if len(sides) != 2:
-        raise UsageError("diff takes a DAG and two runs, or two files")
-    files = _Files(Path(sides[0]), Path(sides[1]))
-    for path in (files.old, files.new):
-        if not path.is_file():
-            hint = (
-                f"To compare two runs, give the DAG, too: xcomctl diff DAG_ID {sides[0]} {sides[1]}"
+    first, second, third = options.dag_id, options.run_id, options.new_run_id
+    if third is not None:
+        return _Runs(first, second or "", third)
+    if second is None:
+        return _Runs(first, "latest~1", "latest")
+    for path in (first, second):
+        if not Path(path).is_file():
+            raise UsageError(
+                f'cannot read "{path}": it is not a file',
+                hint=f"To compare two runs, give both: xcomctl diff {first} {second} latest",
             )
-            raise UsageError(f'cannot read "{path}": it is not a file', hint=hint)
-    return files
+    return _Files(Path(first), Path(second))
 
 
 def _compare_runs(

@@ -34,6 +34,35 @@ class XComName:
         return f"{self.dag_id}/{run}{self.task_id}{index}:{self.key}"
 
 
+def read_name(
+    command: str,
+    dag_id: str,
+    task_id: str | None,
+    key: str | None,
+    *,
+    run_id: str | None,
+    map_index: int | None,
+) -> XComName | str:
+    """Return the name that a command's arguments give, a text where it is in its printed form.
+
+    Raises:
+        UsageError: there is no task, or the run or index is given twice.
+    """
+    if task_id is not None:
+        return XComName(dag_id, task_id, RETURN_VALUE if key is None else key, run_id, map_index)
+    if "/" not in dag_id:
+        raise UsageError(
+            "missing argument TASK_ID",
+            hint=f"xcomctl {command} DAG_ID TASK_ID [KEY], or {_FORM}",
+        )
+    if run_id is not None or map_index is not None:
+        raise UsageError(
+            "the name already says which run and index",
+            hint="Leave --run-id and --map-index out, or give DAG_ID TASK_ID [KEY].",
+        )
+    return dag_id
+
+
 def resolve(store: Store, text: str) -> XComName:
     """Return the XCom that is meant by `DAG/RUN/TASK[INDEX]:KEY`.
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xcomctl.cli.names import XComName, absence, resolve
+from xcomctl.cli.names import XComName, absence, read_name, resolve
 from xcomctl.cli.options import Connection, Manners
 from xcomctl.errors import NotFoundError, UsageError
-from xcomctl.model import RETURN_VALUE, UNMAPPED, runs_back
+from xcomctl.model import UNMAPPED, runs_back
 from xcomctl.text import nearest, suggestion
 
 if TYPE_CHECKING:
@@ -175,7 +175,14 @@ def _read_options(console: Console, options: Options) -> _Request:
     if form == "raw" and (options.all_map_indexes or steps):
         raise UsageError("-o raw gives one value's stored bytes, neither a list nor a part")
     return _Request(
-        _read_name(options),
+        read_name(
+            "pull",
+            options.dag_id,
+            options.task_id,
+            options.key,
+            run_id=options.run_id,
+            map_index=options.map_index,
+        ),
         options.all_map_indexes,
         form,
         steps,
@@ -184,28 +191,6 @@ def _read_options(console: Console, options: Options) -> _Request:
         to_terminal,
         options.opcodes,
     )
-
-
-def _read_name(options: Options) -> XComName | str:
-    """Return the name of the XCom, a text where it is given in its printed form.
-
-    Raises:
-        UsageError: there is no task, or the run or index is given twice.
-    """
-    if options.task_id is not None:
-        key = RETURN_VALUE if options.key is None else options.key
-        return XComName(options.dag_id, options.task_id, key, options.run_id, options.map_index)
-    if "/" not in options.dag_id:
-        raise UsageError(
-            "missing argument TASK_ID",
-            hint="xcomctl pull DAG_ID TASK_ID [KEY], or DAG/RUN/TASK[INDEX]:KEY",
-        )
-    if options.run_id is not None or options.map_index is not None:
-        raise UsageError(
-            "the name already says which run and index",
-            hint="Leave --run-id and --map-index out, or give DAG_ID TASK_ID [KEY].",
-        )
-    return options.dag_id
 
 
 def _parse_default(text: str) -> object:

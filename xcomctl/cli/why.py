@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.names import read_name, resolve
 from xcomctl.cli.options import Connection, Manners, Output
 from xcomctl.errors import NotFoundError
 from xcomctl.formats import Column, Layout
-from xcomctl.model import RETURN_VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,13 +47,20 @@ _COLUMNS = (
 class Options:
     """The arguments and options of `why` alone."""
 
-    dag_id: Annotated[str, typer.Argument(metavar="DAG_ID", help="DAG id.")]
-    task_id: Annotated[
-        str, typer.Argument(metavar="TASK_ID", help="Task id, with the prefix of its task group.")
+    dag_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="DAG_ID",
+            help="DAG id; or DAG/RUN/TASK[INDEX]:KEY alone, as notes and findings print it.",
+        ),
     ]
-    key: Annotated[str, typer.Argument(metavar="[KEY]", help="Key. [default: return_value]")] = (
-        RETURN_VALUE
-    )
+    task_id: Annotated[
+        str | None,
+        typer.Argument(metavar="TASK_ID", help="Task id, with the prefix of its task group."),
+    ] = None
+    key: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="Key. [default: return_value]")
+    ] = None
     run_id: Annotated[
         str | None,
         typer.Option(
@@ -83,6 +90,14 @@ def command(connection: Connection, output: Output, manners: Manners, options: O
     manners.apply(console)
     outputs = parse_outputs(output.output)
     chosen = output.chosen(_COLUMNS)
+    name = read_name(
+        "why",
+        options.dag_id,
+        options.task_id,
+        options.key,
+        run_id=options.run_id,
+        map_index=options.map_index,
+    )
     target, _ = connection.resolve(console)
 
     from xcomctl.audit.causes import explain
@@ -90,10 +105,10 @@ def command(connection: Connection, output: Output, manners: Manners, options: O
     from xcomctl.db import open_store
     from xcomctl.db.read.evidence import collect
 
-    question = Question(
-        options.dag_id, options.task_id, options.key, options.run_id, options.map_index
-    )
     with open_store(target) as store:
+        if isinstance(name, str):
+            name = resolve(store, name)
+        question = Question(name.dag_id, name.task_id, name.key, name.run_id, name.map_index)
         evidence = collect(store, question, external=options.external)
     explanation = explain(evidence)
     if explanation is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from xcomctl.db.read.entries import PLAIN_BYTES
 from xcomctl.db.read.runs import Runs
 from xcomctl.errors import NotFoundError
-from xcomctl.model import Encoding, Selection, Size
+from xcomctl.model import Encoding, Selection, Size, exactly
 from xcomctl.sizes.compare import Item
 from xcomctl.text import nearest
 from xcomctl.values.sniff import to_bytes
@@ -36,11 +35,9 @@ def find_run(store: Store, dag_id: str, run_id: str) -> str:
         NotFoundError: the DAG has no such run.
     """
     runs = Runs(store, dag_id)
-    found = runs.find(run_id) if store.table.joined else None
-    if found is not None:
-        return found[0].run_id
-    if not store.table.joined:
-        return run_id
+    named = store.suggest.run_id(dag_id, run_id)
+    if not store.table.joined or runs.find(named) is not None:
+        return named
     if not runs.knows_dag():
         near = nearest(dag_id, runs.dag_ids())
         raise NotFoundError(
@@ -69,7 +66,7 @@ def read_run(
         DatabaseError: the database cannot be read.
     """
     entries = store.entries
-    of_run = Selection(dag_ids=(glob.escape(dag_id),), run_ids=(glob.escape(run_id),))
+    of_run = Selection(dag_ids=(exactly(dag_id),), run_ids=(exactly(run_id),))
     newest: dict[Name, XComEntry] = {}
     for entry in entries.scan(of_run):
         name = _name(entry)

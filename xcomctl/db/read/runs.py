@@ -5,7 +5,6 @@ Columns that a release does not have read as NULL.
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -64,31 +63,23 @@ class Runs:
 
         `latest` is the newest run, `latest~1` the one before it.
         """
-        named = re.fullmatch(r"latest(?:~(\d{1,9}))?", run_id or "latest")
-        found = self._find(run_id) if run_id is not None else None
-        if found is None and named is not None:
-            found = self._find(None, int(named[1] or 0))
-        return found
-
-    def _find(self, run_id: str | None, back: int = 0) -> tuple[Run, Any] | None:
-        """Return the run of this id, or the newest but so many."""
+        named = self._store.suggest.run_id(self._dag_id, run_id or "latest")
         run = self._dag_run()
-        where = [self._backend.same(run.dag_id, self._dag_id)]
-        if run_id is not None:
-            where.append(self._store.rows.conditions.is_run(run_id))
         columns = [
             *(run.id, run.run_id, self._optional("dag_run", run, "state")),
             self._date().label("logical_date"),
             *(self._optional("dag_run", run, name) for name in ("start_date", "end_date")),
             self._optional("dag_run", run, "clear_number"),
         ]
-        statement = sa.select(*columns).where(*where).order_by(self._order().desc())
-        found = self._rows(statement.limit(1).offset(back))
+        statement = sa.select(*columns).where(
+            self._backend.same(run.dag_id, self._dag_id),
+            self._store.rows.conditions.is_run(named),
+        )
+        found = self._rows(statement.order_by(self._order().desc()).limit(1))
         if not found:
             return None
         row = found[0]
-        name = self._text(row.run_id) or ""
-        state = self._text(row.state)
+        name, state = self._text(row.run_id) or "", self._text(row.state)
         date, started = to_moment(row.logical_date), to_moment(row.start_date)
         return Run(name, state, date, started, to_moment(row.end_date), row.clear_number), row.id
 
