@@ -40,8 +40,11 @@ def run(
         if policy.with_totals:
             _add_to_totals(report, entry)
         budget = tally.add(entry) if policy.budgets else None
-        if full is None or entry.size != full:
-            groups.add(entry, check_entry(policy, warn_from, entry, raw), budget)
+        if full is not None and entry.size == full:
+            continue
+        violations = list(check_entry(policy, warn_from, entry, raw))
+        if violations or budget is not None:
+            groups.add(entry, violations, budget)
     if suspects is not None and full is not None:
         _add_suspects(groups, policy, tally, suspects())
     return _finish(report, groups, tally)
