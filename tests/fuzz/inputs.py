@@ -63,6 +63,8 @@ PATHS = ("out", "./out", "-", "/dev/null", "/dev/full", "/dev/stdout", "/dev/std
          "/proc/self/fd/2", "/proc/self/mem", "none/out", "dir", "dir/", "loop", "loop/x", "file/x", "/", ".", "..", "",
          "a.db", "b.db", "x.toml", "base.json", "export.jsonl", "export.csv", "undo", "airflow.cfg", "x" * 300, "\udce9",
          "latin1\udce9/x", "~/x", "/root/../tmp/../dev/null", "socket", "unreadable")  # fmt: skip
+READ_PATHS = tuple(path for path in PATHS if not path.startswith(("/dev/st", "/dev/fd", "/proc")))
+"""Those of which reading ends, also where they are a terminal."""
 COLUMNS = (
     "dag_id",
     "size",

@@ -61,11 +61,11 @@ def random_run(rng: random.Random) -> RunInput:
 
 def _environment(rng: random.Random) -> tuple[dict[str, str], tuple[str, ...]]:
     pools: dict[str, tuple[str, ...]] = {
-        "XCOMCTL_URL": inputs.URLS, "XCOMCTL_PROFILE": ("a", "b", ""), "XCOMCTL_CONFIG": inputs.PATHS,
-        "AIRFLOW_HOME": inputs.PATHS, "AIRFLOW_CONFIG": inputs.PATHS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": inputs.URLS,
+        "XCOMCTL_URL": inputs.URLS, "XCOMCTL_PROFILE": ("a", "b", ""), "XCOMCTL_CONFIG": inputs.READ_PATHS,
+        "AIRFLOW_HOME": inputs.READ_PATHS, "AIRFLOW_CONFIG": inputs.READ_PATHS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": inputs.URLS,
         "AIRFLOW__CORE__SQL_ALCHEMY_CONN": inputs.URLS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD": ("echo a.db", "false", "", "'"),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_SECRET": ("x",), "AIRFLOW__DATABASE__SQL_ALCHEMY_SCHEMA": ("", "main", "x"),
-        "B_URL": inputs.URLS, "PGPASSWORD": ("x",), "PGSERVICEFILE": inputs.PATHS, "PGSSLMODE": ("x",), "PGCONNECT_TIMEOUT": ("x",),
+        "B_URL": inputs.URLS, "PGPASSWORD": ("x",), "PGSERVICEFILE": inputs.READ_PATHS, "PGSSLMODE": ("x",), "PGCONNECT_TIMEOUT": ("x",),
         "HOME": inputs.PATHS, "TMPDIR": inputs.PATHS, "XDG_CONFIG_HOME": inputs.PATHS, "TZ": ("x", "UTC", "Asia/Kathmandu", ":"),
         "COLUMNS": inputs.NUMBERS, "LINES": inputs.NUMBERS, "TERM": ("dumb", "xterm", "", "x"), "NO_COLOR": ("1",), "FORCE_COLOR": ("1",),
         "LC_ALL": ("C", "x", "C.UTF-8", "de_DE.ISO-8859-1"), "PYTHONIOENCODING": ("ascii", "latin-1", "utf-8:strict"),
@@ -135,7 +135,9 @@ def _arguments(rng: random.Random) -> list[str]:
 
 def _argument(rng: random.Random, command: str, at: int) -> str:
     if command == "import":
-        return inputs.pick(rng, ("export.jsonl", "export.csv", "undo.jsonl", "-"), inputs.PATHS)
+        return inputs.pick(
+            rng, ("export.jsonl", "export.csv", "undo.jsonl", "-"), inputs.READ_PATHS
+        )
     if command in ("push", "add", "edit") and at == 2:
         return inputs.pick(rng, inputs.JSON[:15])
     if command == "config":
@@ -164,7 +166,7 @@ _GOOD = {
 }  # fmt: skip
 """Values that are valid."""
 _POOLS = {
-    "--url": inputs.URLS, "--profile": ("a", "b"), "--config": inputs.PATHS, "--airflow-home": inputs.PATHS, "--schema": ("main", "x", "temp"),
+    "--url": inputs.URLS, "--profile": ("a", "b"), "--config": inputs.READ_PATHS, "--airflow-home": inputs.READ_PATHS, "--schema": ("main", "x", "temp"),
     "--timeout": inputs.TIMES, "--connect-timeout": inputs.TIMES, "--lock-timeout": ("1s", "0.1s", "0", "x"), "--since": inputs.TIMES,
     "--until": inputs.TIMES, "--older-than": inputs.TIMES, "--pause": ("0", "0.01s", "x"), "--min-size": inputs.SIZES, "--max-size": inputs.SIZES,
     "--size-limit": inputs.SIZES, "--warn-at": inputs.SHARES, "--columns": inputs.COLUMNS, "--rules": inputs.RULES, "--skip-rules": inputs.RULES,
