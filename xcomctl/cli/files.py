@@ -15,6 +15,7 @@ import re
 import stat
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self, TextIO
 
@@ -29,6 +30,7 @@ _SYNC_EVERY = 128 * 1024 * 1024
 """Bytes after which a file that is being written is synced in the background."""
 _MOST_LINKS = 40
 """Symbolic links that are followed, as many as Linux does."""
+_LOCK_TRIES = 20
 _DESCRIPTORS = re.compile(r"/proc/(\d+)(?:/task/\d+)?/fd|/dev/fd")
 
 
@@ -260,10 +262,15 @@ def _close_without_writing(buffered: BinaryIO, raw: io.FileIO) -> None:
 def _locked_temporary(folder: Path, prefix: str) -> tuple[int, Path]:
     while True:
         descriptor, name = tempfile.mkstemp(TEMPORARY_SUFFIX, prefix, folder)
-        _lock(descriptor, wait=True)
+        for _ in range(_LOCK_TRIES):
+            # Only a process that takes it for an abandoned one holds the lock, and not for long.
+            # Not a wait without end: some network file systems cannot lock at all.
+            if _lock(descriptor):
+                break
+            time.sleep(0.01)
         if os.fstat(descriptor).st_nlink:
             return descriptor, Path(name)
-        # Another process took it for an abandoned one before it was locked.
+        # It was removed before it was locked.
         os.close(descriptor)
 
 
@@ -282,14 +289,14 @@ def _remove_abandoned(folder: Path, prefix: str) -> None:
                     os.close(descriptor)
 
 
-def _lock(descriptor: int, *, wait: bool = False) -> bool:
+def _lock(descriptor: int) -> bool:
     """Lock an open file for as long as it is open, and return whether that worked."""
     try:
         import fcntl
     except ImportError:  # pragma: no cover - Windows
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
