@@ -47,6 +47,7 @@ def rules() -> str:
         for rule in some:
             deep = ", with `--deep`" if rule.deep else ""
             parts.append(f"### {rule.id}\n\n*{rule.severity}{deep}*: {rule.title}\n\n{rule.help}")
+            parts.append(f"```text\n{rule.example}\n```")
     return "\n\n".join(parts) + "\n"
 
 

@@ -32,8 +32,12 @@ class Rule:
     severity: Severity
     title: str
     """What is wrong, in a few words."""
-    help: str
-    """Why it matters and how to fix it."""
+    why: str
+    """Why it matters."""
+    fix: str
+    """How to fix it."""
+    example: str
+    """What it looks like: code of a task, a value, or a setting."""
     deep: bool = False
     """Whether the rule needs values, which only `--deep` reads."""
     find: Callable[[bytes | str, str | None], str | None] | None = None
@@ -42,3 +46,8 @@ class Rule:
     else, which `audit.checks` applies."""
     message: str = "{}"
     """The finding's message; `{}` is what `find` returned."""
+
+    @property
+    def help(self) -> str:
+        """Return why it matters and how to fix it."""
+        return f"{self.why} {self.fix}"

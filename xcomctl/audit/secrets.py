@@ -184,8 +184,9 @@ RULE: Final = Rule(
     "xcom-secret",
     Severity.WARNING,
     "XCom that looks like a credential",
-    "XComs are stored in clear text and shown unmasked in the UI. Keep the credential in a "
-    "connection or a secrets backend, revoke it, and delete the XCom.",
+    why="XComs are stored in clear text and shown unmasked in the UI.",
+    fix="Keep the credential in a connection or a secrets backend, revoke it, and delete the XCom.",
+    example='return {"bucket": "landing", "aws_secret_access_key": secret}',
     deep=True,
     find=find,
     message="looks like {} (not shown)",

@@ -20,6 +20,7 @@ GROUPS: Final = {
     },
     "Check": {
         "audit": "Check XCom sizes and health (for CI).",
+        "rules": "Explain the rules of audit and preflight.",
         "preflight": "Find XComs that an upgrade to Airflow 3 would break.",
     },
     "Change": {

@@ -223,6 +223,7 @@ def _closed(line: Line) -> list[Candidate]:
         "output": _formats,
         "rules": _rules,
         "skip_rules": _rules,
+        "rule": _all_rules,
         "as_": _backends,
         "type_": _types,
         "layout": _layouts,
@@ -280,6 +281,12 @@ def _layouts(_line: Line) -> Iterable[tuple[str, str]]:
     from xcomctl.demo.build import LAYOUTS
 
     return ((name, f"Airflow {name}") for name in LAYOUTS)
+
+
+def _all_rules(_line: Line) -> Iterable[tuple[str, str]]:
+    from xcomctl.audit.rules import AIRFLOW3_RULES, RULES
+
+    return ((rule.id, rule.title) for rule in (*RULES, *AIRFLOW3_RULES))
 
 
 def _paths(start: str) -> Iterator[Candidate]:

@@ -33,6 +33,8 @@ TOPICS = {
 }
 """Topic → what it is about."""
 
+CHOICES = {"topic": TOPICS | COMMANDS}
+
 
 def command(
     manners: Manners,

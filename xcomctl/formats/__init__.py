@@ -37,7 +37,7 @@ Kind = Literal[
 shortened last, at its beginning. `size` is rounded to a unit, `delta` is one with a sign, `exact` is
 in bytes, `index` is a number without separators, and `bar` is decoration.
 """
-Part = Literal["title", "item", "command"]
+Part = Literal["title", "item", "text", "code", "command"]
 """What a paragraph is. Commands can be copied: they are not wrapped."""
 
 Row = Mapping[str, object]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from xcomctl.formats.markdown import inert
@@ -38,7 +39,7 @@ class Prose:
         self._written = True
         last: Part = "title"
         for part, text in self._layout.prose(row):
-            if part != last:
+            if part != last or part == "text":
                 self._destination.out.write("\n")
             last = part
             for line in self._lines(part, visible(text)):
@@ -47,11 +48,13 @@ class Prose:
     def _lines(self, part: Part, text: str) -> Sequence[str]:
         if part == "command":
             return [f"  $ {text}"]
+        if part == "code":
+            return [f"    {text}"]
         width = self._destination.width or 10_000
         if part == "item":
             return wrap(f"  - {text}", width, indent="    ")
         lines = wrap(text, width)
-        if not self._destination.color:
+        if part == "text" or not self._destination.color:
             return lines
         return [f"\x1b[{_BOLD}m{line}\x1b[0m" for line in lines]
 
@@ -72,15 +75,22 @@ class MarkdownProse:
         if self._written:
             self._out.write("\n")
         self._written = True
-        parts = [(part, visible(text)) for part, text in self._layout.prose(row)]
         blocks = [
-            "\n".join(f"**{inert(text)}**" for part, text in parts if part == "title"),
-            "\n".join(f"- {inert(text)}" for part, text in parts if part == "item"),
+            _block(part, [visible(text) for _, text in some])
+            for part, some in itertools.groupby(self._layout.prose(row), key=lambda one: one[0])
         ]
-        commands = [text for part, text in parts if part == "command"]
-        if commands:
-            blocks.append("\n".join(["```sh", *commands, "```"]))
-        self._out.write("\n\n".join(block for block in blocks if block) + "\n")
+        self._out.write("\n\n".join(blocks) + "\n")
 
     def end(self) -> None:
         pass
+
+
+def _block(part: Part, texts: Sequence[str]) -> str:
+    """Return adjacent parts of one kind as Markdown."""
+    if part in ("command", "code"):
+        return "\n".join(["```sh" if part == "command" else "```", *texts, "```"])
+    if part == "text":
+        return "\n\n".join(map(inert, texts))
+    return "\n".join(
+        f"**{inert(text)}**" if part == "title" else f"- {inert(text)}" for text in texts
+    )
