@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import enum
 import pickle
+import struct
 import sys
 import time
 import uuid
@@ -159,16 +160,36 @@ def test_nothing_is_run(protocol: int) -> None:
     assert "loaded_a_pickle" not in sys.modules
 
 
-def test_a_numpy_array_is_named_with_its_shape() -> None:
-    """From its state, as numpy pickles it; numpy itself is not needed."""
-    data = (
+def array(
+    shape: bytes, kind: bytes, data: bytes, order: bytes = b"<", fortran: bytes = b"\x89"
+) -> bytes:
+    """Return a pickle of a numpy array, as numpy 1 writes it; numpy itself is not needed."""
+    return (
         b"\x80\x04cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
-        b"(K\x01K\x02K\x03\x86cnumpy\ndtype\n\x8c\x02f8\x89\x88\x87R(K\x03\x8c\x01<NNNJ\xff\xff\xff\xff"
-        b"J\xff\xff\xff\xffK\x00tb\x89C\x00tb."
+        b"(K\x01" + shape + b"cnumpy\ndtype\n\x8c\x02" + kind + b"\x89\x88\x87R"
+        b"(K\x03\x8c\x01" + order + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        + fortran + b"C" + bytes([len(data)]) + data + b"tb."
+    )  # fmt: skip
+
+
+def test_a_numpy_array_has_its_shape_type_and_first_rows() -> None:
+    """From its state, whichever its byte order."""
+    numbers = [1.5, 2.5, -3.0, 0.0, 5.0, 6.0]
+    facts = facts_of(array(b"K\x02K\x03\x86", b"f8", struct.pack("<6d", *numbers)))
+    assert (facts["shape"], facts["type"]) == ([2, 3], "float64")
+    assert facts["head"] == [[1.5, 2.5, -3.0], [0.0, 5.0, 6.0]]
+    assert facts["summary"] == (
+        "a numpy.ndarray of 2 x 3 float64, pickled with protocol 4; contents not read"
     )
-    assert facts_of(data)["summary"] == (
-        "a numpy.ndarray of shape (2, 3) and type f8, pickled with protocol 4; contents not read"
-    )
+    facts = facts_of(array(b"K\x14\x85", b"i2", struct.pack(">20h", *range(20)), b">"))
+    assert (facts["shape"], facts["head"]) == ([20], [*range(10)])
+    for broken in (
+        array(b"K\x09\x85", b"f8", b"12345678"),
+        array(b"K\x02K\x02\x86", b"O8", b""),
+        array(b"K\x02K\x02\x86", b"f8", bytes(32), fortran=b"\x88"),
+        array(b"N", b"f8", b""),
+    ):
+        assert "head" not in facts_of(broken)
 
 
 @given(st.binary(max_size=60), st.integers(0, 5), st.data())

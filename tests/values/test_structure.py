@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xcomctl.cli.pull import parse_path
+from xcomctl.cli.value_path import parse_path
 from xcomctl.values.structure import MAX_PATHS, compare, compare_values
 
 CASES = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +12,10 @@ import typer
 
 from xcomctl.cli.names import XComName, absence, read_name, resolve
 from xcomctl.cli.options import Connection, Manners
-from xcomctl.errors import NotFoundError, UsageError
+from xcomctl.cli.value_path import parse_path, walk
+from xcomctl.errors import UsageError
 from xcomctl.model import UNMAPPED, runs_back
-from xcomctl.text import nearest, suggestion
+from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +36,11 @@ EXAMPLES = (
     ),
     ("The first element of a list", "xcomctl pull file_list_dag list_files --path '[0]'"),
 )
-_FORMATS = ("json", "raw", "pretty", "repr")
+_FORMATS = ("json", "raw", "pretty", "repr", "csv", "parquet")
+_FRAME_FORMATS = ("csv", "parquet")
+"""Formats of a DataFrame alone."""
+_SHOWN_RECORDS = 10
+"""Rows of a DataFrame that -o pretty shows."""
 
 LARGE_BYTES = 16 * 1024 * 1024
 """Size above which plain JSON is passed on as it is stored, without decoding it."""
@@ -89,8 +93,8 @@ class Options:
         typer.Option(
             "--output",
             "-o",
-            metavar="json|raw|pretty|repr",
-            help="Output format: strict JSON, the stored bytes, indented JSON or Python's repr. [default: pretty at a terminal, else json]",
+            metavar="json|raw|pretty|repr|csv|parquet",
+            help="Output format: strict JSON, the stored bytes, indented JSON or Python's repr; csv and parquet of a DataFrame. [default: pretty at a terminal, else json]",
         ),
     ] = None
     file: Annotated[
@@ -174,6 +178,14 @@ def _read_options(console: Console, options: Options) -> _Request:
         raise UsageError("--map-index and --all-map-indexes contradict each other")
     if form == "raw" and (options.all_map_indexes or steps):
         raise UsageError("-o raw gives one value's stored bytes, neither a list nor a part")
+    if form in _FRAME_FORMATS:
+        if options.all_map_indexes:
+            raise UsageError(f"-o {form} writes one DataFrame, not a list")
+        if to_terminal:
+            raise UsageError(
+                f"cannot write {form} to a terminal",
+                hint="Use --file PATH, or redirect the output.",
+            )
     return _Request(
         read_name(
             "pull",
@@ -201,30 +213,6 @@ def _parse_default(text: str) -> object:
             "cannot read --default: it is not JSON",
             hint="A text needs quotes of its own: '\"none\"'.",
         ) from None
-
-
-def parse_path(text: str) -> list[str | int]:
-    """Return the steps of a path such as `a.b[0]` or `["a key"].b`.
-
-    Raises:
-        UsageError: it is not a path.
-    """
-    steps: list[str | int] = []
-    rest = text.removeprefix("$").removeprefix(".")
-    while rest:
-        match = re.match(r"""\[(-?\d+)\]|\[("(?:[^"\\]|\\.)*")\]|\.?([^.\[\]]+)""", rest)
-        if not match:
-            raise UsageError(
-                f'cannot read the path "{text}"',
-                hint='Keys with dots between them and indexes in brackets: a.b[0], ["a key"].b',
-            )
-        index, quoted, name = match.groups()
-        if index is not None:
-            steps.append(int(index))
-        else:
-            steps.append(name if name is not None else str(json.loads(quoted)))
-        rest = rest[match.end() :]
-    return steps
 
 
 # --- the value --------------------------------------------------------------------------------
@@ -326,10 +314,29 @@ def _decoded(console: Console, store: Store, raw: Raw, request: _Request) -> byt
         console.note(note)
     if request.form == "repr":
         return render.to_repr(decoded.value).encode("utf-8", "backslashreplace") + b"\n"
-    value, notes = render.to_json(decoded.value)
+    if request.form in _FRAME_FORMATS:
+        from xcomctl.exchange.frames import frame_as
+
+        return frame_as(request.form, walk(decoded.value, request.steps))
+    value, notes = render.to_json(_with_records(console, decoded.value, raw, request))
     for note in notes:
         console.note(note)
     return _render(value, request)
+
+
+def _with_records(console: Console, value: object, raw: Raw, request: _Request) -> object:
+    """Return a decoded value whose DataFrames have their rows, as far as they are shown."""
+    if not isinstance(raw, bytes | str) or not (
+        "DataFrame" in raw if isinstance(raw, str) else b"DataFrame" in raw
+    ):
+        return value
+    from xcomctl.exchange.frames import with_records
+
+    most = _SHOWN_RECORDS if request.form == "pretty" else None
+    found, notes = with_records(value, most)
+    for note in notes:
+        console.note(note)
+    return found
 
 
 def _plain_pieces(store: Store, entry: XComEntry) -> Iterable[bytes] | None:
@@ -394,46 +401,7 @@ def _render(value: object, request: _Request) -> bytes:
     """Return the part of the value that is asked for, in its format."""
     from xcomctl.values import render, strictjson
 
-    part = _walk(value, request.steps)
+    part = walk(value, request.steps)
     if request.form == "repr":
         return render.to_repr(part).encode("utf-8", "backslashreplace") + b"\n"
     return strictjson.dumps(part, indent=2 if request.form == "pretty" else None).encode() + b"\n"
-
-
-def _walk(value: object, steps: list[str | int]) -> object:
-    """Return the part of the value that the steps lead to.
-
-    Raises:
-        NotFoundError: there is no such part.
-    """
-    walked = "value"
-    for step in steps:
-        place = f"{walked}[{step}]" if isinstance(step, int) else f"{walked}.{step}"
-        if isinstance(step, int) and isinstance(value, list):
-            if -len(value) <= step < len(value):
-                value, walked = value[step], place
-                continue
-            raise NotFoundError(
-                f"there is no {place}", detail=f"{walked} has {len(value)} elements."
-            )
-        if isinstance(value, dict):
-            name = str(step)
-            if name in value:
-                value, walked = value[name], place
-                continue
-            near = nearest(name, value)
-            raise NotFoundError(
-                f"there is no {place}",
-                detail=f"{walked} has {len(value)} keys.",
-                hint=f'Did you mean "{near}"?' if near else None,
-            )
-        raise NotFoundError(
-            f"there is no {place}",
-            detail=f"{walked} is a {_json_type(value)}, which has no such parts.",
-        )
-    return value
-
-
-def _json_type(value: object) -> str:
-    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list"}
-    return names.get(type(value), "null")

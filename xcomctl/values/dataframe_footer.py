@@ -7,8 +7,12 @@ https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.m
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from xcomctl.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +24,29 @@ _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = (
 _INDEX_COLUMN = re.compile(r"__index_level_\d+__")
 
 
+_PHYSICAL = ("bool", "int32", "int64", "timestamp", "float32", "float64", "bytes", "bytes")
+"""By the number of Parquet's physical type."""
+_CONVERTED = {0: "string", 5: "decimal", 6: "date", 9: "timestamp", 10: "timestamp"}
+"""By the number of Parquet's converted type, as far as it says more."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameShape:
+    """The shape of a DataFrame, without the index that pandas stores as a column."""
+
+    rows: int
+    types: dict[str, str]
+    """Type by column, in order: pandas' dtype where the file has it, else that of Parquet."""
+
+
 def shape(data: bytes) -> tuple[int, list[str]] | None:
     """Return the number of rows and the column names, or None if the data is not Parquet."""
+    found = frame_shape(data)
+    return None if found is None else (found.rows, list(found.types))
+
+
+def frame_shape(data: bytes) -> FrameShape | None:
+    """Return the shape and types of a DataFrame, or None if the data is not Parquet."""
     if len(data) < 12 or data[-4:] != _MAGIC:
         return None
     length = int.from_bytes(data[-8:-4], "little")
@@ -33,6 +58,26 @@ def shape(data: bytes) -> tuple[int, list[str]] | None:
         return None
 
 
+class _Element(NamedTuple):
+    """A column of the file, or a group of them."""
+
+    name: str
+    children: int
+    type: str
+
+
+def _pandas_types(text: str) -> dict[str, str]:
+    """Return the dtype of each column from the metadata that pandas adds to a file.
+
+    https://pandas.pydata.org/docs/development/developer.html
+    """
+    try:
+        columns = json.loads(text)["columns"]
+        return {str(one["field_name"]): visible(str(one["numpy_type"]))[:80] for one in columns}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return {}
+
+
 class _Footer:
     """A reader of the FileMetaData structure."""
 
@@ -40,43 +85,64 @@ class _Footer:
         self._data = data
         self._at = 0
 
-    def shape(self) -> tuple[int, list[str]] | None:
+    def shape(self) -> FrameShape | None:
         rows: int | None = None
-        elements: list[tuple[str, int]] = []
+        elements: list[_Element] = []
+        pandas_types: dict[str, str] = {}
         for field, kind in self._fields():
             if field == 2 and kind == _LIST:
                 elements = [self._element() for _ in range(self._list_size())]
             elif field == 3:
                 rows = self._integer()
+            elif field == 5 and kind == _LIST:
+                pairs = [self._pair() for _ in range(self._list_size())]
+                pandas_types = _pandas_types(dict(pairs).get("pandas", ""))
             else:
                 self._skip(kind)
         if rows is None or not elements:
             return None
-        return rows, self._top_names(elements)
+        columns = self._columns(elements)
+        return FrameShape(rows, {one.name: pandas_types.get(one.name, one.type) for one in columns})
 
     @staticmethod
-    def _top_names(elements: list[tuple[str, int]]) -> list[str]:
+    def _columns(elements: list[_Element]) -> list[_Element]:
         """Return the columns below the root; `elements` is a tree in depth-first order."""
-        names: list[str] = []
+        columns: list[_Element] = []
         position = 1
-        for _ in range(elements[0][1]):
-            names.append(elements[position][0])
+        for _ in range(elements[0].children):
+            columns.append(elements[position])
             below = 1
             while below:
-                below += elements[position][1] - 1
+                below += elements[position].children - 1
                 position += 1
-        return [name for name in names if not _INDEX_COLUMN.fullmatch(name)]
+        return [one for one in columns if not _INDEX_COLUMN.fullmatch(one.name)]
 
-    def _element(self) -> tuple[str, int]:
-        name, children = "", 0
+    def _element(self) -> _Element:
+        name, children, physical, converted = "", 0, -1, -1
         for field, kind in self._fields():
             if field == 4:
                 name = self._bytes().decode("utf-8", "replace")
             elif field == 5:
                 children = self._integer()
+            elif field == 1:
+                physical = self._integer()
+            elif field == 6:
+                converted = self._integer()
             else:
                 self._skip(kind)
-        return name, children
+        plain = _PHYSICAL[physical] if 0 <= physical < len(_PHYSICAL) else "nested"
+        return _Element(name, children, _CONVERTED.get(converted, plain))
+
+    def _pair(self) -> tuple[str, str]:
+        key = value = ""
+        for field, kind in self._fields():
+            if kind != _BINARY:
+                self._skip(kind)
+            elif field == 1:
+                key = self._bytes().decode("utf-8", "replace")
+            else:
+                value = self._bytes().decode("utf-8", "replace")
+        return key, value
 
     def _fields(self) -> Iterator[tuple[int, int]]:
         field = 0

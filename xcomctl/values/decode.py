@@ -76,7 +76,7 @@ def _decode_pickle(raw: bytes, *, opcodes: bool) -> Decoded:
     """Return the value of a pickle if it needs no import, else what the pickle is."""
     from xcomctl.values.pickle_objects import TooMuchError, foreign_names
     from xcomctl.values.pickle_opcodes import PickleError
-    from xcomctl.values.pickle_summary import summarize
+    from xcomctl.values.pickle_summary import array_facts, summarize
     from xcomctl.values.pickle_values import read_pickle
     from xcomctl.values.pickles import describe_pickle
 
@@ -97,6 +97,7 @@ def _decode_pickle(raw: bytes, *, opcodes: bool) -> Decoded:
     del facts["opcodes"]
     if problem is None:
         facts["summary"] = summarize(value, facts["protocol"])
+        facts |= array_facts(value)
     else:
         facts.setdefault("problem", f"not decoded: {problem}")
     return Decoded(Encoding.PICKLE, Opaque("pickle", facts))

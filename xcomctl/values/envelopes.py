@@ -168,11 +168,11 @@ class Envelopes:
                     "ModuleNotFoundError", f"this Airflow has no module {module.prefix.rstrip('.')}"
                 )
 
-    def _opaque_frame(self, name: str, version: int, data: Any) -> Opaque:
+    def _opaque_frame(self, name: object, version: object, data: Any) -> Opaque:
         """Return an object as it is; of a DataFrame, with its shape instead of its data."""
-        if "DataFrame" not in name or not isinstance(data, str):
+        if not isinstance(name, str) or "DataFrame" not in name or not isinstance(data, str):
             return self._opaque(name, version, data)
-        from xcomctl.values.dataframe_footer import shape
+        from xcomctl.values.dataframe_footer import frame_shape
 
         facts: dict[str, object] = {"classname": name, "version": version}
         try:
@@ -181,17 +181,20 @@ class Envelopes:
             facts["problem"] = "its data is not hexadecimal"
             return Opaque("object", facts)
         facts["parquet_bytes"] = len(parquet)
-        found = shape(parquet)
-        if found:
-            facts["rows"], facts["columns"] = found
-        return Opaque("object", facts)
+        found = frame_shape(parquet)
+        if found is None:
+            return Opaque("object", facts)
+        facts |= {"rows": found.rows, "columns": list(found.types), "types": found.types}
+        return Opaque("object", facts, parquet)
 
     def _unreadable(self, name: object, version: object, data: Any, error: Exception) -> Opaque:
         """Return an object on which `xcom_pull` raises an error."""
         kind = error.kind if isinstance(error, AirflowError) else type(error).__name__
         message = visible(str(error))[:200]
         self._notes[f'{_RAISES}{kind} on "{visible(str(name))[:200]}": {message}'] += 1
-        return self._opaque(name, version, data, f"Airflow cannot read it back: {kind}: {message}")
+        opaque = self._opaque_frame(name, version, data)
+        opaque.facts["problem"] = f"Airflow cannot read it back: {kind}: {message}"
+        return opaque
 
     @staticmethod
     def _opaque(name: object, version: object, data: Any, problem: str | None = None) -> Opaque:

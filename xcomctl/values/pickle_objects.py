@@ -129,7 +129,7 @@ def _empty_dict(arguments: tuple[Any, ...], _: MakeSet) -> dict[Any, Any]:
     return {}
 
 
-_NUMPY = {
+NUMPY_TYPES = {
     "f2": ("float16", "e"), "f4": ("float32", "f"), "f8": ("float64", "d"), "b1": ("bool", "?"),
     "i1": ("int8", "b"), "i2": ("int16", "h"), "i4": ("int32", "i"), "i8": ("int64", "q"),
     "u1": ("uint8", "B"), "u2": ("uint16", "H"), "u4": ("uint32", "I"), "u8": ("uint64", "Q"),
@@ -139,7 +139,7 @@ _NUMPY = {
 
 def _numpy_scalar(arguments: tuple[Any, ...], _: MakeSet) -> NumpyScalar:
     kind, data = arguments
-    name, form = _NUMPY[kind.arguments[0]]
+    name, form = NUMPY_TYPES[kind.arguments[0]]
     order = ">" if kind.state and kind.state[1] == ">" else "<"
     (value,) = struct.unpack(order + form, _packed(data, struct.calcsize(order + form)))
     return NumpyScalar(name, value)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import struct
+from typing import Any, cast
 
 from xcomctl.text import visible
-from xcomctl.values.pickle_objects import Built, Named, foreign_names
+from xcomctl.values.pickle_objects import NUMPY_TYPES, Built, Named, foreign_names
 
 _PUBLIC = {
     "pandas.core.frame.DataFrame": "pandas.DataFrame",
@@ -13,11 +15,19 @@ _PUBLIC = {
     "pandas._libs.tslibs.timestamps._unpickle_timestamp": "pandas.Timestamp",
     "pandas._libs.tslibs.timestamps.Timestamp": "pandas.Timestamp",
     "pendulum.datetime.DateTime": "pendulum.DateTime",
-    "pyarrow.lib.Table": "pyarrow.Table",
+    "pyarrow.lib._reconstruct_table": "pyarrow.Table",
+    "numpy.core.multiarray.scalar": "numpy scalar",
+    "numpy._core.multiarray.scalar": "numpy scalar",
+    **{
+        f"numpy.{core}.{name}": "numpy.ndarray"
+        for core in ("core", "_core")
+        for name in ("multiarray._reconstruct", "numeric._frombuffer")
+    },
 }
 """The public name of what pickles name by the module that defines it."""
-_RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
 _MAX_NAMES = 3
+_MAX_ROWS, _MAX_NUMBERS = 10, 10_000
+"""Rows and numbers of an array that are shown."""
 
 
 def summarize(value: Any, protocol: object) -> str:
@@ -42,10 +52,46 @@ def _public(value: Built) -> str:
 
 
 def _array(value: Built) -> str | None:
-    """Return the shape and type of a numpy array, whose state has them."""
-    state = value.state
-    if value.name not in _RECONSTRUCT or not isinstance(state, tuple) or len(state) < 3:
+    facts = array_facts(value)
+    if not facts:
         return None
-    shape, kind = state[1], state[2]
-    code = kind.arguments[0] if isinstance(kind, Built) and kind.arguments else "?"
-    return f"a numpy.ndarray of shape {shape!r} and type {code}"[:200]
+    shape = " x ".join(map(str, cast("list[int]", facts["shape"])))
+    return f"a numpy.ndarray of {shape or 'one'} {facts['type']}"
+
+
+def array_facts(value: object) -> dict[str, object]:
+    """Return the `shape`, `type` and first rows (`head`) of a numpy array, as far as it has them.
+
+    Empty for anything else. The rows are there for numbers in C order only.
+    """
+    if not isinstance(value, Built) or _PUBLIC.get(value.name) != "numpy.ndarray":
+        return {}
+    try:
+        if value.name.endswith("._frombuffer"):
+            data, kind, shape, order_letter = value.arguments
+            fortran = order_letter != "C"
+        else:
+            _, shape, kind, fortran, data = value.state
+        code = str(kind.arguments[0])
+        name, form = NUMPY_TYPES.get(code, (code, ""))
+        facts: dict[str, object] = {"shape": [int(one) for one in shape], "type": visible(name)}
+        if form and shape and not fortran and isinstance(data, bytes | bytearray):
+            order = ">" if kind.state and kind.state[1] == ">" else "<"
+            facts["head"] = _head(shape, order + form[-1], data)
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError, struct.error):
+        return {}
+    return facts
+
+
+def _head(shape: tuple[int, ...], form: str, data: bytes | bytearray) -> list[Any]:
+    """Return the first rows of an array as nested lists."""
+    row = math.prod(shape[1:])
+    rows = min(shape[0], _MAX_ROWS, _MAX_NUMBERS // max(row, 1))
+    size = struct.calcsize(form)
+    if rows < 0 or rows * row * size > len(data):
+        raise ValueError("less data than its shape says")
+    numbers: list[Any] = [one for (one,) in struct.iter_unpack(form, data[: rows * row * size])]
+    for length in reversed(shape[1:]):
+        step = max(length, 1)
+        numbers = [numbers[at : at + step] for at in range(0, len(numbers), step)]
+    return numbers

@@ -20,6 +20,8 @@ class Opaque:
     encoding: str
     """What it is: `pickle`, `object`, `broken-json`, …"""
     facts: dict[str, object]
+    parquet: bytes | None = field(default=None, repr=False)
+    """The Parquet file that a DataFrame was serialized to."""
 
     def marker(self) -> dict[str, object]:
         """Return the object that represents it in JSON."""
@@ -129,6 +131,10 @@ def _repr_opaque(value: Opaque) -> str:
     if value.encoding == "pickle":
         said = facts.get("summary") or facts.get("problem") or "not loaded"
         return f"<pickle protocol {facts['protocol']}, {facts['size_bytes']} bytes: {said}>"
+    if value.encoding == "object" and "rows" in facts:
+        columns = facts.get("columns")
+        count = len(columns) if isinstance(columns, list) else 0
+        return f"<object {facts['classname']}: {facts['rows']:,} rows x {count:,} columns>"
     if value.encoding == "object":
         data = facts.get("data", facts.get("parquet_bytes"))
         return f"<object {facts['classname']} version {facts['version']}: {data!r}>"
