@@ -156,9 +156,9 @@ def test_a_bug_shows_it_not_even_in_a_traceback(run: Run, tmp_path: Path) -> Non
     """What a driver's frame prints goes through the same sieve."""
     url = f"postgresql://user:{quote(CANARY, safe='')}@127.0.0.1:1/airflow"
     (tmp_path / "sitecustomize.py").write_text(
-        "import sqlalchemy.dialects.postgresql.psycopg2 as p\n"
-        "def connect(self, *a, **k): raise RuntimeError(f'{a} {k}')\n"
-        "p.PGDialect_psycopg2.connect = connect\n"
+        "from xcomctl.db.backends.postgresql import PostgreSQL\n"
+        "def connect(self): raise RuntimeError(self.target.url)\n"
+        "PostgreSQL.connect = connect\n"
     )
     from pathlib import Path
 

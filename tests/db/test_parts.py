@@ -439,7 +439,7 @@ def test_damage_is_reported_whoever_meets_it(tmp_path: Path) -> None:
             # No b-tree page has such a type.
             damaged[start + page * size] = 0x77
         path.write_bytes(damaged)
-        with pytest.raises(DatabaseError, match="not a sound SQLite database"):
+        with pytest.raises(DatabaseError, match="not a valid SQLite database"):
             exported(path, JsonLines)
 
 

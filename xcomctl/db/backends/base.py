@@ -11,15 +11,16 @@ import functools
 import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from xcomctl.config import urls
+from xcomctl.db.backends.diagnosis import Circumstances, to_error
 from xcomctl.db.backends.times import iso
 from xcomctl.db.schema import Column
-from xcomctl.errors import DatabaseError, LockedError, RefusedError
+from xcomctl.errors import DatabaseError, XcomctlError
 from xcomctl.sizes.statistics import gather_sizes, summarize
 
 if TYPE_CHECKING:
@@ -28,17 +29,12 @@ if TYPE_CHECKING:
     from xcomctl.config.drivers import Options
     from xcomctl.config.target import Target
     from xcomctl.config.urls import Url
+    from xcomctl.db.backends.diagnosis import Diagnosis
     from xcomctl.db.schema import Schema
-    from xcomctl.errors import XcomctlError
     from xcomctl.model import Limit, Raw, RowSink, Size, Storage
     from xcomctl.sizes.statistics import Name, Summary
 
 Element = sa.ColumnElement[Any]
-
-Objection = Literal["exists", "no parent", "value", "locked"]
-"""Why a database does not take a row: one of that name is there, its task instance is not, the
-value or the key does not fit, or another session holds what is to be changed."""
-
 
 MAX_SNIFFED: Final = 64
 """The first bytes by which an encoding is told; of a pickle of protocol 0 or 1 they must be all."""
@@ -148,19 +144,13 @@ class Backend(ABC):
             return self.engine().connect()
         except sa.exc.DBAPIError as error:
             raise self.explain(error, connecting=True) from None
-        except (
-            ValueError,
-            TypeError,
-            AttributeError,
-            LookupError,
-            NotImplementedError,
-            OSError,
-        ) as error:
-            # Whatever a driver makes of an option that it does not expect.
+        except XcomctlError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a driver makes of an odd option
             raise DatabaseError(
                 f'could not connect to "{self.target.shown}"',
                 detail=self._said(error),
-                hint=f"The url comes from {self.target.origin}.",
+                hint=f"The URL comes from {self.target.origin}.",
             ) from None
 
     def use(self, connection: sa.Connection) -> None:
@@ -172,7 +162,7 @@ class Backend(ABC):
             else:
                 self.guard(connection)
         except sa.exc.DBAPIError as error:
-            raise self.explain(error, connecting=True) from None
+            raise self.explain(error) from None
 
     def engine(self) -> sa.Engine:
         """Return an engine for the target, which opens nothing yet."""
@@ -203,6 +193,9 @@ class Backend(ABC):
     def begin(self) -> None:
         """Begin the transaction in which something is written."""
         self.connection.exec_driver_sql("START TRANSACTION")
+
+    def abandon(self) -> None:  # noqa: B027 - a product whose cursors just close has nothing to do
+        """End the statement in progress, of which nobody will read the rows that are left."""
 
     def close(self) -> None:
         """End the transaction, if any, and the connection."""
@@ -572,10 +565,6 @@ class Backend(ABC):
             return columns[0].in_([row[0] for row in rows])
         return sa.tuple_(*columns).in_(rows)
 
-    def objection(self, cause: BaseException) -> Objection | None:
-        """Return why the database did not take a row, None where it is something else."""
-        return None
-
     # --- SQL for people to run --------------------------------------------------------------
 
     def sql_text(self, statement: sa.ClauseElement) -> str:
@@ -628,43 +617,32 @@ class Backend(ABC):
     # --- errors -------------------------------------------------------------------------------
 
     def explain(self, error: sa.exc.DBAPIError, *, connecting: bool = False) -> XcomctlError:
-        """Return what a driver's error means, and what to try."""
+        """Return the error to raise for a driver's error: what it means, and what to try."""
         cause = error.orig if error.orig is not None else error
-        reason, hint = self.diagnose(cause, connecting=connecting)
-        if connecting:
-            message = f'could not connect to "{self.target.shown}"'
-            hint = hint or f"The url comes from {self.target.origin}."
-        else:
-            message = f'could not {"write" if self.writes else "read"} "{self.target.shown}"'
-        objection = self.objection(cause) if self.writes and not connecting else None
-        if objection == "value":
-            return RefusedError(
-                "the database does not take the value",
-                detail=self._said(cause),
-                hint='Nothing was changed. "xcomctl limits" shows what fits.',
-            )
-        if objection == "locked":
-            return LockedError(
-                f"{message}: another session held the table or the row"
-                f" for {self.lock_timeout_s:g} s",
-                detail=self._said(cause),
-                hint="Nothing was changed. Try again, or raise --lock-timeout.",
-            )
-        if reason:
-            message = f"{message}: {reason}"
-        return DatabaseError(message, detail=self._said(cause), hint=hint)
-
-    def diagnose(self, cause: BaseException, *, connecting: bool) -> tuple[str | None, str | None]:
-        """Return the reason in a few words and a hint, each None where there is none."""
-        return None, None
-
-    def timed_out(self) -> tuple[str, str]:
-        """Return the diagnosis of a statement that took too long."""
-        seconds = self.target.timeout_s or 0
-        return (
-            f"a statement took longer than {seconds:g} s",
-            "Narrow the filters, or raise --timeout (0 for no bound).",
+        at = Circumstances(
+            shown=self.target.shown,
+            origin=self.target.origin,
+            connecting=connecting,
+            writing=self.writes and not connecting,
+            timeout_s=self.target.timeout_s,
+            lock_timeout_s=self.lock_timeout_s,
+            blockers=self.blockers,
         )
+        found = self.diagnose_connecting(cause) if connecting else self.diagnose(cause)
+        return to_error(found, self._said(cause), at)
+
+    @property
+    def blockers(self) -> str:
+        """Return who blocked the last statement that took long, in sentences; "" if unknown."""
+        return ""
+
+    @abstractmethod
+    def diagnose(self, cause: BaseException) -> Diagnosis:
+        """Return what the driver's error of a statement means, by its code, never by its text."""
+
+    @abstractmethod
+    def diagnose_connecting(self, cause: BaseException) -> Diagnosis:
+        """Return what the driver's error means that kept us from connecting."""
 
     def _said(self, error: object) -> str:
         """Return the first line of what the driver or the server says, without the password."""

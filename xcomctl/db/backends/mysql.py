@@ -16,17 +16,14 @@ from xcomctl.db.backends.base import (
     Element,
     Memo,
     MovedError,
-    Objection,
     Page,
     name_memos,
 )
-from xcomctl.db.backends.mysql_tls import (
-    connect_with_tls,
-    connect_without_tls,
-    tls_context,
-    tls_failed,
-)
+from xcomctl.db.backends.mysql_errors import diagnose, diagnose_connecting
+from xcomctl.db.backends.mysql_sessions import Session
+from xcomctl.db.backends.mysql_tls import connect_with_tls, connect_without_tls, tls_context
 from xcomctl.db.backends.times import Times, iso
+from xcomctl.db.backends.watch import GRACE_S, Watch
 from xcomctl.model import Limit, Size
 from xcomctl.sizes.limits import CAPACITY_BY_TYPE
 from xcomctl.text import is_utf8
@@ -38,11 +35,10 @@ if TYPE_CHECKING:
     from xcomctl.config.drivers import Options
     from xcomctl.config.target import Target
     from xcomctl.config.urls import Url
+    from xcomctl.db.backends.diagnosis import Diagnosis
     from xcomctl.db.schema import Schema
     from xcomctl.model import Raw, RowSink, Storage
 
-_REFUSALS = (1153, 1264, 1267, 1366, 1406, 3140, 3141, 3144, 3157, 3854, 4025)
-"""Errors about a value or a name: too long, no JSON, nested too deeply, not of the character set."""
 _A_DAY_S = 86_400
 JSON_TEXT_PER_STORED = 6
 """How many times as long as its binary, at most, the text of a JSON is, but for the next."""
@@ -54,6 +50,8 @@ times as fast. Of MySQL only, whose JSON is binary; shown in tests/test_mysql_js
 """
 _UTF8_PASSWORDS = ("mysqldb", "mysqlconnector", "mariadbconnector")
 """The drivers that send a password in UTF-8; the others send Latin-1."""
+_SHORTLY_S = 3
+"""Longest wait of a second connection, which is a help only."""
 _STRICT_MODES = ("STRICT_TRANS_TABLES", "STRICT_ALL_TABLES", "TRADITIONAL")
 
 _SLICE_BYTES = 10 * 1024 * 1024
@@ -110,12 +108,16 @@ class MySQL(Backend):
         super().__init__(target, lock_timeout_s)
         self._known_runs: dict[bytes, tuple[bytes, bytes, bytes | None]] | None = None
         """By id, what they are called and their date, where `stream_into` is to look them up."""
+        self._session: Session | None = None
+        self._watch: Watch | None = None
+        self._unanswered = False
+        """Whether the server may be running a statement of which nobody reads the answer."""
 
     def connect_args(self, url: Url, options: Options) -> dict[str, Any]:
         args: dict[str, Any] = {"connect_timeout": max(1, round(self.target.connect_timeout_s))}
         if self.target.timeout_s:
             # The server's own timeout comes first; this one is for where it has none (`stream_into`).
-            args["read_timeout"] = self.target.timeout_s + 2
+            args["read_timeout"] = args["write_timeout"] = self.target.timeout_s + GRACE_S
         in_url = {"user": url.username, "password": url.password, "host": url.host}
         in_url |= {"port": str(url.port or ""), "database": url.database}
         args |= {name: value for name, value in options.defaults.items() if not in_url.get(name)}
@@ -140,6 +142,54 @@ class MySQL(Backend):
             sa.event.listen(engine, "do_connect", connect)
         return engine
 
+    def use(self, connection: sa.Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        self._session = Session(self.name, driver.thread_id(), self._second_connection)
+        bounds = [one for one in (self.target.timeout_s, self.lock_timeout_s) if one]
+        if bounds:
+            self._watch = Watch(self._session, look_after_s=min(bounds) / 2, cut_after_s=None)
+        sa.event.listen(connection, "before_cursor_execute", self._begin_statement)
+        sa.event.listen(connection, "after_cursor_execute", self._end_statement)
+        sa.event.listen(connection.engine, "handle_error", self._end_failed_statement)
+        super().use(connection)
+
+    def _begin_statement(self, *_: object) -> None:
+        self._unanswered = True
+        if self._watch:
+            self._watch.begin()
+
+    def _end_statement(self, *_: object) -> None:
+        self._unanswered = False
+        if self._watch:
+            self._watch.end()
+
+    def _end_failed_statement(self, context: sa.engine.ExceptionContext) -> None:
+        self._end_statement()
+        self._unanswered = context.is_disconnect
+
+    @contextlib.contextmanager
+    def _second_connection(self) -> Iterator[Any]:
+        engine = self.engine()
+        sa.event.listen(engine, "do_connect", _wait_shortly, insert=True)
+        raw = engine.raw_connection()
+        try:
+            yield raw
+        finally:
+            raw.close()
+
+    def abandon(self) -> None:
+        if self._session:
+            with contextlib.suppress(Exception):
+                self._session.cancel()
+
+    def close(self) -> None:
+        if self._watch:
+            self._watch.stop()
+        if self._unanswered:
+            self._unanswered = False
+            self.abandon()
+        super().close()
+
     def guard(self, connection: sa.Connection) -> None:
         for statement in (
             # What several statements read of one value has to be one value.
@@ -159,6 +209,8 @@ class MySQL(Backend):
             # Point look-ups then lock the rows they find and no gaps, in which others insert.
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
             f"SET SESSION innodb_lock_wait_timeout = {max(1, round(self.lock_timeout_s))}",
+            # Of tables: while another session alters, locks or backs up one.
+            f"SET SESSION lock_wait_timeout = {max(1, round(self.lock_timeout_s))}",
             self.timeout_statement(self.target.timeout_s or 0),
         ):
             connection.exec_driver_sql(statement)
@@ -201,23 +253,17 @@ class MySQL(Backend):
             raw = raw.decode("utf-8")
         return super().stored(raw, storage)
 
-    def objection(self, cause: BaseException) -> Objection | None:
-        number = next(iter(cause.args), None)
-        if number == 1062:
-            return "exists"
-        if number in (1451, 1452):
-            return "no parent"
-        if number in (1205, 1213, 3572):
-            return "locked"
-        return "value" if number in _REFUSALS else None
-
     def streamed_time(self, moment: Element) -> Element:
         # Its text needs no regular expression to be read.
         return sa.cast(moment, sa.CHAR)
 
     def stream_into(self, statement: sa.Select[Any], storage: Storage, sink: RowSink) -> None:
         # Both bound the whole of a result that is sent while it is read.
-        for setting in (self.timeout_statement(0), f"SET SESSION net_write_timeout = {_A_DAY_S}"):
+        # Without any bound, a query of ours could run for ever where this process is killed.
+        for setting in (
+            self.timeout_statement(_A_DAY_S),
+            f"SET SESSION net_write_timeout = {_A_DAY_S}",
+        ):
             self.connection.exec_driver_sql(setting)
         if not hasattr(MySQLResult, _TAKES_APART):
             super().stream_into(statement, storage, sink)
@@ -287,6 +333,7 @@ class MySQL(Backend):
             # Closing the cursor would first read all rows that are left.
             if cursor._result is not None:
                 cursor._result.unbuffered_active = False
+            self._unanswered = True
             driver.close()
             raise
         cursor.close()
@@ -417,40 +464,15 @@ class MySQL(Backend):
             found.append("the connection is not encrypted: this server does not support TLS")
         return found
 
-    def diagnose(self, cause: BaseException, *, connecting: bool) -> tuple[str | None, str | None]:
-        first: object = next(iter(cause.args), None)
-        number = first if isinstance(first, int) else 0
-        if number in (3024, 1969) or (number == 1317 and self.target.timeout_s):
-            return self.timed_out()
-        if number in (1044, 1045, 1698):
-            return "access denied", None
-        if number == 1049:
-            return "no such database", None
-        if number in (1142, 1143) and self.writes:
-            return (
-                "the account may not write Airflow's tables",
-                "GRANT SELECT, INSERT, UPDATE, DELETE ON the table xcom.",
-            )
-        if number in (1142, 1143):
-            return (
-                "the account may not read a table of Airflow's",
-                "GRANT SELECT ON the tables xcom, dag_run, task_instance, dag, alembic_version.",
-            )
-        if tls_failed(cause):
-            return (
-                "TLS failed",
-                'Check "ssl_ca" and the host name in the URL, or whether the server supports TLS.',
-            )
-        if number in (2003, 2002):
-            text = str(cause)
-            if "timed out" in text:
-                return "the server did not answer in time", "Raise --connect-timeout."
-            return "no server answers there", None
-        if number == 2013 and "timed out" in str(cause):
-            return self.timed_out()
-        if number in (2006, 2013):
-            return "the server closed the connection", None
-        return None, None
+    def diagnose(self, cause: BaseException) -> Diagnosis:
+        return diagnose(cause, writing=self.writes)
+
+    def diagnose_connecting(self, cause: BaseException) -> Diagnosis:
+        return diagnose_connecting(cause)
+
+    @property
+    def blockers(self) -> str:
+        return self._watch.blockers if self._watch else ""
 
     @staticmethod
     def _first_line(error: object) -> str:
@@ -462,6 +484,11 @@ class MySQL(Backend):
 
 def _is_latin1(text: str) -> bool:
     return all(ord(char) < 256 for char in text)
+
+
+def _wait_shortly(_dialect: object, _record: object, _given: object, named: Any) -> None:
+    for name in ("connect_timeout", "read_timeout", "write_timeout"):
+        named[name] = _SHORTLY_S
 
 
 def _let_go(context: sa.engine.ExceptionContext) -> None:

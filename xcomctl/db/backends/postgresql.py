@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
+import functools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
@@ -14,12 +15,12 @@ from xcomctl.db.backends.base import (
     Backend,
     Element,
     MovedError,
-    Objection,
     Page,
 )
 from xcomctl.db.backends.globs import glob_within
-from xcomctl.db.backends.postgresql_cancel import cancel_on_signal
-from xcomctl.db.backends.postgresql_copy import CopiedRows, watching
+from xcomctl.db.backends.postgresql_copy import CopiedRows
+from xcomctl.db.backends.postgresql_errors import diagnose, diagnose_connecting
+from xcomctl.db.backends.postgresql_watch import WatchedConnection
 from xcomctl.db.backends.sqlite import skip_scan
 from xcomctl.db.schema import Column
 from xcomctl.errors import UsageError
@@ -31,21 +32,9 @@ if TYPE_CHECKING:
 
     from xcomctl.config.drivers import Options
     from xcomctl.config.urls import Url
+    from xcomctl.db.backends.diagnosis import Diagnosis
     from xcomctl.db.schema import Schema
-    from xcomctl.errors import XcomctlError
     from xcomctl.model import Raw, RowSink, Size, Storage
-
-_NO_TEXT = ("string buffer", "invalid memory alloc request size", "out of memory")
-"""What PostgreSQL says of a jsonb whose text would take more than 1 GiB."""
-
-_TLS_WORDS = re.compile(r"\bSSL error|not support SSL|certificate|private key|SSL negotiation")
-"""What libpq, which has no codes for what happens before a session, says where TLS fails."""
-
-_INVALID_OPTION = re.compile(
-    r"invalid \S+ value|invalid integer value|could not match \d+ |definition of service"
-    r"|could not parse network address|service file "
-)
-"""What libpq says of an option's value, of which it has no code either."""
 
 _SLICE_BYTES = 6 * 1024 * 1024
 """The answer is text, two digits a byte, of which libpq and psycopg2 hold three copies."""
@@ -62,6 +51,18 @@ one's is a look-up in the TOAST table, three times the cost of a whole scan of s
 https://www.postgresql.org/docs/current/storage-toast.html
 """
 
+_A_DAY_S = 86_400
+_KEEPALIVES = {
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 60_000,
+}
+"""After a minute without a sign of life from the server's machine the connection is lost.
+
+https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES
+"""
+
 
 class PostgreSQL(Backend):
     """A PostgreSQL server, or a pooler in front of one."""
@@ -75,6 +76,8 @@ class PostgreSQL(Backend):
     # Several processes scan, and what they send comes as it comes.
     scans_in_order: ClassVar[bool] = False
     paged_values: ClassVar[Page] = Page(64, inline_bytes=256 * 1024)
+
+    _driver: WatchedConnection | None = None
 
     def connect_args(self, url: Url, options: Options) -> dict[str, Any]:
         import psycopg2
@@ -98,10 +101,39 @@ class PostgreSQL(Backend):
     def engine(self) -> sa.Engine:
         # The transaction is opened with BEGIN READ ONLY: no session state that a transaction
         # pooler could lose or leak.
-        return super().engine().execution_options(postgresql_readonly=not self.writes)
+        engine = super().engine()
+        sa.event.listen(engine, "do_connect", self._watch)
+        return engine.execution_options(postgresql_readonly=not self.writes)
+
+    def _watch(self, _dialect: object, _record: object, _given: object, named: Any) -> None:
+        """Add to the driver's arguments what bounds its waiting."""
+        for name, value in _KEEPALIVES.items():
+            named.setdefault(name, value)
+        bounds = [one for one in (self.target.timeout_s, self.lock_timeout_s) if one]
+        named["connection_factory"] = functools.partial(
+            WatchedConnection,
+            look_after_s=min(bounds) / 2 if bounds else None,
+            cut_after_s=self.target.timeout_s,
+            connect=self._second_connection,
+        )
+
+    @contextlib.contextmanager
+    def _second_connection(self) -> Iterator[Any]:
+        raw = super().engine().raw_connection()
+        try:
+            yield raw
+        finally:
+            raw.close()
+
+    def use(self, connection: sa.Connection) -> None:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, WatchedConnection)
+        self._driver = driver
+        super().use(connection)
 
     def guard(self, connection: sa.Connection) -> None:
-        cancel_on_signal(connection)
+        if self._driver:
+            self._driver.watch.cancel_on_signal()
         self._set_for_transaction(connection)
 
     def prepare(self, connection: sa.Connection) -> None:
@@ -111,9 +143,9 @@ class PostgreSQL(Backend):
         self._set_for_transaction(self.connection)
 
     def _set_for_transaction(self, connection: sa.Connection) -> None:
-        connection.execute(
+        told = connection.execute(
             sa.text(
-                "SELECT set_config('statement_timeout', :timeout, true),"
+                "SELECT pg_backend_pid(), set_config('statement_timeout', :timeout, true),"
                 " set_config('lock_timeout', :lock, true), set_config('TimeZone', 'UTC', true)"
             ),
             {
@@ -121,6 +153,8 @@ class PostgreSQL(Backend):
                 "lock": str(int(self.lock_timeout_s * 1000)),
             },
         )
+        if self._driver:
+            self._driver.backend_pid = told.one()[0]
 
     def session_statements(self) -> list[str]:
         return ["SET client_encoding TO 'UTF8'"]
@@ -156,14 +190,6 @@ class PostgreSQL(Backend):
         names = [f"c{number}" for number in range(len(columns))]
         wanted = sa.values(*map(sa.column, names), name="wanted").data(rows)
         return sa.tuple_(*columns).in_(sa.select(*(wanted.c[name] for name in names)))
-
-    def objection(self, cause: BaseException) -> Objection | None:
-        code = str(getattr(cause, "pgcode", None) or "")
-        if code in ("23505", "23503", "55P03", "40P01"):
-            known: dict[str, Objection] = {"23505": "exists", "23503": "no parent"}
-            return known.get(code, "locked")
-        # Data exceptions, and limits of the program: too long for a jsonb, for one.
-        return "value" if code.startswith(("22", "54")) else None
 
     def product(self) -> str:
         return f"PostgreSQL {self.server_version()}"
@@ -282,14 +308,14 @@ class PostgreSQL(Backend):
             whole,
         )
         sql, parameters = self.driver_sql(statement)
-        driver: Any = self.connection.connection.driver_connection
+        driver: Any = self._driver
         with self.driver_errors(), driver.cursor() as cursor:
             # COPY takes no parameters; the one more makes the driver read "%%" in any case.
             query = cursor.mogrify(sql, {**parameters, "_": None})
-            self._set_timeout(cursor, 0)
+            # Without any bound, a COPY of ours could run for ever where this process is killed.
+            self._set_timeout(cursor, _A_DAY_S)
             rows = CopiedRows(sink)
-            with watching(driver, rows, self.target.timeout_s):
-                cursor.copy_expert(b"COPY (" + query + b") TO STDOUT (FORMAT binary)", rows)
+            cursor.copy_expert(b"COPY (" + query + b") TO STDOUT (FORMAT binary)", rows)
             self._set_timeout(cursor, self.target.timeout_s or 0)
 
     @staticmethod
@@ -410,56 +436,25 @@ class PostgreSQL(Backend):
             Limit("field", MAX_BYTEA, "a field holds 1 GiB at most", "refused"),
         ]
 
-    def explain(self, error: sa.exc.DBAPIError, *, connecting: bool = False) -> XcomctlError:
-        explained = super().explain(error, connecting=connecting)
-        cause = error.orig
-        if connecting and not getattr(cause, "pgcode", None) and _INVALID_OPTION.search(str(cause)):
-            return UsageError(
-                f'invalid option in the url "{self.target.shown}"',
-                detail=explained.detail,
-                hint=explained.hint,
-            )
-        if not connecting and explained.detail:
-            explained.detail = explained.detail.removeprefix("ERROR:").strip()
-        return explained
+    @property
+    def blockers(self) -> str:
+        return self._driver.watch.blockers if self._driver else ""
 
-    def diagnose(self, cause: BaseException, *, connecting: bool) -> tuple[str | None, str | None]:
-        code = getattr(cause, "pgcode", None)
-        text = str(cause)
-        if code == "57014":
-            return self.timed_out()
-        if code == "42501" and self.writes:
-            return (
-                "the role may not write Airflow's tables",
-                "GRANT SELECT, INSERT, UPDATE, DELETE ON xcom TO the role.",
-            )
-        if code == "42501":
-            return (
-                "the role may not read a table of Airflow's",
-                "GRANT SELECT ON xcom, dag_run, task_instance, dag, alembic_version TO the role.",
-            )
-        if code in ("54000", "53200", "XX000") and any(one in text for one in _NO_TEXT):
-            return (
-                "the server holds a value that it cannot say as text",
-                "It can be read in parts only, with SQL such as value -> 'key'; \"xcomctl list "
-                '--sort -size" shows it, and "xcomctl delete" removes it.',
-            )
-        if code is None and connecting and _TLS_WORDS.search(text):
-            return (
-                "TLS failed",
-                'Check "sslmode" and the certificates in the URL, or whether the server supports TLS.',
-            )
-        if "password authentication failed" in text or "no password supplied" in text:
-            return "access denied", None
-        if "does not exist" in text and connecting:
-            return "no such database or role", None
-        if "Connection refused" in text or "could not translate host name" in text:
-            return "no server answers there", None
-        if "timeout expired" in text:
-            return "the server did not answer in time", "Raise --connect-timeout."
-        if "server closed the connection" in text or "terminating connection" in text:
-            return "the server closed the connection", None
-        return None, None
+    def diagnose(self, cause: BaseException) -> Diagnosis:
+        driver = self._driver
+        return diagnose(
+            cause,
+            writing=self.writes,
+            closed=driver is None or driver.closed != 0,
+            silent_s=driver.watch.silent_s if driver else None,
+        )
+
+    def diagnose_connecting(self, cause: BaseException) -> Diagnosis:
+        return diagnose_connecting(cause)
+
+    @staticmethod
+    def _first_line(error: object) -> str:
+        return Backend._first_line(error).removeprefix("ERROR:").strip()
 
 
 def _is_pickle(value: Element) -> Element:

@@ -1,12 +1,9 @@
-"""PostgreSQL's COPY in binary: its rows taken apart as they come, and its silence bounded."""
+"""PostgreSQL's COPY in binary: its rows taken apart as they come."""
 
 from __future__ import annotations
 
-import contextlib
 import struct
-import threading
 from datetime import datetime, timedelta
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from xcomctl.db.backends.base import Memo
@@ -120,29 +117,3 @@ def _elements(data: bytes) -> Iterator[str | None]:
         else:
             yield data[at : at + length].decode()
             at += length
-
-
-@contextlib.contextmanager
-def watching(driver: Any, rows: CopiedRows, timeout_s: float | None) -> Iterator[None]:
-    """Cancel a COPY when the server takes longer than this for its next row.
-
-    A statement_timeout would bound all rows together, and the time that the reader of ours takes.
-    """
-    done = threading.Event()
-
-    def watch(bound_s: float) -> None:
-        seen, since = rows.turns, monotonic()
-        while not done.wait(min(1.0, bound_s / 4)):
-            if rows.busy or rows.turns != seen:
-                seen, since = rows.turns, monotonic()
-            elif monotonic() - since > bound_s:
-                with contextlib.suppress(Exception):
-                    driver.cancel()
-                return
-
-    if timeout_s:
-        threading.Thread(target=watch, args=(timeout_s,), daemon=True).start()
-    try:
-        yield
-    finally:
-        done.set()

@@ -116,6 +116,8 @@ class Table:
 
     def close(self) -> None:
         """Close results that are still being read, and the connection."""
+        if self._open:
+            self.backend.abandon()
         for result in self._open:
             result.close()
         self.backend.close()

@@ -218,10 +218,10 @@ class Push:
             self._statements.insert(place, raw, datetime.now(UTC), dag_result=False)
         except sa.exc.DBAPIError as error:
             cause = error.orig if error.orig is not None else error
-            objection = self._backend.objection(cause)
-            if objection == "exists":
+            kind = self._backend.diagnose(cause).kind
+            if kind == "exists":
                 raise _pushed_meanwhile(place.ref, self._equal_key(place)) from None
-            if objection == "no parent":
+            if kind == "no parent":
                 raise NotFoundError(
                     f'the task instance of "{place.ref}" was deleted a moment ago'
                 ) from None

@@ -62,7 +62,8 @@ def _commit(table: Table, ending: Ending) -> None:
     try:
         table.connection.commit()
     except sa.exc.DBAPIError as error:
-        if error.connection_invalidated:
+        cause = error.orig if error.orig is not None else error
+        if error.connection_invalidated or table.backend.diagnose(cause).kind == "lost":
             raise UnknownOutcomeError(
                 "the connection was lost while the change was being committed",
                 detail="It is unknown whether the change was made.",
