@@ -13,7 +13,7 @@ from pymysql.protocol import MysqlPacket
 
 from tests.db.test_store import opened
 from tests.metadata import Metadata
-from xcomctl.db.backends import mysql
+from xcomctl.db.backends import mysql, mysql_rows
 from xcomctl.db.backends.base import Backend
 from xcomctl.exchange.lines import JsonLines
 from xcomctl.model import Selection
@@ -40,7 +40,7 @@ def packed(field: bytes | None) -> bytes:
 def test_fields_are_those_that_were_sent(fields: list[bytes | None]) -> None:
     """And those that the driver itself finds."""
     data = b"".join(map(packed, fields))
-    assert mysql.take_apart(MysqlPacket(data, "utf8")) == fields
+    assert mysql_rows.take_apart(MysqlPacket(data, "utf8")) == fields
     theirs: Any = MysqlPacket(data, "utf8")
     assert [theirs.read_length_coded_string() for _ in fields] == fields
 
@@ -49,7 +49,11 @@ def test_the_longest_length() -> None:
     """Eight bytes say it, which takes a value of 16 MB."""
     field = bytes(2**24)
     data = b"\xfe" + len(field).to_bytes(8, "little") + field
-    assert mysql.take_apart(MysqlPacket(b"\x01a" + data + b"\xfb", "utf8")) == [b"a", field, None]
+    assert mysql_rows.take_apart(MysqlPacket(b"\x01a" + data + b"\xfb", "utf8")) == [
+        b"a",
+        field,
+        None,
+    ]
 
 
 def lines(url: str) -> list[Any]:
@@ -89,7 +93,7 @@ def test_rows_are_as_from_the_drivers_own_reading(
         changed.setattr(mysql, "_MOST_RUNS", 0)
         assert lines(metadata.url) == found
     with monkeypatch.context() as changed:
-        changed.setattr(mysql, "_TAKES_APART", "not there any more")
+        changed.setattr(mysql, "CAN_READ_RAW", False)
         reached: list[bool] = []
         really = Backend.stream_into
 

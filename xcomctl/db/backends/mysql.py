@@ -6,8 +6,6 @@ import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
-from pymysql.connections import MySQLResult
-from pymysql.cursors import SSCursor
 
 from xcomctl.config import urls
 from xcomctl.db.backends import mysql_ids
@@ -20,6 +18,7 @@ from xcomctl.db.backends.base import (
     name_memos,
 )
 from xcomctl.db.backends.mysql_errors import diagnose, diagnose_connecting
+from xcomctl.db.backends.mysql_rows import CAN_READ_RAW, raw_rows
 from xcomctl.db.backends.mysql_sessions import Session
 from xcomctl.db.backends.mysql_tls import connect_with_tls, connect_without_tls, tls_context
 from xcomctl.db.backends.times import Times, iso
@@ -58,37 +57,9 @@ _SLICE_BYTES = 10 * 1024 * 1024
 """The server reads the whole value for each slice, so few are better; within one packet of 16 MB."""
 
 
-def take_apart(packet: Any) -> list[bytes | None]:
-    """Return the fields of a row as the server sent them, each behind its length:
-
-    https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response_text_resultset_row.html
-    """
-    data: bytes = packet.get_all_data()
-    fields: list[bytes | None] = []
-    at, end = 0, len(data)
-    while at < end:
-        length = data[at]
-        at += 1
-        if length == _NULL:
-            fields.append(None)
-            continue
-        if length > _NULL:
-            width = _WIDTHS[length]
-            length = int.from_bytes(data[at : at + width], "little")
-            at += width
-        fields.append(data[at : at + length])
-        at += length
-    return fields
-
-
 _MOST_RUNS = 50_000
 """Runs that take up some 15 MB here."""
 _NO_RUN = (None, None, None)
-_TAKES_APART = "_read_row_from_packet"
-"""What the driver does so with."""
-_NULL = 251
-_WIDTHS = {252: 2, 253: 3, 254: 8}
-"""How many bytes of a length follow such a byte."""
 
 
 class MySQL(Backend):
@@ -265,7 +236,7 @@ class MySQL(Backend):
             f"SET SESSION net_write_timeout = {_A_DAY_S}",
         ):
             self.connection.exec_driver_sql(setting)
-        if not hasattr(MySQLResult, _TAKES_APART):
+        if not CAN_READ_RAW:
             super().stream_into(statement, storage, sink)
             return
         known, self._known_runs = self._known_runs, None
@@ -289,7 +260,7 @@ class MySQL(Backend):
     def knows_runs(self, runs: sa.FromClause, date: Element) -> bool:
         # A join costs the server a fifteenth of an export. The transaction sees one state.
         self._known_runs = None
-        if not hasattr(MySQLResult, _TAKES_APART):
+        if not CAN_READ_RAW:
             return False
         c = runs.c
         count = sa.select(c.id).select_from(runs).limit(_MOST_RUNS + 1).subquery()
@@ -321,22 +292,11 @@ class MySQL(Backend):
 
     def _fields(self, sql: str, parameters: Any) -> Generator[list[Any]]:
         """Yield rows as they come, each field the bytes that the server sent or None."""
-        driver: Any = self.connection.connection.driver_connection
-        cursor = driver.cursor(SSCursor)
         try:
-            cursor.execute(sql, parameters)
-            # The driver would make texts and numbers of them, with three calls for each: half of
-            # the time that its reading takes.
-            setattr(cursor._result, _TAKES_APART, take_apart)
-            yield from iter(cursor.fetchone, None)
+            yield from raw_rows(self.connection.connection.driver_connection, sql, parameters)
         except BaseException:
-            # Closing the cursor would first read all rows that are left.
-            if cursor._result is not None:
-                cursor._result.unbuffered_active = False
             self._unanswered = True
-            driver.close()
             raise
-        cursor.close()
 
     def timeout_statement(self, seconds: float) -> str:
         """Return the statement that bounds the others; set inside the transaction, so that a

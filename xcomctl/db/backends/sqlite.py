@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from xcomctl.config import urls
 from xcomctl.db.backends.base import Backend, Element, Memo, MovedError, name_memos
-from xcomctl.db.backends.diagnosis import Diagnosis
+from xcomctl.db.backends.sqlite_errors import diagnose, holds_something
 from xcomctl.db.backends.sqlite_text import AnyTextConnection
 from xcomctl.db.backends.times import Times, iso
 from xcomctl.db.schema import Column
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from xcomctl.db.backends.diagnosis import Diagnosis
     from xcomctl.db.schema import Schema
     from xcomctl.model import Raw, RowSink, Storage
 
@@ -33,57 +34,6 @@ _VALUES_AT_ONCE = 64
 _IN_ROW = 2000
 """Blobs up to this size lie in the row's page (of 4096 bytes, the usual one), or near it."""
 _SLICE_BYTES = 8 * 1024 * 1024
-
-
-_CANNOT_READ_LOG = Diagnosis(
-    'its write-ahead log "{0}-wal" cannot be used in a directory that cannot be written',
-    'Copy "{0}" and "{0}-wal" to a directory that can be written, and read the copy.',
-)
-_CANNOT_WRITE = Diagnosis(
-    "the file or its directory cannot be written",
-    "Check their permissions, and whether the file system is mounted read-only.",
-)
-_DAMAGED = Diagnosis(
-    "it is not a valid SQLite database",
-    'Restore a backup. "sqlite3 {0} .recover" saves what can still be read.',
-)
-_EXISTS = Diagnosis(kind="exists")
-_LOCKED = Diagnosis(kind="locked")
-_DIAGNOSES = {
-    sqlite3.SQLITE_BUSY: _LOCKED,
-    sqlite3.SQLITE_LOCKED: _LOCKED,
-    sqlite3.SQLITE_INTERRUPT: Diagnosis(kind="timeout"),
-    sqlite3.SQLITE_NOMEM: Diagnosis("not enough memory", "Narrow the filters, or add memory."),
-    sqlite3.SQLITE_READONLY: _CANNOT_WRITE,
-    sqlite3.SQLITE_READONLY_ROLLBACK: Diagnosis(
-        'a writer has crashed, and its rollback journal "{0}-journal" has to be applied first',
-        "Let a process that may write the file open it: Airflow, or"
-        ' sqlite3 "{0}" "SELECT 1 FROM xcom". Never delete the journal.',
-    ),
-    sqlite3.SQLITE_READONLY_RECOVERY: _CANNOT_READ_LOG,
-    sqlite3.SQLITE_READONLY_CANTLOCK: _CANNOT_READ_LOG,
-    sqlite3.SQLITE_READONLY_CANTINIT: _CANNOT_READ_LOG,
-    sqlite3.SQLITE_READONLY_DBMOVED: Diagnosis(
-        "the file was moved or replaced meanwhile", "Run the command again."
-    ),
-    sqlite3.SQLITE_IOERR: Diagnosis(
-        "the system could not read or write the file",
-        "Check the disk, the network file system and the system's log.",
-    ),
-    sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    sqlite3.SQLITE_NOTADB: _DAMAGED,
-    sqlite3.SQLITE_FULL: Diagnosis("the disk is full", "Free some space. Nothing was changed."),
-    sqlite3.SQLITE_TOOBIG: Diagnosis(kind="value"),
-    sqlite3.SQLITE_MISMATCH: Diagnosis(kind="value"),
-    sqlite3.SQLITE_CONSTRAINT_UNIQUE: _EXISTS,
-    sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY: _EXISTS,
-    sqlite3.SQLITE_CONSTRAINT_ROWID: _EXISTS,
-    sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY: Diagnosis(kind="no parent"),
-}
-"""By extended result code or, where that is not listed, by its primary one.
-
-https://www.sqlite.org/rescode.html
-"""
 
 
 class SQLite(Backend):
@@ -159,7 +109,7 @@ class SQLite(Backend):
                 elif (
                     start[18:20] == b"\x02\x02"
                     and not os.access(path.parent, os.W_OK)
-                    and not _holds_something(path.with_name(f"{path.name}-wal"))
+                    and not holds_something(path.with_name(f"{path.name}-wal"))
                 ):
                     # Reading a WAL database takes two files beside it, which nobody can make
                     # here; so nobody is writing either.
@@ -466,40 +416,10 @@ class SQLite(Backend):
         ]
 
     def diagnose(self, cause: BaseException) -> Diagnosis:
-        if isinstance(cause, UnicodeEncodeError):
-            return Diagnosis(kind="value")
-        code = getattr(cause, "sqlite_errorcode", None) or 0
-        # The lowest byte says what failed, the others how: https://www.sqlite.org/rescode.html
-        primary = code & 0xFF
-        if primary == sqlite3.SQLITE_CANTOPEN:
-            return self._diagnose_unopened()
-        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and not self.writes:
-            return Diagnosis(
-                "another process has locked the file",
-                "Try again, or raise --connect-timeout.",
-                "locked",
-            )
-        found = _DIAGNOSES.get(code) or _DIAGNOSES.get(primary) or Diagnosis()
-        return found.about(urls.sqlite_path(self.target.url).name)
-
-    def _diagnose_unopened(self) -> Diagnosis:
-        path = urls.sqlite_path(self.target.url)
-        if _holds_something(path.with_name(f"{path.name}-wal")):
-            return _DIAGNOSES[sqlite3.SQLITE_READONLY_CANTINIT].about(path.name)
-        return Diagnosis(
-            "the file cannot be opened",
-            "Check that this user may read the file and enter its directory.",
-        )
+        return diagnose(cause, urls.sqlite_path(self.target.url), writing=self.writes)
 
     def diagnose_connecting(self, cause: BaseException) -> Diagnosis:
         return self.diagnose(cause)
-
-
-def _holds_something(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except OSError:
-        return False
 
 
 def _is_broken(value: object) -> bool:
