@@ -95,11 +95,13 @@ def test_a_name_that_nothing_has_is_explained(run: Run, tmp_path: Path) -> None:
     """As one that is given in parts."""
     db = Metadata(str(tmp_path / "a.db"))
     db.add(b"1", dag_id="etl", task_id="load", run_id="run_1")
+    db.run("etl", "run_3", None)
     for text, hint in {
         "elt/run_1/load:return_value": 'Did you mean the DAG "etl"?',
         "etl/run_1/laod:return_value": 'Did you mean the task "load"?',
         "etl/run_1/load:return": 'Did you mean the key "return_value"?',
         "etl/run_2/load": 'Run "run_1" has it.',
+        "etl/run_3/load": "xcomctl why etl load return_value -r run_3",
         "etl/run_1/load[2]": "Existing indexes: -1.",
     }.items():
         done = run("pull", text, "--url", db.url)

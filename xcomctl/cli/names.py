@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -196,12 +197,15 @@ def _no_task(message: str, tasks: list[str], task_id: str) -> NotFoundError:
 def _no_run(message: str, store: Store, wanted: XComName, run_id: str) -> NotFoundError:
     runs = store.suggest.names("run_id", wanted.dag_id, wanted.task_id, wanted.key)
     near = nearest(run_id, runs) or (runs[-1] if runs else None)
+    hint = f'Run "{near}" has it.' if near else None
+    if not store.suggest.has_run(wanted.dag_id, run_id):
+        return NotFoundError(message, detail=f'The DAG has no run "{run_id}".', hint=hint)
+    index = () if wanted.map_index in (None, UNMAPPED) else ("-m", str(wanted.map_index))
+    words = ("xcomctl", "why", wanted.dag_id, wanted.task_id, wanted.key, "-r", run_id, *index)
     return NotFoundError(
         message,
-        detail="The run exists, but the task did not push this key in it."
-        if store.suggest.has_run(wanted.dag_id, run_id)
-        else f'The DAG has no run "{run_id}".',
-        hint=f'Run "{near}" has it.' if near else None,
+        detail="The run exists, but the task did not push this key in it.",
+        hint=f"{f'{hint} ' if hint else ''}This explains why: {shlex.join(words)}",
     )
 
 
