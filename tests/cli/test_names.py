@@ -91,6 +91,19 @@ def test_pull_takes_the_form_that_is_printed(run: Run, tmp_path: Path) -> None:
         assert (done.code, done.out) == (0, f"{value}\n"), (text, done.err)
 
 
+def test_the_run_of_pull_may_be_a_glob(run: Run, tmp_path: Path) -> None:
+    """The newest that matches and has the XCom; a run that is called so comes first."""
+    db = Metadata(str(tmp_path / "a.db"))
+    for number, run_id in enumerate(("day_1", "day_2", "other", "day_3", "d[ay]_*"), 1):
+        key = "x" if run_id == "day_3" else "k"
+        db.add(b"%d" % number, dag_id="[a]*", run_id=run_id, key=key)
+    url = ("--url", db.url)
+    found = run("pull", "[a]*", "task", "k", "-r", "day_*", *url)
+    assert (found.out, 'from run "day_2"' in found.err) == ("2\n", True)
+    assert run("pull", "[a]*", "task", "k", "-r", "d[ay]_*", *url).out == "5\n"
+    assert run("pull", "[a]*", "task", "k", "-r", "night_*", *url).code == 4
+
+
 def test_a_name_that_nothing_has_is_explained(run: Run, tmp_path: Path) -> None:
     """As one that is given in parts."""
     db = Metadata(str(tmp_path / "a.db"))

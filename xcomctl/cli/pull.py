@@ -14,7 +14,7 @@ from xcomctl.cli.names import XComName, absence, read_name, resolve
 from xcomctl.cli.options import Connection, Manners
 from xcomctl.cli.value_path import parse_path, walk
 from xcomctl.errors import UsageError
-from xcomctl.model import UNMAPPED, runs_back
+from xcomctl.model import UNMAPPED, Selection, exactly, is_glob
 from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Options:
             "--run-id",
             "-r",
             metavar="RUN",
-            help="Run id; latest is the newest run, latest~1 the one before it. [default: the newest run that has the XCom]",
+            help="Run: an id, a glob, or latest (latest~1 is the run before). [default: the newest run that has the XCom]",
         ),
     ] = None
     map_index: Annotated[
@@ -249,15 +249,29 @@ def _read_value(console: Console, store: Store, request: _Request) -> Iterable[b
 
 
 def _resolve(console: Console, store: Store, name: XComName | str) -> XComName:
-    """Return the name with its parts, and the id of the run that `latest` stands for."""
+    """Return the name with its parts, and the id of the run that `latest` or a glob stands for."""
     if isinstance(name, str):
         name = resolve(store, name)
-    if name.run_id is None or runs_back(name.run_id) is None:
+    if name.run_id is None:
         return name
     run_id = store.suggest.run_id(name.dag_id, name.run_id)
+    if is_glob(run_id) and not store.suggest.has_run(name.dag_id, run_id):
+        run_id = _newest_match(store, name) or run_id
     if run_id != name.run_id:
         console.note(f'from run "{run_id}"')
     return replace(name, run_id=run_id)
+
+
+def _newest_match(store: Store, name: XComName) -> str | None:
+    """Return the newest run that has the XCom, of those that match the glob."""
+    selection = Selection(
+        dag_ids=(exactly(name.dag_id),),
+        run_ids=(name.run_id or "*",),
+        task_ids=(exactly(name.task_id),),
+        keys=(exactly(name.key),),
+    )
+    newest = store.entries.scan(selection, sort="run", descending=True, limit=1)
+    return next((entry.ref.run for entry in newest), None)
 
 
 def _find(console: Console, store: Store, request: _Request) -> list[XComEntry]:

@@ -59,7 +59,7 @@ _NUMBERS = (
     Column("p50_bytes", "size", title="p50", drop=3),
     Column("p95_bytes", "size", title="p95", drop=5),
     Column("p99_bytes", "size", title="p99", drop=6),
-    Column("max_bytes", "size", title="max", drop=1),
+    Column("max_bytes", "size", title="max", aliases=("largest",), drop=1),
     Column("share", "percent", drop=2),
     Column("bar", "bar", machine=False, drop=7),
 )
