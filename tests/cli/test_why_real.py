@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
-import subprocess
-import time
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +12,6 @@ import pytest
 from tests.real_airflow import airflow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tests.conftest import Run
 
 HERE = Path(__file__).parents[1]
@@ -57,8 +51,6 @@ CAUSES = {
     "group.inner": "exists",
     "group.iner": "task",
     "cleared": "cleared",
-    "defers": "deferred",
-    "behind": "not-run",
     "gives -r latest~1": "run",
 }
 """What follows `xcomctl why why_dag` → the cause."""
@@ -91,7 +83,7 @@ def test_causes_of_a_real_run(release: str, tmp_path: Path, run: Run) -> None:
     }
     airflow(program, "db", "migrate", environment=environment, folder=tmp_path)
     airflow(program, "dags", "reserialize", environment=environment, folder=tmp_path)
-    run_until_deferred(program, environment, database)
+    airflow(program, "dags", "test", "why_dag", environment=environment, folder=tmp_path)
     python = str(Path(program).with_name("python"))
     clearing = str(HERE / "clearing.py")
     airflow(python, clearing, "why_dag", "cleared", environment=environment, folder=tmp_path)
@@ -101,29 +93,3 @@ def test_causes_of_a_real_run(release: str, tmp_path: Path, run: Run) -> None:
         done = run("why", "why_dag", *asked.split(), "--url", database, "-o", "json")
         found[asked] = done.json()["cause"]
     assert found == expected
-
-
-def run_until_deferred(program: str, environment: Mapping[str, str], database: Path) -> None:
-    """Run the DAG until its last task waits for its trigger, and end Airflow there."""
-    log = database.with_suffix(".log")
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [program, "dags", "test", "why_dag"],
-            env=environment, cwd=database.parent, stdout=out, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        try:
-            end_s = time.monotonic() + 300
-            while not is_deferred(database):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < end_s, log.read_text()
-                time.sleep(0.5)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def is_deferred(database: Path) -> bool:
-    """Return whether a task instance waits for a trigger."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        found = connection.execute("SELECT 1 FROM task_instance WHERE state = 'deferred'")
-        return found.fetchone() is not None
