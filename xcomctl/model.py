@@ -22,6 +22,8 @@ RETURN_VALUE = "return_value"
 
 UNMAPPED = -1
 """The map_index of a task that is not mapped."""
+MIN_INTEGER, MAX_INTEGER = -(2**31), 2**31 - 1
+"""Range of an INTEGER column such as `map_index`, and of every number on the command line."""
 
 Storage = Literal["bytes", "json"]
 """How the value column holds a value: encoded bytes (Airflow 1 and 2) or JSON (Airflow 3)."""
@@ -118,10 +120,15 @@ def parse_size(text: str) -> Size:
             if bare
             else "The units are B, kB, MB, GB, KiB, MiB and GiB.",
         )
-    number = float(whole.replace(",", "").replace("_", "") + (fraction or ""))
-    if fraction is None:
-        return Size(int(whole.replace(",", "").replace("_", "")) * factor)
-    return Size(round(number * factor))
+    digits = re.sub("[,_]", "", whole)
+    # More digits than this neither int() nor float() takes, and no database can compare.
+    size = 2**63
+    if len(digits) < 20:
+        exact = fraction is None
+        size = int(digits) * factor if exact else round(float(f"{digits}{fraction}") * factor)
+    if size >= 2**63:
+        raise UsageError(f'the size "{text[:40]}" is too large', hint="Sizes go up to 8 EiB.")
+    return Size(size)
 
 
 class Encoding(Enum):

@@ -170,3 +170,31 @@ def test_no_room_for_temporary_files(db: Path, tmp_path: Path, run: Run) -> None
         assert done.returncode in (3, 5), done.stderr
         assert b"bug" not in done.stderr
         assert b"stdout" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list -m {}",
+        "list -n {}",
+        "top -n {}",
+        "pull dag task -m {}",
+        "pull dag/run_1/task[{}]",
+        "push dag task 1 -m {}",
+        "delete --keep-last {}",
+        "delete -d x --batch-size {}",
+        "import x --batch-size {}",
+        "why dag task -m {}",
+        "list --min-size {}",
+        "list --max-size 1.{}GB --min-size {}",
+        "audit --size-limit {}",
+        "audit --warn-at {}",
+        "audit --as mysql:2.{}",
+        "preflight --to 3.{}.1",
+    ],
+)
+def test_a_number_that_no_column_holds(db: Path, run: Run, command: str) -> None:
+    """It is refused as an argument, however long."""
+    for number in ("9" * 30, "9" * 5000):
+        done = run(*command.replace("{}", number).split(), "--url", db)
+        assert done.code == 2 or (done.code == 4 and "[" in command), done.err

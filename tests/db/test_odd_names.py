@@ -46,6 +46,8 @@ def test_sqlite_finds_them(run: Run, db: Path, tmp_path: Path, name: bytes) -> N
     assert run("pull", text, text, "k", *where).json() == 2
     line = json.loads(run("export", *where, "-d", text).stdout)
     assert (line["dag_id"], line["value"]) == (text, 2)
+    done = run("export", *where, "-d", text, "-o", "parquet=out.parquet")
+    assert done.code == 0, done.err
 
 
 def test_sqlite_deletes_and_restores_them(run: Run, db: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ HOSTILE = (
 """Texts for any place; none holds a NUL, which no argument can."""
 
 NUMBERS = (
+    "9" * 5000,
     "0",
     "1",
     "-1",

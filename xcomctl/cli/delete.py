@@ -15,7 +15,7 @@ from xcomctl.cli.undo_file import undo_file
 from xcomctl.config.target import parse_duration
 from xcomctl.errors import UsageError, XcomctlError
 from xcomctl.formats import Column
-from xcomctl.model import Selection, Size
+from xcomctl.model import MAX_INTEGER, Selection, Size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +57,7 @@ class Options:
             "--keep-last",
             metavar="N",
             min=0,
+            max=MAX_INTEGER,
             help="Keep the N newest runs of each task and key.",
         ),
     ] = None
@@ -75,6 +76,7 @@ class Options:
             "--batch-size",
             metavar="N",
             min=1,
+            max=MAX_INTEGER,
             help=f"Rows per transaction. [default: {DEFAULT_BATCH}]",
         ),
     ] = DEFAULT_BATCH

@@ -22,6 +22,7 @@ from xcomctl.cli.partial_file import place_of
 from xcomctl.cli.undo_file import undo_file
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.formats import Column
+from xcomctl.model import MAX_INTEGER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +81,7 @@ class Options:
             "--batch-size",
             metavar="N",
             min=1,
+            max=MAX_INTEGER,
             help="Commit every N lines, and skip lines that do not fit. [default: all or nothing]",
         ),
     ] = None

@@ -13,7 +13,7 @@ from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Filters, Manners, Output
 from xcomctl.errors import UsageError
 from xcomctl.formats import Column
-from xcomctl.model import format_time
+from xcomctl.model import MAX_INTEGER, format_time
 from xcomctl.text import canonical, suggestion
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class Options:
             "-n",
             metavar="N",
             min=0,
+            max=MAX_INTEGER,
             help=f"Maximum number of rows (0 = all). [default: {DEFAULT_LIMIT}]",
         ),
     ] = None

@@ -93,7 +93,7 @@ def _readings(store: Store, text: str) -> Iterator[XComName]:
             continue
         rest = text[len(dag_id) + 1 :]
         for task_id in _tasks(store, dag_id):
-            task = rf"{re.escape(task_id)}(?:\[(-?\d+)\])?(?::(.*))?"
+            task = rf"{re.escape(task_id)}(?:\[(-?[0-9]{1, 9})\])?(?::(.*))?"
             for start in (0, *(one.end() for one in re.finditer("/", rest))):
                 match = re.compile(task, re.DOTALL).fullmatch(rest, start)
                 if match:
@@ -125,7 +125,7 @@ def _exists(store: Store, name: XComName) -> bool:
 def _likeliest(text: str) -> XComName:
     """Return the name that the text means if its DAG and task are valid ids of Airflow."""
     match = re.fullmatch(
-        r"([^/]+)/(?:(.+?)/)?([^/:\[\]]+)(?:\[(-?\d+)\])?(?::(.*))?", text, re.DOTALL
+        r"([^/]+)/(?:(.+?)/)?([^/:\[\]]+)(?:\[(-?[0-9]{1,9})\])?(?::(.*))?", text, re.DOTALL
     )
     if match is None:
         raise UsageError(

@@ -22,7 +22,7 @@ from xcomctl.config.file import Config, load_config
 from xcomctl.config.target import Target, parse_duration, parse_moment, resolve_target
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.formats import AUDIT_FORMATS, FORMATS
-from xcomctl.model import Selection, parse_size
+from xcomctl.model import MAX_INTEGER, MIN_INTEGER, Selection, parse_size
 from xcomctl.text import canonical, suggestion
 
 if TYPE_CHECKING:
@@ -186,6 +186,8 @@ class Filters:
         typer.Option(
             "--map-index",
             "-m",
+            min=MIN_INTEGER,
+            max=MAX_INTEGER,
             metavar="N",
             help="Only these indexes of mapped tasks; -1 is a task that is not mapped. Repeatable.",
         ),

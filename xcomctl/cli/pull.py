@@ -14,7 +14,7 @@ from xcomctl.cli.names import XComName, absence, read_name, resolve
 from xcomctl.cli.options import Connection, Manners
 from xcomctl.cli.value_path import parse_path, walk
 from xcomctl.errors import UsageError
-from xcomctl.model import UNMAPPED, Selection, exactly, is_glob
+from xcomctl.model import MAX_INTEGER, MIN_INTEGER, UNMAPPED, Selection, exactly, is_glob
 from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class Options:
         typer.Option(
             "--map-index",
             "-m",
+            min=MIN_INTEGER,
+            max=MAX_INTEGER,
             metavar="N",
             help="Index of a mapped task. [default: -1, not mapped]",
         ),
@@ -208,7 +210,7 @@ def _read_options(console: Console, options: Options) -> _Request:
 def _parse_default(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UsageError(
             "cannot read --default: it is not JSON",
             hint="A text needs quotes of its own: '\"none\"'.",

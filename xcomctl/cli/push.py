@@ -13,7 +13,15 @@ from xcomctl.cli.options import Connection, Manners, Writing
 from xcomctl.cli.partial_file import place_of
 from xcomctl.cli.undo_file import undo_file
 from xcomctl.errors import RefusedError, UsageError
-from xcomctl.model import RETURN_VALUE, UNMAPPED, Size, format_sizes, format_time
+from xcomctl.model import (
+    MAX_INTEGER,
+    MIN_INTEGER,
+    RETURN_VALUE,
+    UNMAPPED,
+    Size,
+    format_sizes,
+    format_time,
+)
 from xcomctl.text import suggestion, visible
 
 if TYPE_CHECKING:
@@ -83,6 +91,8 @@ class Options:
         typer.Option(
             "--map-index",
             "-m",
+            min=MIN_INTEGER,
+            max=MAX_INTEGER,
             metavar="N",
             help="Index of a mapped task. [default: -1, not mapped]",
         ),

@@ -18,7 +18,7 @@ def parse_path(text: str) -> list[str | int]:
     steps: list[str | int] = []
     rest = text.removeprefix("$").removeprefix(".")
     while rest:
-        match = re.match(r"""\[(-?\d+)\]|\[("(?:[^"\\]|\\.)*")\]|\.?([^.\[\]]+)""", rest)
+        match = re.match(r"""\[(-?[0-9]{1,18})\]|\[("(?:[^"\\]|\\.)*")\]|\.?([^.\[\]]+)""", rest)
         if not match:
             raise UsageError(
                 f'cannot read the path "{text}"',

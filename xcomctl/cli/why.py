@@ -13,6 +13,7 @@ from xcomctl.cli.names import read_name, resolve
 from xcomctl.cli.options import Connection, Manners, Output
 from xcomctl.errors import NotFoundError
 from xcomctl.formats import Column, Layout
+from xcomctl.model import MAX_INTEGER, MIN_INTEGER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +73,14 @@ class Options:
     ] = None
     map_index: Annotated[
         int | None,
-        typer.Option("--map-index", "-m", metavar="N", help="Index of a mapped task."),
+        typer.Option(
+            "--map-index",
+            "-m",
+            min=MIN_INTEGER,
+            max=MAX_INTEGER,
+            metavar="N",
+            help="Index of a mapped task.",
+        ),
     ] = None
     external: Annotated[
         bool,

@@ -144,7 +144,7 @@ def _port(text: str, port: str | None) -> int | None:
     if not port:
         return None
     # SQLAlchemy takes whatever int() does, such as " 5432" and "5_432".
-    if re.fullmatch(r"\s*[0-9]+\s*", port) and 1 <= int(port) <= 65_535:
+    if re.fullmatch(r"\s*[0-9]{1,9}\s*", port) and 1 <= int(port) <= 65_535:
         return int(port)
     raise _malformed(text, "Its port is not a number from 1 to 65535.", _FORM)
 

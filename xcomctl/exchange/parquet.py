@@ -54,7 +54,8 @@ class ParquetRows(Lines):
         self._schema = pa.schema(
             [
                 *((name, pa.string()) for name in ("dag_id", "task_id", "run_id")),
-                ("map_index", pa.int32()),
+                # SQLite holds 64 bits in an INTEGER column.
+                ("map_index", pa.int64()),
                 ("key", pa.string()),
                 ("timestamp", moment),
                 ("logical_date", moment),

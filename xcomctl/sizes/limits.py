@@ -104,7 +104,7 @@ def parse_as(text: str, default: tuple[int, int]) -> tuple[str, tuple[int, int]]
         )
     if not version:
         return backend, default
-    match = re.fullmatch(r"(\d+)(?:\.(\d+))?(?:\.\d+)*", version)
+    match = re.fullmatch(r"(\d)(?:\.(\d{1,3}))?(?:\.\d{1,9})*", version)
     if not match or not 1 <= int(match[1]) <= 3:
         raise UsageError(
             f'cannot read the Airflow version "{version}" in --as',
