@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from pyarrow import parquet
 
 from tests.conftest import clean_environment
 from tests.metadata import Metadata
@@ -198,3 +199,17 @@ def test_a_number_that_no_column_holds(db: Path, run: Run, command: str) -> None
     for number in ("9" * 30, "9" * 5000):
         done = run(*command.replace("{}", number).split(), "--url", db)
         assert done.code == 2 or (done.code == 4 and "[" in command), done.err
+
+
+def test_a_default_that_is_nested_too_deeply(db: Path, run: Run) -> None:
+    """It is refused before the database is opened."""
+    done = run("pull", "dag", "none", "--url", db, "--default", "[" * 100_000)
+    assert (done.code, done.out) == (2, "")
+    assert "--default" in done.err
+
+
+def test_an_index_of_64_bits_is_exported(db: Path, tmp_path: Path, run: Run) -> None:
+    """SQLite holds it; a file has it as it is."""
+    Metadata(str(tmp_path / "wide.db")).add(b"1", map_index=2**40)
+    assert run("export", "--url", "wide.db", "-o", "parquet=x.parquet").code == 0
+    assert parquet.read_table(tmp_path / "x.parquet").column("map_index").to_pylist() == [2**40]
