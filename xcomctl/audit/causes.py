@@ -305,7 +305,10 @@ def _explain_push(e: Evidence) -> _Finding | None:
 
 
 def _explain_branch(e: Evidence, subject: str) -> str | None:
-    """Return what became of a branch's return value, where Airflow does not store it."""
+    """Return what became of a branch's return value, where Airflow does not store it.
+
+    See `findings/airflow-3-branch-without-return-value.sh`.
+    """
     if "skipmixin_key" not in _keys_of_index(e) or e.major < 3:
         return None
     return (
