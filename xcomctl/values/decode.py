@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from xcomctl.model import Encoding
 from xcomctl.text import visible
-from xcomctl.values.envelopes import Envelopes
+from xcomctl.values.envelopes import Envelopes, may_have_envelopes
 from xcomctl.values.health import describe_error, holds_json, text_of
 from xcomctl.values.references import reference
 from xcomctl.values.render import Opaque, to_json
@@ -107,9 +107,11 @@ def _decode_json(raw: bytes | str, context: Context, *, opcodes: bool = False) -
     size = len(raw)
     try:
         with long_numbers(), deep():
-            value = json.loads(text_of(raw, context.storage))
+            text = text_of(raw, context.storage)
+            value = json.loads(text)
             notes: Counter[str] = Counter()
-            value = Envelopes(context, notes).open(value)
+            if may_have_envelopes(text):
+                value = Envelopes(context, notes).open(value)
     except RecursionError:
         facts = {"size_bytes": size, "problem": "it is nested too deeply"}
         return Decoded(Encoding.JSON, Opaque("json", facts))

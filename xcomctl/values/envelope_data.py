@@ -6,6 +6,7 @@ https://github.com/apache/airflow/tree/main/task-sdk/src/airflow/sdk/serde/seria
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xcomctl.text import visible
@@ -72,7 +73,7 @@ def _open_datetime(classname: str, version: int, data: Any, release: Release) ->
     naive = classname == "datetime.datetime"
     if not isinstance(data, dict):
         if naive and isinstance(data, int | float) and release >= BARE_TIMESTAMP_SINCE:
-            return Opened(datetime.fromtimestamp(float(data), _zone("UTC")[0]))
+            return Opened(datetime.fromtimestamp(float(data), _utc()))
         raise TypeError(f"unknown date/time format {classname}")
     zone: tzinfo | None = None
     note = ""
@@ -84,7 +85,7 @@ def _open_datetime(classname: str, version: int, data: Any, release: Release) ->
     stamp = float(data["timestamp"])
     if zone is not None:
         return Opened(datetime.fromtimestamp(stamp, zone), note)
-    moment = datetime.fromtimestamp(stamp, _zone("UTC")[0])
+    moment = datetime.fromtimestamp(stamp, _utc())
     return Opened(moment.replace(tzinfo=None), _NAIVE) if naive else Opened(moment, _LOCAL)
 
 
@@ -110,6 +111,12 @@ def _open_timezone(
     first, before = ZONEINFO_BY_PENDULUM
     direct = classname == "zoneinfo.ZoneInfo" and not first <= release < before
     return _zone(data, "ZoneInfoNotFoundError" if direct else "InvalidTimezone")
+
+
+@cache
+def _utc() -> tzinfo:
+    """Return UTC as Airflow has it: a time zone with that name."""
+    return _zone("UTC")[0]
 
 
 def _zone(data: Any, unknown: str = "InvalidTimezone") -> tuple[tzinfo, str]:

@@ -155,7 +155,7 @@ class _Machine:
             for one in elements:
                 target.add(self.hashed(one))
         else:
-            raise PickleError("elements are added to no list or set")
+            raise PickleError("elements are added to something that is not a list or set")
 
     def set_items(self, elements: list[Any]) -> None:
         """Set pairs of key and value in the dict or object on top of the stack."""
@@ -164,7 +164,7 @@ class _Machine:
             target.elements.extend(elements)
             return
         if not isinstance(target, dict):
-            raise PickleError("items are set in no dict")
+            raise PickleError("items are set in something that is not a dict")
         for index in range(0, len(elements), 2):
             target[self.hashed(elements[index])] = elements[index + 1]
 
@@ -183,19 +183,19 @@ class _Machine:
         arguments = self.pop()
         called = self.pop()
         if not isinstance(called, Named) or not isinstance(arguments, tuple):
-            raise PickleError("it calls what is no name")
+            raise PickleError("it calls something that is not a name")
         self.push(made(called.name, arguments, self.set_of))
 
     def new(self, name: Any, arguments: Any) -> None:
         if not isinstance(name, Named):
-            raise PickleError("it makes an object of no class")
+            raise PickleError("it makes an object of something that is not a class")
         self.push(Built(name.name, arguments))
 
 
 def _stack_global(machine: _Machine) -> None:
     name, module = machine.pop(), machine.pop()
     if not isinstance(name, str) or not isinstance(module, str):
-        raise PickleError("a name to import is no text")
+        raise PickleError("a name to import is not a string")
     machine.push(Named(f"{module}.{name}"))
 
 
