@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -15,6 +14,7 @@ from xcomctl import __version__
 from xcomctl.cli.commands import ALIASES, COMMANDS, COMPLETION_VARIABLE, load
 from xcomctl.cli.console import Console
 from xcomctl.cli.help import HelpfulCommand, HelpfulGroup
+from xcomctl.cli.usage import usage_error, without_passwords
 from xcomctl.errors import DatabaseError, Interrupted, UsageError, XcomctlError
 from xcomctl.text import is_utf8
 
@@ -141,7 +141,7 @@ def _run(arguments: Sequence[str], received: list[int]) -> int:
     except typer.Abort:
         return 130
     except _UsageProblem as problem:
-        console.error(_usage_error(problem, arguments))
+        console.error(usage_error(problem, arguments, click_group))
         return UsageError.exit_code
     except BrokenPipeError:
         return 141
@@ -212,31 +212,6 @@ def _stdout_error(error: OSError) -> XcomctlError:
     return DatabaseError("could not write to stdout", detail=error.strerror or str(error))
 
 
-def _usage_error(problem: Exception, arguments: Sequence[str]) -> UsageError:
-    text: str = problem.format_message() if hasattr(problem, "format_message") else str(problem)
-    text = _without_passwords(text, arguments)
-    context = getattr(problem, "ctx", None)
-    path: str = context.command_path if context is not None else "xcomctl"
-    message = text.strip().rstrip(".")
-    if re.match(r"No such option: -[\d.]", message):
-        hint = f'A negative number goes behind "--", after the options: {path} … -- -1'
-        return UsageError(message[:1].lower() + message[1:], hint=hint)
-    return UsageError(
-        message[:1].lower() + message[1:] if message else "no command was given",
-        hint=f'"{path} --help" lists what there is.',
-    )
-
-
-def _without_passwords(text: str, arguments: Sequence[str]) -> str:
-    """Return a message that may quote a database URL that was typed in the wrong place."""
-    from xcomctl.config import redact
-
-    for argument in sorted(arguments, key=len, reverse=True):
-        if argument in text and redact.is_connection(argument):
-            text = text.replace(argument, redact.shown(argument))
-    return text
-
-
 def _surroundings_error(unexpected: Exception, arguments: Sequence[str]) -> XcomctlError | None:
     """Return the error to print for a failure of the system or its input; None for a bug."""
     if isinstance(unexpected, MemoryError):
@@ -251,7 +226,7 @@ def _surroundings_error(unexpected: Exception, arguments: Sequence[str]) -> Xcom
     if isinstance(unexpected, UnicodeError):
         odd = next((one for one in arguments if not is_utf8(one)), None)
         if odd is not None:
-            shown = _without_passwords(odd, arguments)
+            shown = without_passwords(odd, arguments)
             return UsageError(f'the argument "{shown}" is not UTF-8')
     return None
 

@@ -77,7 +77,7 @@ def _by_section(params: Iterable[Any]) -> dict[str, list[Entry]]:
     sections: dict[str, list[Entry]] = {heading: [] for heading in SECTIONS}
     for param in params:
         if param.param_type_name == "argument":
-            sections["Arguments"].append((param.metavar, param.help))
+            sections["Arguments"].append((param.metavar, param.help or ""))
         elif not param.hidden:
             heading = getattr(param, "rich_help_panel", None) or OWN
             sections[heading].append((_names(param), param.help or ""))
