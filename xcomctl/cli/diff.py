@@ -221,6 +221,7 @@ def _useful_columns(compared: _Compared) -> tuple[Column, ...]:
     names = [change.name for change in compared.comparison.changes]
     alike = {"map_index"} if all(map_index == UNMAPPED for *_, map_index, _ in names) else set()
     alike |= {"dag_id"} if compared.what else set()
+    alike |= set() if any(change.paths for change in compared.comparison.changes) else {"where"}
     return tuple(replace(one, people=False) if one.name in alike else one for one in _COLUMNS)
 
 

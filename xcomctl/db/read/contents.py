@@ -47,7 +47,7 @@ def find_run(store: Store, dag_id: str, run_id: str) -> str:
     near = nearest(run_id, [*known, "latest"])
     raise NotFoundError(
         f'DAG "{dag_id}" has no run "{run_id}"',
-        detail=f"It has {len(known)} runs, the newest {known[0]}." if known else "It has no run.",
+        detail=f'Its newest run is "{known[0]}".' if known else "It has no run.",
         hint=f'Did you mean "{near}"?'
         if near
         else "latest is the newest run, latest~1 the one before it.",
