@@ -320,7 +320,9 @@ def _no_cursor(cursor: str) -> UsageError:
 
 
 def preview(entry: XComEntry) -> str | None:
-    """Return the start of the value as text, with an ellipsis if it is cut."""
+    """Return the start of the value as readable text, with an ellipsis if it is cut."""
+    from xcomctl.values.preview import readable, without_cut_escape
+
     head = entry.head
     if head is None:
         return None
@@ -328,4 +330,6 @@ def preview(entry: XComEntry) -> str | None:
         return f"<pickle, {entry.size}>"
     whole = not isinstance(head, bytes | str) or len(head) < PREVIEW_BYTES
     text = head.decode("utf-8", "replace") if isinstance(head, bytes) else str(head)
-    return text if whole else f"{text.rstrip(chr(0xFFFD))}…"
+    if whole:
+        return readable(text)
+    return f"{readable(without_cut_escape(text.rstrip(chr(0xFFFD))))}…"
