@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,8 @@ from xcomctl.formats import Column, Layout
 if TYPE_CHECKING:
     from xcomctl.config.file import Config
     from xcomctl.config.target import Target
+    from xcomctl.db.backends.storage import TableStorage
+    from xcomctl.db.read.inventory import Inventory
     from xcomctl.db.read.store import Store
 
 EXAMPLES = (
@@ -21,6 +23,9 @@ EXAMPLES = (
 )
 SAMPLE = 1000
 """XComs, the newest, whose encodings are counted."""
+
+_LAYOUTS = {"1.10": "1.10", "2.0": "2.0 to 2.2", "2.3": "2.3 and later"}
+"""The releases of Airflow with each layout of the xcom table."""
 
 _COLUMNS = (Column("fact", "id"), Column("value", "id"))
 
@@ -32,7 +37,8 @@ def command(
     output: Output,
     manners: Manners,
     count: Annotated[
-        bool, typer.Option("--count", help="Count the XComs exactly, which reads a whole index.")
+        bool,
+        typer.Option("--count", help="Count exactly: read the whole table, not a sample."),
     ] = False,
 ) -> None:
     """Show which metadata database is used, and what is in it."""
@@ -43,12 +49,14 @@ def command(
     chosen = output.chosen(_COLUMNS)
     target, config = connection.resolve(console)
 
+    from xcomctl.cli import info_sections
     from xcomctl.db import open_store
 
     with open_store(target) as store:
         document = _document(store, target, config, count=count)
         for warning in store.warnings():
             console.warn(warning)
+    sections = info_sections.sections(document)
     layout = Layout(
         "xcomctl.info/1",
         "facts",
@@ -57,72 +65,114 @@ def command(
         chosen=chosen,
         header=not output.no_header,
         raw_cells=output.raw_cells,
+        digest=None if chosen else lambda _: sections,
+        prose=None if chosen else info_sections.paragraphs,
     )
     console.write(layout, _facts(document), outputs)
 
 
-def _document(store: Store, target: Target, config: Config, *, count: bool) -> dict[str, object]:
-    from xcomctl.model import Selection
+def _document(
+    store: Store, target: Target, config: Config, *, count: bool
+) -> dict[str, dict[str, Any]]:
+    from xcomctl.db.read.inventory import take_inventory
 
     facts = store.facts()
-    limit = store.limits()[0]
-    encodings: dict[str, int] = {}
-    sampled = 0
-    for entry in store.entries.scan(Selection(), sort="run", descending=True, limit=SAMPLE):
-        sampled += 1
-        encodings[entry.encoding.value] = encodings.get(entry.encoding.value, 0) + 1
+    inventory = take_inventory(store, exact=count)
+    storage = inventory.storage
     readable = store.readable()
-    overridden = [{"origin": one.origin, "url": one.shown} for one in target.overridden]
     return {
-        "connection": {
-            "url": target.shown,
-            "origin": target.origin,
-            # Its first name, which stays for those who read it.
-            "beaten": overridden,
-            "overridden": overridden,
-            "profile": target.profile,
-            "config": str(config.path) if config.path else None,
-            "schema": target.schema,
-            "read_only": True,
-        },
+        "connection": _connection(target, config),
         "server": {
             "backend": facts.backend,
             "version": facts.server_version,
             "product": facts.product,
+            "replica": storage.replica,
+            "replica_lag_s": storage.lag_s,
         },
         "airflow": {
             "releases": facts.airflow,
             "generation": facts.generation,
+            "layout": _LAYOUTS[facts.generation],
             "alembic": list(facts.heads),
         },
-        "xcom": {
-            "column_type": facts.column_type,
-            "storage": facts.storage,
-            "limit_bytes": limit.size,
-            "limit_source": limit.source,
-            "rows": store.entries.count(Selection()) if count else None,
-            "sampled": sampled,
-            "encodings": encodings,
+        "xcom": _xcom(store, inventory),
+        "storage": {
+            "file_bytes": storage.file_bytes,
+            "free_bytes": storage.free_bytes,
+            "archived": [_table(one) for one in inventory.archives],
+            "state_stores": [_table(one) for one in inventory.state_stores],
         },
         "permissions": {name: "read" if may else "none" for name, may in readable.items()},
     }
 
 
-def _facts(document: dict[str, object]) -> list[dict[str, object]]:
+def _connection(target: Target, config: Config) -> dict[str, Any]:
+    overridden = [{"origin": one.origin, "url": one.shown} for one in target.overridden]
+    return {
+        "url": target.shown,
+        "origin": target.origin,
+        # Its first name, which stays for those who read it.
+        "beaten": overridden,
+        "overridden": overridden,
+        "profile": target.profile,
+        "config": str(config.path) if config.path else None,
+        "schema": target.schema,
+        # Of this command; whether others may write is the next.
+        "read_only": True,
+        "writes_refused": target.read_only,
+    }
+
+
+def _xcom(store: Store, inventory: Inventory) -> dict[str, Any]:
+    from xcomctl.model import Selection, format_time
+
+    facts, limit, table = store.facts(), store.limits()[0], inventory.xcom
+    encodings: dict[str, int] = {}
+    sampled = 0
+    for entry in store.entries.scan(Selection(), sort="run", descending=True, limit=SAMPLE):
+        sampled += 1
+        encodings[entry.encoding.value] = encodings.get(entry.encoding.value, 0) + 1
+    return {
+        "column_type": facts.column_type,
+        "storage": facts.storage,
+        "limit_bytes": limit.size,
+        "limit_source": limit.source,
+        "rows": inventory.rows,
+        "rows_estimate": table.rows if inventory.rows is None else inventory.rows,
+        "sampled": sampled,
+        "encodings": encodings,
+        "table_bytes": table.table_bytes,
+        "index_bytes": table.index_bytes,
+        "toast_bytes": table.toast_bytes,
+        "total_bytes": table.total_bytes,
+        "dags": inventory.dags,
+        "oldest": format_time(inventory.oldest),
+        "newest": format_time(inventory.newest),
+        "times_exact": inventory.has_exact_times,
+    }
+
+
+def _table(table: TableStorage) -> dict[str, Any]:
+    return {"table": table.name, "rows_estimate": table.rows, "total_bytes": table.total_bytes}
+
+
+def _facts(document: dict[str, dict[str, Any]]) -> list[dict[str, object]]:
     """Return the document as rows: a name such as `server.version`, and its value as text."""
+    from xcomctl.cli.info_sections import table_text
     from xcomctl.model import Size
 
     rows: list[dict[str, object]] = []
     for section, content in document.items():
-        assert isinstance(content, dict)
         for name, value in content.items():
             text: object = value
             if name == "beaten":
                 continue
             if name == "overridden":
                 text = "; ".join(f"{one['url']} from {one['origin']}" for one in value) or None
-            elif name == "limit_bytes":
+            elif name.endswith("_bytes") and value is not None:
                 text = f"{Size(value)} ({Size(value).exactly()})"
+            elif name in ("archived", "state_stores"):
+                text = "; ".join(map(table_text, value)) or None
             elif isinstance(value, list):
                 text = ", ".join(map(str, value)) or None
             elif isinstance(value, dict):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +37,12 @@ Kind = Literal[
 shortened last, at its beginning. `size` is rounded to a unit, `delta` is one with a sign, `exact` is
 in bytes, `index` is a number without separators, and `bar` is decoration.
 """
-Part = Literal["title", "item", "text", "code", "command"]
-"""What a paragraph is. Commands can be copied: they are not wrapped."""
+Part = Literal["title", "item", "fact", "text", "code", "command"]
+"""What a paragraph is. Commands can be copied: they are not wrapped. A fact is a label,
+padded to LABEL_WIDTH, and a text."""
+
+LABEL_WIDTH: Final = 13
+"""Columns of the label of a fact, with the gap behind it."""
 
 Row = Mapping[str, object]
 """Values by field name: None, bool, int, float, str, and lists or mappings of those."""

@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from xcomctl.config import urls
 from xcomctl.db.backends.diagnosis import Circumstances, to_error
+from xcomctl.db.backends.storage import StorageFacts
 from xcomctl.db.backends.times import iso
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError, XcomctlError
@@ -257,6 +258,14 @@ class Backend(ABC):
     def here(self) -> Element:
         """Return the expression that names the schema where unqualified tables are found."""
         return sa.func.database()
+
+    def storage_facts(self, *, exact: bool) -> StorageFacts:
+        """Return the sizes of tables with XComs or states, and replication, from the catalogue.
+
+        What the product does not know or the role may not ask is None, not an error. `exact`
+        allows to read every page of a large file for it.
+        """
+        return StorageFacts()
 
     # --- expressions --------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 
 from xcomctl.config import urls
-from xcomctl.db.backends import mysql_ids
+from xcomctl.db.backends import mysql_ids, mysql_storage
 from xcomctl.db.backends.base import (
     Backend,
     Element,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from xcomctl.config.target import Target
     from xcomctl.config.urls import Url
     from xcomctl.db.backends.diagnosis import Diagnosis
+    from xcomctl.db.backends.storage import StorageFacts
     from xcomctl.db.schema import Schema
     from xcomctl.model import Raw, RowSink, Storage
 
@@ -309,6 +310,9 @@ class MySQL(Backend):
 
     def product(self) -> str:
         return f"{self.label} {self.server_version()}"
+
+    def storage_facts(self, *, exact: bool) -> StorageFacts:
+        return mysql_storage.storage_facts(self.connection, self.schema_name())
 
     def _variable(self, name: str) -> Any:
         # What a new session of Airflow's starts from; ours may have been told otherwise.

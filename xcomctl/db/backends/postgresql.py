@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, array
 
-from xcomctl.db.backends import postgresql_ids
+from xcomctl.db.backends import postgresql_ids, postgresql_storage
 from xcomctl.db.backends.base import (
     MAX_SNIFFED,
     Backend,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from xcomctl.config.drivers import Options
     from xcomctl.config.urls import Url
     from xcomctl.db.backends.diagnosis import Diagnosis
+    from xcomctl.db.backends.storage import StorageFacts
     from xcomctl.db.schema import Schema
     from xcomctl.model import Raw, RowSink, Size, Storage
 
@@ -227,6 +228,9 @@ class PostgreSQL(Backend):
             for row in rows
         }
 
+    def storage_facts(self, *, exact: bool) -> StorageFacts:
+        return postgresql_storage.storage_facts(self.connection, self._xcom())
+
     def raw(self, value: Element, storage: Storage) -> Element:
         return sa.cast(value, sa.Text) if storage == "json" else value
 
@@ -339,11 +343,13 @@ class PostgreSQL(Backend):
 
     def _about_table(self, column: str) -> Any:
         """Return what the catalogue says of the xcom table."""
-        schema = self.schema_name()
-        name = f"{_quoted(schema)}.xcom" if schema else "xcom"
         relation = sa.table("pg_class", sa.column("oid"), sa.column(column), schema="pg_catalog")
-        is_ours = relation.c.oid == sa.func.to_regclass(name)
+        is_ours = relation.c.oid == sa.func.to_regclass(self._xcom())
         return self.connection.scalar(sa.select(relation.c[column]).where(is_ours))
+
+    def _xcom(self) -> str:
+        schema = self.schema_name()
+        return f"{_quoted(schema)}.xcom" if schema else "xcom"
 
     def packed(self, size: Element) -> Element:
         # Half the time of percentile_disc, which sorts every row.

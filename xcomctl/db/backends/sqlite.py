@@ -12,6 +12,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from xcomctl.config import urls
+from xcomctl.db.backends import sqlite_storage
 from xcomctl.db.backends.base import Backend, Element, Memo, MovedError, name_memos
 from xcomctl.db.backends.sqlite_errors import diagnose, holds_something
 from xcomctl.db.backends.sqlite_text import AnyTextConnection
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xcomctl.db.backends.diagnosis import Diagnosis
+    from xcomctl.db.backends.storage import StorageFacts
     from xcomctl.db.schema import Schema
     from xcomctl.model import Raw, RowSink, Storage
 
@@ -178,6 +180,9 @@ class SQLite(Backend):
             )
             for row in rows
         }
+
+    def storage_facts(self, *, exact: bool) -> StorageFacts:
+        return sqlite_storage.storage_facts(self.connection, exact=exact)
 
     def piece(self, value: Element, storage: Storage, start: int, length: int) -> Element:
         # substr() would turn a number into text, and the number is what Airflow reads.
