@@ -170,6 +170,10 @@ def does_nothing(staged: Staged) -> None:
     ran(staged, operator="EmptyOperator")
 
 
+def marked_by_scheduler(staged: Staged) -> None:
+    ran(staged, operator="DummyOperator", tries=0, ran=False)
+
+
 def pushes_not(staged: Staged) -> None:
     ran(staged)
     staged.has_dag({"load": {"do_xcom_push": False}})
@@ -328,6 +332,7 @@ STAGES: dict[str, Stage] = {
     "perhaps None": (perhaps_none, LOAD, "returned-none", "probably returned None", "1.10"),
     "all gone": (all_gone, LOAD, "returned-none", "no XComs at all", "1.10"),
     "does nothing": (does_nothing, LOAD, "returned-none", "EmptyOperator", "1.10"),
+    "needs no worker": (marked_by_scheduler, LOAD, "returned-none", "DummyOperator", "1.10"),
     "do_xcom_push": (pushes_not, LOAD, "not-pushed", "do_xcom_push=False", "1.10"),
     "mapped do_xcom_push": (mapped_pushes_not, LOAD, "not-pushed", "do_xcom_push=False", "2.3"),
     "not this time": (

@@ -282,8 +282,9 @@ def _explain_push(e: Evidence) -> _Finding | None:
     definition, q = e.definition, e.question
     subject = f'Task "{q.task_id}" succeeded'
     commands = (list_task(e), *pull_elsewhere(e))
-    never_ran = [one for one in e.instances if not one.ran and one.try_number == 0]
-    if never_ran and len(never_ran) == len(e.instances) and not e.keys_in_run:
+    never_ran = all(not one.ran and one.try_number == 0 for one in e.instances)
+    # The scheduler marks tasks that do nothing as success without a worker.
+    if never_ran and not e.keys_in_run and _operator(e) not in _EMPTY_OPERATORS:
         verdict = f'Task "{q.task_id}" was marked as success and never ran.'
         return _Finding("not-run", verdict, commands)
     if not e.has_older_xcoms:
@@ -317,9 +318,18 @@ def _explain_branch(e: Evidence, subject: str) -> str | None:
     )
 
 
+_EMPTY_OPERATORS = ("EmptyOperator", "DummyOperator")
+
+
+def _operator(e: Evidence) -> str:
+    """Return the class of the task's operator, empty where it is not recorded."""
+    defined = e.definition.operator if e.definition is not None else None
+    return defined or e.instances[0].operator or ""
+
+
 def _explain_none(e: Evidence, subject: str) -> str:
-    operator = (e.definition and e.definition.operator) or e.instances[0].operator or ""
-    if operator in ("EmptyOperator", "DummyOperator"):
+    operator = _operator(e)
+    if operator in _EMPTY_OPERATORS:
         return f"{subject}; it is an {operator}, which returns nothing."
     if e.major == 1 and operator == "BashOperator":
         return f"{subject}; a BashOperator of Airflow 1.10 returns its output only with xcom_push=True."
