@@ -87,6 +87,27 @@ def test_real_airflow_cannot_pull_what_preflight_named(postgres: Server) -> None
     assert named == failed == {"dataset", "newer", "nan_decimal", "last_moment", "nested"}
 
 
+def test_an_airflow_3_database_is_checked_for_what_a_newer_one_cannot_read(
+    tmp_path: Path, run: Run
+) -> None:
+    """Classes that are gone; not what it cannot read itself."""
+    path = tmp_path / "airflow.db"
+    metadata = Metadata(str(path), "3.0")
+    metadata.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+    metadata.execute("INSERT INTO alembic_version VALUES ('509b94a1042d')")
+    for name, value in KEPT.items():
+        if name != "nan_decimal":
+            metadata.add(json.dumps(value), task_id=name)
+    report = run("preflight", "--url", path, "--to", "3.3.2", "-o", "json").json()
+    assert [(one["rule"], one["task_id"]) for one in report["findings"]] == [
+        ("xcom-airflow3-unreadable", "dataset")
+    ]
+    assert report["summary"]["scanned"] == len(KEPT) - 1
+    assert report["summary"]["fates"] == {"stops": 0, "lost": 0, "archived": 0, "altered": 0}
+    same = run("preflight", "--url", path, "--to", "3.1.8", "-o", "json").json()
+    assert (same["findings"], same["summary"]["scanned"]) == ([], 0)
+
+
 @pytest.mark.parametrize(
     ("text", "backends"),
     [

@@ -19,13 +19,14 @@ from xcomctl.audit.json_column import examine
 from xcomctl.audit.outcome import Outcome, Problem
 from xcomctl.errors import UsageError
 from xcomctl.values.context import Context
-from xcomctl.values.envelopes import pull_errors
+from xcomctl.values.envelopes import may_have_envelopes, pull_errors
 from xcomctl.values.health import Health, check
 from xcomctl.values.sniff import to_bytes
 from xcomctl.values.strictjson import deep
 
 if TYPE_CHECKING:
     from xcomctl.model import Raw
+    from xcomctl.values.context import Release
 
 NEWEST = "3.3.2"
 """The newest release that this model covers."""
@@ -114,14 +115,23 @@ def check_value(raw: Raw, migration: Migration) -> list[Problem]:
     found = examine(changed, migration.backend)
     if found.stops is not None:
         return [_stop(found.stops, text, changed, data)]
-    return altered + _unreadable(changed, migration) + found.altered
+    return altered + _unreadable(changed, migration.release) + found.altered
 
 
-def _unreadable(text: str, migration: Migration) -> list[Problem]:
-    """Return a problem if the value is kept, and `xcom_pull` of the release cannot read it."""
-    if not any(name in text for name in ("__classname__", "__type")):
+def check_readable(raw: Raw, before: Release, after: Release) -> list[Problem]:
+    """Return a problem if `xcom_pull` of one Airflow 3 reads a stored value, and a newer one does not."""
+    if not isinstance(raw, bytes | str):
         return []
-    context = Context(storage="json", release=migration.release)
+    text = to_bytes(raw).decode("utf-8", "replace")
+    found = _unreadable(text, after)
+    return found if found and not _unreadable(text, before) else []
+
+
+def _unreadable(text: str, release: Release) -> list[Problem]:
+    """Return a problem if the value is kept, and `xcom_pull` of the release cannot read it."""
+    if not may_have_envelopes(text):
+        return []
+    context = Context(storage="json", release=release)
     try:
         with deep():
             errors = pull_errors(json.loads(text), context)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xcomctl.audit import rules
-from xcomctl.audit.airflow3 import check_value
+from xcomctl.audit.airflow3 import check_readable, check_value
 from xcomctl.audit.outcome import Outcome, Problem
 from xcomctl.audit.policy import Policy
 from xcomctl.audit.report import Finding, Report, in_order
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from xcomctl.audit.airflow3 import Migration
     from xcomctl.model import Raw, XComEntry
+    from xcomctl.values.context import Release
 
 
 @dataclass(slots=True)
@@ -34,7 +35,8 @@ class Preflight:
     """Collects what the migration does to each XCom, and reports it.
 
     `mapped` says whether rows carry a run_id, `joined` whether each entry was joined with its
-    run, and `done` whether the database is an Airflow 3 one already.
+    run. `owner` is the release of the database if it is an Airflow 3 one already: then nothing is
+    migrated, and only what its tasks can read and those of the new release cannot is a problem.
     """
 
     def __init__(
@@ -44,11 +46,11 @@ class Preflight:
         mapped: bool = True,
         joined: bool = True,
         per_entry: bool = False,
-        done: bool = False,
+        owner: Release | None = None,
     ) -> None:
         self.migration = migration
         self.mapped, self.joined, self.per_entry = mapped, joined, per_entry
-        self.done = done
+        self.owner = owner
         self.rows_by_outcome = dict.fromkeys(Outcome, 0)
         """An XCom counts once for the worst of what happens to it, and once for each way of being
         kept and yet different."""
@@ -60,7 +62,10 @@ class Preflight:
         """Check an XCom; return the problem for which its row should be moved away, or None."""
         self.scanned += 1
         self.total_bytes += entry.size or 0
-        problems = check_value(raw, self.migration) + self._row_problems(entry)
+        if self.owner is None:
+            problems = check_value(raw, self.migration) + self._row_problems(entry)
+        else:
+            problems = check_readable(raw, self.owner, self.migration.release)
         for problem in problems:
             self._add_problem(problem, entry)
         found = {problem.outcome for problem in problems}
@@ -132,7 +137,7 @@ class Preflight:
         )
         report = Report(policy, scanned=self.scanned, total_bytes=self.total_bytes, complete=True)
         found = [_finding(group) for group in self._groups.values()]
-        if self.migration.fails_anyway and not self.done:
+        if self.migration.fails_anyway and self.owner is None:
             found.append(_backend_finding(self.migration))
         report.findings = in_order(found)
         return report

@@ -201,13 +201,13 @@ def _check(
         mapped=store.schema.mapped,
         joined=store.schema.run_date is not None and "dag_run" in store.schema.tables,
         per_entry=request.options.per_entry,
-        done=facts.storage == "json",
+        owner=store.schema.release if facts.storage == "json" else None,
     )
     started = time.monotonic()
     with temporary_text("surrogateescape") as moves:
-        if preflight.done:
+        if preflight.owner is not None:
             console.note("this is an Airflow 3 database already: its XComs are JSON")
-        else:
+        if preflight.owner is None or preflight.owner < request.release:
             _read_values(store, request.selection, preflight, None if sql is None else moves)
         seconds = time.monotonic() - started
         if sql is not None:
@@ -273,7 +273,8 @@ def _read_values(
         first, second = store.quarantine.move_statements(entry, QUARANTINE)
         moves.write(f"-- {_comment(entry, problem)}\n{first};\n{second};\n")
 
-    for entries in store.quarantine.duplicates(selection):
+    duplicates = store.quarantine.duplicates(selection) if preflight.owner is None else ()
+    for entries in duplicates:
         problem = preflight.add_duplicates(entries)
         for entry in entries[1:]:
             moved.add(entry.row)
@@ -330,7 +331,7 @@ def _closing(result: _Result, threshold: Severity | None, *, quiet: bool) -> lis
     failed = report.verdict(threshold) != 0
     if quiet and not failed:
         return []
-    if preflight.done and not report.findings:
+    if preflight.owner is not None and not preflight.scanned:
         return ["passed: nothing to check"]
     lines = []
     verbs = {
@@ -349,7 +350,7 @@ def _closing(result: _Result, threshold: Severity | None, *, quiet: bool) -> lis
     xcoms = f"{preflight.scanned:,} XCom{'' if preflight.scanned == 1 else 's'}"
     if parts:
         lines.append(f"of {xcoms}, {', '.join(parts)}")
-    if preflight.scanned:
+    if preflight.scanned and preflight.owner is None:
         times = "twice" if preflight.migration.passes == 2 else "once"
         lines.append(
             f"the migration rewrites all {Size(preflight.total_bytes)} {times}, in one transaction "
