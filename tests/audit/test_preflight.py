@@ -9,9 +9,11 @@ its lists stays as it is. MariaDB runs none from 3.1.3 on.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import pickle
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -363,8 +365,11 @@ def test_ids_that_are_no_utf_8_can_be_moved_too(tmp_path: Path, run: Run) -> Non
     metadata.add(b"1", task_id="good")
     metadata.execute("UPDATE xcom SET task_id = CAST(X'61ff62' AS TEXT) WHERE task_id = 'odd'")
     assert run("preflight", "--url", path, "--sql", "move.sql").code == 1
-    sql = (tmp_path / "move.sql").read_bytes()
-    assert b"'a\xffb'" in sql
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript((tmp_path / "move.sql").read_text("utf-8"))
+        moved = connection.execute("SELECT CAST(task_id AS BLOB) FROM xcom_quarantine").fetchall()
+        left = connection.execute("SELECT task_id FROM xcom").fetchall()
+    assert (moved, left) == ([(b"a\xffb",)], [("good",)])
 
 
 def test_rows_without_a_run_and_rows_that_are_there_twice(empty_url: str, run: Run) -> None:

@@ -160,7 +160,8 @@ def apply_baseline(report: Report, baseline: Baseline, growth: Growth) -> Report
     """Return the report with known findings marked, and a new finding for each that grew."""
     found: list[Finding] = []
     for finding in report.findings:
-        if finding.state != "open" or finding.fingerprint not in baseline.sizes:
+        known = finding.fingerprint in baseline.sizes and finding.rule is not rules.HIDDEN_ROWS
+        if finding.state != "open" or not known:
             found.append(finding)
             continue
         found.append(replace(finding, state="known"))
@@ -187,12 +188,14 @@ def gone(report: Report, baseline: Baseline) -> int:
     return sum(fingerprint not in found for fingerprint in baseline.sizes)
 
 
+_NEVER_KNOWN = (rules.GREW, rules.HIDDEN_ROWS, *rules.UPKEEP)
+"""Rules whose findings are in no baseline."""
+
+
 def baseline_text(report: Report) -> str:
     """Return the baseline file for every finding that is not ignored: sorted, one per line."""
     kept = [
-        one
-        for one in report.findings
-        if one.state != "ignored" and one.rule not in (rules.GREW, *rules.UPKEEP)
+        one for one in report.findings if one.state != "ignored" and one.rule not in _NEVER_KNOWN
     ]
     kept.sort(key=lambda one: (one.dag_id, one.task_id, one.key or "", one.rule.id, one.variant))
     size_by_fingerprint: dict[str, int | None] = {}

@@ -131,7 +131,9 @@ class Preflight:
 
     def report(self) -> Report:
         """Return the report, the most severe and largest findings first."""
-        ids = frozenset(rule.id for rule in (*rules.AIRFLOW3_RULES, *rules.UPKEEP))
+        ids = frozenset(
+            rule.id for rule in (*rules.AIRFLOW3_RULES, *rules.UPKEEP, rules.HIDDEN_ROWS)
+        )
         policy = Policy(
             Limit("none", Size(0), ""), deep=True, enabled=ids, per_entry=self.per_entry
         )

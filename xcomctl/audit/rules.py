@@ -8,6 +8,16 @@ from xcomctl.audit import secrets
 from xcomctl.audit.rule import Rule, Severity
 from xcomctl.values.references import stored_reference
 
+HIDDEN_ROWS: Final = Rule(
+    "xcom-hidden-rows",
+    Severity.ERROR,
+    "XComs that this role may not see",
+    why="Row-level security or a view can hide rows from the role that xcomctl connects as. The "
+    "audit is not complete then, and exits with 3.",
+    fix="Connect as a role that sees every row: give it BYPASSRLS, or a policy FOR SELECT USING "
+    "(true).",
+    example="ALTER TABLE xcom ENABLE ROW LEVEL SECURITY;  -- and no policy for xcomctl_reader",
+)
 OVER_LIMIT: Final = Rule(
     "xcom-over-limit",
     Severity.ERROR,
@@ -137,6 +147,7 @@ EXTERNAL: Final = Rule(
 )
 
 RULES: Final = (
+    HIDDEN_ROWS,
     OVER_LIMIT,
     NEAR_LIMIT,
     OVER_BUDGET,

@@ -20,9 +20,11 @@ from xcomctl.cli.findings import (
     finding_rows,
     limits_to_apply,
     parse_threshold,
+    refuse_incomplete,
     rule_texts,
     shows_closing,
 )
+from xcomctl.cli.gaps import warn_about_hidden_rows
 from xcomctl.cli.options import Connection, Filters, FindingsOutput, Manners
 from xcomctl.cli.verdict import closing_lines, group_rows, summary
 from xcomctl.config.file import parse_growth, parse_share
@@ -181,6 +183,7 @@ def command(
     request = _read_options(options, selection, enabled, config)
     refuse_same_place([*(path for _, path in outputs), request.baseline])
 
+    from xcomctl.audit.rules import HIDDEN_ROWS
     from xcomctl.db import open_store
 
     with open_store(target) as store:
@@ -188,6 +191,10 @@ def command(
         result = _audit(store, request, config, with_totals=with_totals)
         for warning in store.warnings():
             console.warn(warning)
+        if HIDDEN_ROWS.id not in enabled:
+            warn_about_hidden_rows(console, store)
+        for one in store.visibility.unmatched(selection, result.report.scanned):
+            console.warn(str(one))
 
     _write(console, output, outputs, request, result)
     if options.fail_on_empty and not result.report.scanned:
@@ -284,7 +291,7 @@ def _audit(store: Store, request: _Request, config: Config, *, with_totals: bool
         with_totals=with_totals,
     )
     report = decisions.apply_ignores(
-        _check(store, request.selection, policy),
+        audit.with_hidden_rows(_check(store, request.selection, policy), store.visibility.hidden()),
         request.ignores,
         today=datetime.now(UTC).date(),
         complete=request.selection == Selection(),
@@ -315,12 +322,13 @@ def _write(
         outputs,
         suppressed=options.show_ignored,
     )
-    if options.update_baseline and request.baseline is not None:
-        console.save(request.baseline, [decisions.baseline_text(report).encode()])
-        console.note(f'wrote the baseline "{request.baseline}"')
     if not shows_closing(outputs):
         for line in closing:
             console.note(line)
+    refuse_incomplete(report)
+    if options.update_baseline and request.baseline is not None:
+        console.save(request.baseline, [decisions.baseline_text(report).encode()])
+        console.note(f'wrote the baseline "{request.baseline}"')
 
 
 def _layout(

@@ -9,6 +9,7 @@ import typer
 
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.files import temporary_text
+from xcomctl.cli.gaps import warn_about_gaps
 from xcomctl.cli.options import Connection, Filters, Manners, Output, Writing
 from xcomctl.cli.partial_file import place_of
 from xcomctl.cli.undo_file import undo_file
@@ -234,6 +235,8 @@ def _run(
         active_too=request.include_active,
     )
     totals = plan.totals
+    # Before anything is deleted, which would be missing then.
+    warn_about_gaps(console, store, request.selection, totals.all.rows + plan.active.rows)
     if request.yes:
         totals = _carry_out(console, target, delete, plan, request)
     return _Result(request.yes, totals, plan.active.rows, delete.reclaiming())

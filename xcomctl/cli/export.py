@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.gaps import warn_about_gaps
 from xcomctl.cli.options import Connection, Filters, Manners
 from xcomctl.cli.partial_file import Partial, Progress, Saving, place_of
 from xcomctl.config.target import parse_iso
@@ -95,6 +96,7 @@ def command(
         if console.shows_progress:
             lines.watch = _Progress(console, lines, store.entries.count(selection)).show
         store.entries.stream_into(selection, lines)
+        warn_about_gaps(console, store, selection, lines.rows)
     _say_done(console, lines)
 
 
@@ -146,6 +148,7 @@ def _resumable(
                 lines.watch = _Progress(console, lines, store.entries.count(selection)).show
             saving = Saving(partial, out, lines, began)
             store.entries.stream_into(selection, saving, ordered=True, after=began.last)
+        warn_about_gaps(console, store, selection, lines.rows)
     _say_done(console, lines)
 
 

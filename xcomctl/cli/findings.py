@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from xcomctl.errors import UsageError
+from xcomctl.errors import DatabaseError, UsageError
 from xcomctl.formats import Column
 from xcomctl.model import Limit, parse_size
 from xcomctl.sizes import limits
@@ -259,3 +259,16 @@ def _finding_row(finding: Finding, report: Report, threshold: Severity | None) -
         "state": finding.state,
         "reason": finding.reason,
     }
+
+
+def refuse_incomplete(report: Report) -> None:
+    """Raise DatabaseError if rows may be hidden from this role, which no verdict can make good."""
+    from xcomctl.audit import hidden_rows
+
+    for reason in hidden_rows(report):
+        raise DatabaseError(
+            "the check is not complete: it may not have seen every XCom",
+            detail=f"{reason[:1].upper()}{reason[1:]}.",
+            hint="Connect as a role that sees every row: one with BYPASSRLS, or with a policy FOR "
+            "SELECT USING (true).",
+        )

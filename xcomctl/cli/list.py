@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.gaps import warn_about_gaps
 from xcomctl.cli.options import Connection, Filters, Manners, Output
 from xcomctl.errors import UsageError
 from xcomctl.formats import Column
@@ -135,6 +136,7 @@ def command(
         layout = replace(query.layout, after=listing.summary)
         console.write(layout, listing.rows(), outputs, private=query.shows("value"))
         note = listing.note()
+        warn_about_gaps(console, store, query.selection, listing.returned)
     if note:
         console.note(note)
 
@@ -197,7 +199,7 @@ class _Listing:
         self._query = query
         self._limit = limit_in_force(store, query.as_)
         self._after = None if query.cursor is None else _read_place(store, query.cursor)
-        self._returned = 0
+        self.returned = 0
         self._truncated = False
         self._last: XComEntry | None = None
         self._total: int | None = None
@@ -217,21 +219,21 @@ class _Listing:
             after=self._after,
         )
         for entry in entries:
-            if query.limit and self._returned == query.limit:
+            if query.limit and self.returned == query.limit:
                 self._truncated = True
                 continue
-            self._returned += 1
+            self.returned += 1
             self._last = entry
             yield self._row(entry)
         if not self._truncated and query.cursor is None:
-            self._total = self._returned
+            self._total = self.returned
         elif query.with_total:
             self._total = self._store.entries.count(query.selection)
 
     def summary(self) -> Row:
         """Return the document's fields behind the rows."""
         return {
-            "returned": self._returned,
+            "returned": self.returned,
             "truncated": self._truncated,
             "total_entries": self._total,
             "next": self._next(),
@@ -239,14 +241,16 @@ class _Listing:
 
     def note(self) -> str | None:
         """Return what to say about a listing that is cut or empty."""
-        if not self._returned:
+        if not self.returned:
             return "no XCom matches"
         if not self._truncated:
             return None
-        noun = "entry" if self._returned == 1 else "entries"
-        text = f"showing {self._returned:,} {noun}, and more match; -n 0 shows all, --total counts them"
+        noun = "entry" if self.returned == 1 else "entries"
+        text = (
+            f"showing {self.returned:,} {noun}, and more match; -n 0 shows all, --total counts them"
+        )
         if self._total is not None:
-            text = f"showing {self._returned:,} of {self._total:,} entries; -n 0 shows all"
+            text = f"showing {self.returned:,} of {self._total:,} entries; -n 0 shows all"
         # A cursor may be long, and only the next command needs it.
         goes_on = self._query.sort == "run"
         return text + (', --after NEXT goes on ("next" in -o json)' if goes_on else "")

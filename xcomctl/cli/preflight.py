@@ -21,6 +21,7 @@ from xcomctl.cli.findings import (
     finding_columns,
     finding_rows,
     parse_threshold,
+    refuse_incomplete,
     rule_texts,
     severity_counts,
     shows_closing,
@@ -125,6 +126,8 @@ def command(
 
     with open_store(target) as store:
         result = _check(console, store, request, config, ignores)
+        for one in store.visibility.unmatched(request.selection, result.preflight.scanned):
+            console.warn(str(one))
 
     closing = _closing(result, request.threshold, quiet=console.quiet)
     layout = _layout(output, options, result, closing)
@@ -133,6 +136,7 @@ def command(
     if not shows_closing(outputs):
         for line in closing:
             console.note(line)
+    refuse_incomplete(result.report)
     if not options.exit_zero and result.report.verdict(request.threshold):
         raise typer.Exit(1)
 
@@ -215,8 +219,8 @@ def _check(
             console.save(Path(sql), _quarantine(store, request.release_name, moves))
             console.note(f'wrote "{sql}": review it, and run it when no task does')
     report = decisions.apply_ignores(
-        preflight.report(),
-        [one for one in ignores if one.rule.startswith("xcom-airflow3")],
+        audit.with_hidden_rows(preflight.report(), store.visibility.hidden()),
+        [one for one in ignores if one.rule.startswith(("xcom-airflow3", "xcom-hidden-rows"))],
         today=datetime.now(UTC).date(),
         complete=False,
         file=config.path.name if config.path else None,
@@ -239,7 +243,7 @@ def _layout(
     return replace(
         output.layout("xcomctl.preflight/1", "findings", columns),
         before=lambda: {
-            "complete": True,
+            "complete": result.report.complete,
             "backend": result.backend,
             "to": result.release,
             "limits": [],

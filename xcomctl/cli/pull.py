@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xcomctl.cli.gaps import warn_about_hidden_rows
 from xcomctl.cli.names import XComName, absence, read_name, resolve
 from xcomctl.cli.options import Connection, Manners
 from xcomctl.cli.value_path import parse_path, walk
@@ -238,6 +239,7 @@ def _read_value(console: Console, store: Store, request: _Request) -> Iterable[b
         console.note(f"in this Airflow {problem}")
     if request.all_map_indexes:
         mapped = [entry for entry in entries if entry.ref.map_index != UNMAPPED]
+        _note_missing_indexes(console, store, mapped)
         return [_decoded_list(console, store, mapped or entries, request)]
     if request.form == "raw":
         if first.size is None:
@@ -291,6 +293,7 @@ def _find(console: Console, store: Store, request: _Request) -> list[XComEntry]:
     )
     if not entries:
         if request.default is None:
+            warn_about_hidden_rows(console, store)
             raise absence(store, name)
         return []
     entries = _newest_of_each(console, entries)
@@ -313,6 +316,33 @@ def _newest_of_each(console: Console, entries: list[XComEntry]) -> list[XComEntr
             f"{len(entries)} rows have this name, which Airflow 1.10 allows; this is the newest"
         )
     return [newest[index] for index in sorted(newest)]
+
+
+def _note_missing_indexes(console: Console, store: Store, mapped: list[XComEntry]) -> None:
+    """Say which indexes of the mapped task have no value: the list closes up over them."""
+    if not mapped:
+        return
+    present = {entry.ref.map_index for entry in mapped}
+    expected = {*range(max(present) + 1), *store.suggest.map_indexes(mapped[0])}
+    missing = _ranges(sorted(expected - present))
+    if missing:
+        console.note(f"no value for map_index {missing}: the list leaves it out")
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Return ascending numbers as `1, 4-7`, the first of them where they are many."""
+    ranges: list[tuple[int, int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    texts = [f"{first}" if first == last else f"{first}-{last}" for first, last in ranges[:_SHOWN]]
+    return ", ".join([*texts, *(["..."] if len(ranges) > _SHOWN else [])])
+
+
+_SHOWN = 20
+"""Ranges of indexes that a note names."""
 
 
 def _note_the_run(console: Console, store: Store, entry: XComEntry) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.gaps import warn_about_gaps
 from xcomctl.cli.options import Connection, Filters, Manners, Output
 from xcomctl.errors import UsageError
 from xcomctl.formats import Column
@@ -141,6 +142,7 @@ def command(
 
     with open_store(target) as store:
         ranking = _Ranking(store, query)
+        warn_about_gaps(console, store, query.selection, ranking.scanned)
 
     layout = replace(query.layout, before=ranking.facts, after=ranking.counts)
     console.write(layout, ranking.rows(), outputs)
@@ -223,6 +225,7 @@ class _Ranking:
                 name: forecast(sizes.largest_by_day, self._limit)
                 for name, sizes in self._groups.items()
             }
+        self.scanned = sum(sizes.rows for sizes in self._groups.values())
         self._total = sum(sizes.total for sizes in self._groups.values())
         by_name = sorted(self._groups, key=lambda name: [part or "" for part in name])
         ordered = sorted(by_name, key=self._rank, reverse=True)
@@ -240,11 +243,10 @@ class _Ranking:
 
     def facts(self) -> Row:
         """Return the document's fields in front of the rows."""
-        scanned = sum(sizes.rows for sizes in self._groups.values())
         return {
             "by": list(self._query.by),
             "limit_bytes": self._limit,
-            "summary": {"scanned": scanned, "total_bytes": self._total},
+            "summary": {"scanned": self.scanned, "total_bytes": self._total},
         }
 
     def counts(self) -> Row:

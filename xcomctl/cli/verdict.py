@@ -82,7 +82,8 @@ def _verdict(report: Report, *, failed: bool) -> str:
     for state in ("ignored", "known"):
         number = sum(one.state == state for one in report.findings)
         parts += [f"{number:,} {state}"] * bool(number)
-    return f"{'failed' if failed else 'passed'}: {', '.join(parts)}"
+    word = "failed" if failed else "passed" if report.complete else "incomplete"
+    return f"{word}: {', '.join(parts)}"
 
 
 def _xcoms(number: int) -> str:

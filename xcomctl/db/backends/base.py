@@ -20,6 +20,7 @@ from xcomctl.config import urls
 from xcomctl.db.backends.diagnosis import Circumstances, to_error
 from xcomctl.db.backends.storage import StorageFacts
 from xcomctl.db.backends.times import iso
+from xcomctl.db.backends.views import hides_rows, selected_from
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError, XcomctlError
 from xcomctl.sizes.statistics import gather_sizes, summarize
@@ -254,6 +255,34 @@ class Backend(ABC):
         table = getattr(column, "table", None)
         name = getattr(getattr(table, "element", table), "name", "")
         return self.tables.get(name, {}).get(getattr(column, "name", ""))
+
+    def hidden_rows(self, table: str) -> str | None:
+        """Return why a table of Airflow's may show only some of its rows, None where it shows all.
+
+        MySQL and MariaDB hide no rows of a table; a view can.
+        """
+        definition = self.view_definition(table)
+        for _ in range(_MOST_VIEWS):
+            if definition is None:
+                return None
+            if hides_rows(definition):
+                break
+            definition = self.view_definition(selected_from(definition) or "")
+        return f'"{table}" is a view that can hide rows'
+
+    def view_definition(self, name: str) -> str | None:
+        """Return the SQL of a view, empty where it may not be read; None where it is no view."""
+        views = sa.table(
+            "views",
+            *map(sa.column, ("table_schema", "table_name", "view_definition")),
+            schema="information_schema",
+        )
+        where = (
+            views.c.table_name == name,
+            views.c.table_schema == (self.schema_name() or self.here()),
+        )
+        found = self.connection.execute(sa.select(views.c.view_definition).where(*where)).first()
+        return None if found is None else _text(found[0])
 
     def here(self) -> Element:
         """Return the expression that names the schema where unqualified tables are found."""
@@ -661,6 +690,10 @@ class Backend(ABC):
     def _first_line(error: object) -> str:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return lines[0] if lines else type(error).__name__
+
+
+_MOST_VIEWS = 10
+"""Views upon views that are looked at."""
 
 
 def _text(value: object) -> str:

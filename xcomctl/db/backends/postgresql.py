@@ -20,6 +20,7 @@ from xcomctl.db.backends.base import (
 from xcomctl.db.backends.globs import glob_within
 from xcomctl.db.backends.postgresql_copy import CopiedRows
 from xcomctl.db.backends.postgresql_errors import diagnose, diagnose_connecting
+from xcomctl.db.backends.postgresql_policies import hidden_rows
 from xcomctl.db.backends.postgresql_watch import WatchedConnection
 from xcomctl.db.backends.sqlite import skip_scan
 from xcomctl.db.schema import Column
@@ -230,6 +231,9 @@ class PostgreSQL(Backend):
 
     def storage_facts(self, *, exact: bool) -> StorageFacts:
         return postgresql_storage.storage_facts(self.connection, self._xcom())
+
+    def hidden_rows(self, table: str) -> str | None:
+        return hidden_rows(self.connection, table, self._named(table))
 
     def raw(self, value: Element, storage: Storage) -> Element:
         return sa.cast(value, sa.Text) if storage == "json" else value

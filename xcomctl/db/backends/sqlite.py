@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -183,6 +184,17 @@ class SQLite(Backend):
 
     def storage_facts(self, *, exact: bool) -> StorageFacts:
         return sqlite_storage.storage_facts(self.connection, exact=exact)
+
+    def view_definition(self, name: str) -> str | None:
+        schema = (
+            "sqlite_master"
+            if self.target.schema is None
+            else f'"{self.target.schema}".sqlite_master'
+        )
+        statement = sa.text(f"SELECT sql FROM {schema} WHERE name = :name AND type = 'view'")
+        found = self.connection.scalar(statement, {"name": name})
+        # What is behind AS is the query.
+        return None if found is None else re.split(r"(?i)\bAS\b", str(found), maxsplit=1)[-1]
 
     def piece(self, value: Element, storage: Storage, start: int, length: int) -> Element:
         # substr() would turn a number into text, and the number is what Airflow reads.

@@ -12,6 +12,7 @@ from xcomctl.db.read.rows import Rows
 from xcomctl.db.read.sizes import Sizes
 from xcomctl.db.read.suggest import Suggest
 from xcomctl.db.read.table import OTHER_TABLES, Table
+from xcomctl.db.read.visibility import Visibility
 from xcomctl.model import Facts
 from xcomctl.values.context import Context
 
@@ -25,7 +26,8 @@ class Store:
     """An open metadata database.
 
     `entries` lists and reads XComs, `sizes` aggregates them, `suggest` knows which names and
-    runs exist, `quarantine` writes SQL for rows that an upgrade trips over.
+    runs exist, `visibility` knows what a listing does not show, `quarantine` writes SQL for rows
+    that an upgrade trips over.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -39,6 +41,7 @@ class Store:
         self.entries = Entries(self.rows)
         self.sizes = Sizes(self.rows)
         self.suggest = Suggest(self.rows)
+        self.visibility = Visibility(self.rows, self.suggest)
         self.quarantine = Quarantine(self.rows)
 
     @property

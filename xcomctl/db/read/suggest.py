@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 
 from xcomctl.db.backends.times import to_moment
-from xcomctl.model import Selection, exactly, format_time, is_glob, runs_back
+from xcomctl.model import UNMAPPED, Selection, exactly, format_time, is_glob, runs_back
 
 if TYPE_CHECKING:
     from xcomctl.db.backends.base import Element
@@ -180,6 +180,23 @@ class Suggest:
         with self._table.explained():
             found = self._table.connection.execute(statement.distinct().limit(most)).scalars().all()
         return [str(one) for one in sorted(one for one in found if one is not None)]
+
+    def map_indexes(self, entry: XComEntry) -> list[int]:
+        """Return the indexes of the mapped task instances of the entry's task and run, sorted."""
+        columns = self._table.columns["task_instance"]
+        if "map_index" not in columns or "run_id" not in columns or entry.ref.run_id is None:
+            return []
+        if self._backend.name == "postgresql" and not self._table.may_read("task_instance"):
+            return []
+        instance, same, ref = self._table.named("task_instance").c, self._backend.same, entry.ref
+        statement = sa.select(instance.map_index).where(
+            same(instance.dag_id, ref.dag_id),
+            same(instance.task_id, ref.task_id),
+            same(instance.run_id, ref.run_id or ""),
+            instance.map_index > UNMAPPED,
+        )
+        with self._table.explained():
+            return sorted(self._table.connection.execute(statement).scalars())
 
     def has_run(self, dag_id: str, run_id: str) -> bool:
         """Return whether dag_run has the run, named by its id or, in old Airflows, its date."""

@@ -1,0 +1,23 @@
+"""Warnings about what a result does not show: hidden rows, and filters that match nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xcomctl.cli.console import Console
+    from xcomctl.db.read.store import Store
+    from xcomctl.model import Selection
+
+
+def warn_about_gaps(console: Console, store: Store, selection: Selection, matched: int) -> None:
+    """Print a warning for each reason why a selection that matched so many may be incomplete."""
+    warn_about_hidden_rows(console, store)
+    for one in store.visibility.unmatched(selection, matched):
+        console.warn(str(one))
+
+
+def warn_about_hidden_rows(console: Console, store: Store) -> None:
+    """Print a warning for each reason why rows may be hidden."""
+    for reason in store.visibility.hidden():
+        console.warn(f"{reason}: the result may be incomplete")
