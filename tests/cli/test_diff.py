@@ -195,7 +195,7 @@ def test_markdown_folds_what_is_long(tmp_path: Path, run: Run) -> None:
     ("arguments", "code", "words"),
     [
         (["dag", "run_0"], 2, 'cannot read "dag": it is not a file'),
-        (["dag", "run_0", "run_1", "run_2"], 2, "unexpected extra argument"),
+        (["dag", "run_0", "run_1", "run_2"], 2, "unexpected argument"),
         (["dga", "run_0", "run_1"], 4, 'Did you mean "dag"?'),
         (["dag", "run_0", "run_11"], 4, 'Did you mean "run_1"?'),
         (["dag", "latest~9", "latest"], 4, 'has no run "latest~9"'),

@@ -91,7 +91,7 @@ def test_1_only_where_the_gate_trips(run: Run, db: Path) -> None:
         (("lst",), "list"),
         (("list", "--no-such"), "--no-such"),
         (("list", "-n", "many"), "many"),
-        (("list", "-n", "-1"), "-n"),
+        (("list", "-n", "-1"), "--limit"),
         (("list", "--since", "yesterday-ish"), "yesterday-ish"),
         (("list", "--min-size", "48K"), "KiB"),
         (("list", "--sort", "colour"), "colour"),

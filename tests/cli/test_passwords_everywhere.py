@@ -29,6 +29,7 @@ COMMANDS = (
     ("preflight",),
     ("top",),
     ("why", "d", "t"),
+    ("diff", "d", "r1", "r2"),
     ("export", "-o", "jsonl"),
     ("import", "dump.jsonl"),
     ("limits",),
@@ -38,7 +39,7 @@ COMMANDS = (
 )
 
 
-WITHOUT_A_DATABASE = {"demo", "rules", "merge"}
+WITHOUT_A_DATABASE = {"demo", "help", "rules", "merge"}
 
 
 def test_every_command_is_tried() -> None:
