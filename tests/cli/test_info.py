@@ -73,6 +73,14 @@ def test_a_profile_is_not_overridden_by_itself(run: Run, path: str, tmp_path: Pa
     assert lines(by_url.out)["overrides"] == f'{path} from default_profile "a"'
 
 
+def test_innodb_sizes_are_estimates(run: Run, path: str) -> None:
+    """They come from statistics, which are a while behind."""
+    document: dict[str, Any] = json.loads(run("info", "--url", path, "-o", "json").out)
+    document["server"]["backend"] = "mariadb"
+    printed = [one for _, one in paragraphs(sections(document)[2])]
+    assert printed[1].startswith("on disk      about ")
+
+
 @pytest.mark.parametrize(
     ("replica", "lag_s", "text"),
     [

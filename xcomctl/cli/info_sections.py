@@ -23,7 +23,7 @@ def sections(document: Document) -> list[Row]:
     parts = {
         "Database": _database(document["connection"], document["server"]),
         "Airflow": _airflow(document["airflow"]),
-        "Size": _size(document["xcom"], document["storage"]),
+        "Size": _size(document["xcom"], document["storage"], document["server"]["backend"]),
         "Limit": _limit(document["xcom"]),
         "Privileges": _privileges(document["permissions"]),
     }
@@ -83,12 +83,15 @@ def _airflow(airflow: Mapping[str, Any]) -> Iterator[Line]:
         yield "migration", ", ".join(airflow["alembic"])
 
 
-def _size(xcom: Mapping[str, Any], storage: Mapping[str, Any]) -> Iterator[Line]:
+def _size(xcom: Mapping[str, Any], storage: Mapping[str, Any], backend: str) -> Iterator[Line]:
+    # InnoDB updates these with its statistics, some seconds after many rows were written.
+    about = "about " if backend in ("mysql", "mariadb") else ""
     if xcom["total_bytes"] is not None:
-        yield "on disk", str(Size(xcom["total_bytes"]))
+        yield "on disk", f"{about}{Size(xcom['total_bytes'])}"
         for name in ("table", "index", "toast"):
             if xcom[f"{name}_bytes"] is not None:
-                yield f"  {name if name != 'toast' else 'TOAST'}", str(Size(xcom[f"{name}_bytes"]))
+                label = name if name != "toast" else "TOAST"
+                yield f"  {label}", f"{about}{Size(xcom[f'{name}_bytes'])}"
     if xcom["rows"] is not None:
         yield "rows", f"{xcom['rows']:,}"
     elif xcom["rows_estimate"] is not None:
