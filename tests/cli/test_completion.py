@@ -205,6 +205,7 @@ def test_files_are_offered_only_where_a_file_is_meant(
     assert offered("push", "--undo-file=dir/u") == ["--undo-file=dir/undo.jsonl"]
     assert offered("import", ".h") == [".hidden"]
     assert offered("import", "no/such/") == []
+    assert offered("diff", "--url=no such file.db", "di") == ["dir/"]
 
 
 def test_words_load_no_database_library() -> None:
@@ -266,6 +267,9 @@ IDS = {
     "pull etl mapped part x": [],
     "push etl extract ": ["return_value"],
     "push etl extract return_value ": [],
+    "diff e": ["etl"],
+    "diff etl run_1 ": ["latest", "run_2", "run_1"],
+    "why etl mapped ": ["part"],
     "import --map-dag e": ["etl="],
     "import --map-dag etl=e": ["etl=etl"],
 }

@@ -5,6 +5,7 @@ Nothing here fails: where candidates cannot be found in time, none are offered.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 from xcomctl.cli.commands import ALIASES, COMMANDS, load
 from xcomctl.cli.shells import SHELLS, Candidate
+from xcomctl.errors import XcomctlError
 
 if TYPE_CHECKING:
     from xcomctl.config.target import Target
@@ -32,6 +34,15 @@ _DATABASE_S: Final = 0.4
 _MOMENTS: Final = ("1h", "24h", "7d", "30d")
 _FILES: Final = ("FILE", "PATH", "[PATH]", "DIR", "URL")
 """Metavars of options and arguments that name a file or a directory."""
+_COLUMN_BY_NAME: Final[Mapping[str, Column]] = {
+    "dag_id": "dag_id",
+    "run_id": "run_id",
+    "new_run_id": "run_id",
+    "task_id": "task_id",
+    "key": "key",
+    "map_index": "map_index",
+}
+"""Parameter → the ids that it takes."""
 _LISTS: Final = ("columns", "by", "rules", "skip_rules")
 """Options that take several values, separated by commas."""
 
@@ -195,8 +206,12 @@ def _values(line: Line) -> Iterable[Candidate]:
             return [Candidate(f"{old}={one}") for one in _ids(line, "dag_id", new)]
         return [Candidate(f"{one}=", final=False) for one in _ids(line, "dag_id", old)]
     name = {"new_run_id": "run_id"}.get(name, name)
-    if name in ("dag_id", "run_id", "task_id", "key", "map_index"):
-        return [Candidate(one) for one in _ids(line, name, line.incomplete)]  # type: ignore[arg-type]
+    column = _COLUMN_BY_NAME.get(name)
+    if column is not None:
+        found = [*_paths(line.incomplete)] if "FILE" in (line.param.metavar or "") else []
+        with contextlib.suppress(XcomctlError) if found else contextlib.nullcontext():
+            found += [Candidate(one) for one in _ids(line, column, line.incomplete)]
+        return found
     if name == "words":
         first = not line.given.get("words")
         return [Candidate(one) for one in _ids(line, "key", line.incomplete)] if first else ()

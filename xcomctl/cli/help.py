@@ -55,7 +55,8 @@ def program_help(summary: str, params: Iterable[Any]) -> str:
         summary,
         "xcomctl COMMAND [ARGS] [OPTIONS]",
         groups,
-        '"xcomctl COMMAND --help" shows the options of a command, with examples.',
+        '"xcomctl COMMAND --help" shows the options of a command, with examples that run on the '
+        "demo database after: export XCOMCTL_URL=xcomctl-demo.db",
     )
 
 
