@@ -1,4 +1,4 @@
-"""Preflight about values that the migration keeps: can they be pulled, and are they the same?"""
+"""Preflight on values that the migration keeps: whether they can be pulled, and are the same."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ KEPT = {
 def test_values_that_cannot_be_pulled_after_the_upgrade_are_named(
     release: tuple[int, int, int], unreadable: set[str]
 ) -> None:
-    """Classes that are gone, newer versions, and what is not read back."""
+    """Classes that no longer exist, newer versions, and values that are not read back."""
     migration = Migration("postgresql", release)
     found = {
         name
@@ -59,8 +59,8 @@ def test_values_that_cannot_be_pulled_after_the_upgrade_are_named(
     assert found == unreadable
 
 
-def test_real_airflow_cannot_pull_what_preflight_named(postgres: Server) -> None:
-    """Airflow 3.3.2's own migration, and then its own deserializer."""
+def test_real_airflow_cannot_pull_what_preflight_reports(postgres: Server) -> None:
+    """Checked with the migration of Airflow 3.3.2, then with its deserializer."""
     python = airflow(3).with_name("python")
     folder = Path(__file__).parents[1]
 
@@ -90,7 +90,7 @@ def test_real_airflow_cannot_pull_what_preflight_named(postgres: Server) -> None
 def test_an_airflow_3_database_is_checked_for_what_a_newer_one_cannot_read(
     tmp_path: Path, run: Run
 ) -> None:
-    """Classes that are gone; not what it cannot read itself."""
+    """Not for values that it cannot read itself."""
     path = tmp_path / "airflow.db"
     metadata = Metadata(str(path), "3.0")
     metadata.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
@@ -119,8 +119,8 @@ def test_an_airflow_3_database_is_checked_for_what_a_newer_one_cannot_read(
         ('{"a": 1, "a": 2}', set()),
     ],
 )
-def test_objects_whose_keys_are_sorted_are_named(text: str, backends: set[str]) -> None:
-    """By length, then by bytes; a key that stands twice reads the same afterwards."""
+def test_objects_whose_keys_are_sorted_are_reported(text: str, backends: set[str]) -> None:
+    """Keys are sorted by length, then by bytes; a duplicate key reads the same afterwards."""
     for backend in ("postgresql", "mysql", "mariadb", "sqlite"):
         problems = airflow3.check_value(text.encode(), Migration(backend, (3, 3, 2)))
         expected = [rules.AIRFLOW3_KEY_ORDER] if backend in backends else []
@@ -128,7 +128,7 @@ def test_objects_whose_keys_are_sorted_are_named(text: str, backends: set[str]) 
 
 
 def test_key_order_is_one_finding_for_all(postgres: Server, run: Run) -> None:
-    """A note with the number of XComs; nothing fails of it."""
+    """It is a note with the number of XComs, and does not fail the check."""
     url = postgres.create_database()
     metadata = Metadata(url)
     for name in ("one", "two"):

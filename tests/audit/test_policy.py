@@ -1,4 +1,4 @@
-"""What a team decides: budgets, ignores and a baseline, at their boundaries."""
+"""Budgets, ignores and the baseline, at their boundaries."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def found(report: Any) -> list[tuple[str, str, str]]:
 def test_a_value_at_its_budget_is_fine_and_a_byte_more_is_not(
     run: Run, db: Path, tmp_path: Path, size: str, times: int
 ) -> None:
-    """The budget is the largest size that is still allowed."""
+    """The budget is the largest allowed size."""
     configure(tmp_path, f'[[audit.budget]]\ntask_id = "extract"\nmax_size = "{size}"\n')
     findings = audit(run, db)["findings"]
     assert sum(one["occurrences"] for one in findings) == times
@@ -83,7 +83,7 @@ def test_a_value_at_its_budget_is_fine_and_a_byte_more_is_not(
 def test_a_run_at_its_total_is_fine(
     run: Run, db: Path, tmp_path: Path, total: str, runs: int
 ) -> None:
-    """All that one budget is for, added up in each run of each DAG."""
+    """All XComs of one budget are added up per run and DAG."""
     configure(tmp_path, f'[[audit.budget]]\ndag_id = "etl"\nmax_total_per_run = "{total}"\n')
     findings = audit(run, db)["findings"]
     assert [one["occurrences"] for one in findings] == ([runs] if runs else [])
@@ -94,7 +94,7 @@ def test_a_run_at_its_total_is_fine(
 
 
 def test_totals_and_counts_of_all_runs(run: Run, db: Path, tmp_path: Path) -> None:
-    """4,500 bytes in six entries: at the bound fine, one less not."""
+    """4,500 bytes in six XComs are within a budget of that size, and over a smaller one."""
     budget = '[[audit.budget]]\ndag_id = "etl"\n'
     configure(tmp_path, f'{budget}max_total = "4500"\nmax_count = 6\n')
     assert found(audit(run, db)) == []
@@ -105,10 +105,10 @@ def test_totals_and_counts_of_all_runs(run: Run, db: Path, tmp_path: Path) -> No
     assert report["summary"]["warnings"] == 2
 
 
-def test_the_most_specific_budget_governs_and_ties_go_to_the_first(
+def test_the_most_specific_budget_applies_and_ties_go_to_the_first(
     run: Run, db: Path, tmp_path: Path
 ) -> None:
-    """An exact name beats a glob, more letters beat fewer, then the order in the file."""
+    """Exact names before globs, longer globs before shorter ones, then the order in the file."""
     configure(
         tmp_path,
         """
@@ -164,7 +164,7 @@ def ignore(**fields: object) -> str:
 
 
 def test_an_ignored_finding_does_not_count(run: Run, db: Path, tmp_path: Path) -> None:
-    """Counted apart, skipped in JUnit, listed on request, back with --no-ignores."""
+    """It is counted separately, skipped in JUnit, and listed with --show-ignored."""
     configure(tmp_path, ignore())
     report = audit(run, db)
     assert found(report) == [("xcom-over-budget", "legacy_a", "dump")]
@@ -188,7 +188,7 @@ def test_an_ignored_finding_does_not_count(run: Run, db: Path, tmp_path: Path) -
 def test_an_ignore_holds_until_its_last_day(
     run: Run, db: Path, tmp_path: Path, until: dt.date, state: str
 ) -> None:
-    """Afterwards the finding is back, and the ignore itself is reported."""
+    """Afterwards the finding is reported again, and so is the ignore."""
     configure(tmp_path, ignore(until=until))
     report = audit(run, db, "--show-ignored")
     states = {one["dag_id"]: one["state"] for one in report["findings"] if one["rule"] == "xcom-over-budget"}  # fmt: skip
@@ -200,7 +200,7 @@ def test_an_ignore_holds_until_its_last_day(
 
 @pytest.mark.parametrize(("late", "state"), [(0, "ignored"), (1, "open")])
 def test_the_last_day_of_an_ignore_counts(late: int, state: str) -> None:
-    """And the day after does not."""
+    """The day after does not."""
     report = audit_package.run(
         audit_package.Policy(Limit("test", Size(10), "test")),
         [(entry(Size(11)), None)],
@@ -217,7 +217,7 @@ def test_the_last_day_of_an_ignore_counts(late: int, state: str) -> None:
 
 
 @pytest.mark.parametrize(("size", "ignored"), [("1001", 1), ("1000", 0)])
-def test_an_ignore_has_a_size_above_which_it_is_none(
+def test_an_ignore_does_not_apply_above_its_size(
     run: Run, db: Path, tmp_path: Path, size: str, ignored: int
 ) -> None:
     """The largest value of the finding decides."""
@@ -225,10 +225,10 @@ def test_an_ignore_has_a_size_above_which_it_is_none(
     assert audit(run, db)["summary"]["ignored"] == ignored
 
 
-def test_an_unused_ignore_is_reported_where_all_was_judged(
+def test_an_unused_ignore_is_reported_after_a_full_audit(
     run: Run, db: Path, tmp_path: Path
 ) -> None:
-    """Not under filters, and not of a rule that was not applied."""
+    """Not with filters, and not for a rule that was not applied."""
     configure(tmp_path, ignore(dag_id="gone_*"))
     assert ("ignore-unused", "gone_*", "*") in found(audit(run, db))
     assert "ignore-unused" not in str(found(audit(run, db, "-d", "etl")))
@@ -241,10 +241,8 @@ def test_an_unused_ignore_is_reported_where_all_was_judged(
 # --- the baseline -----------------------------------------------------------------------------
 
 
-def test_a_baseline_knows_what_was_there_and_nothing_new(
-    run: Run, db: Path, tmp_path: Path
-) -> None:
-    """Written on request only; then the gate passes until there is something new."""
+def test_a_baseline_accepts_known_findings_only(run: Run, db: Path, tmp_path: Path) -> None:
+    """It is written on request; then the audit passes until there is a new finding."""
     configure(tmp_path, BUDGET)
     path = tmp_path / "baseline.json"
     gate = ("audit", "--url", db, "--baseline", path)
@@ -271,7 +269,7 @@ def test_a_baseline_knows_what_was_there_and_nothing_new(
 
 
 def metadata_add(db: Path, *, task_id: str, length: int, dag_id: str = "dag") -> None:
-    """Add a row to a database that is there already."""
+    """Add a row to an existing database."""
     import sqlite3
 
     with sqlite3.connect(db) as connection:
@@ -286,7 +284,7 @@ def metadata_add(db: Path, *, task_id: str, length: int, dag_id: str = "dag") ->
 def test_growth_past_both_caps_is_reported(
     run: Run, db: Path, tmp_path: Path, length: int, grew: bool
 ) -> None:
-    """50 % of 5,000 bytes is 2,500: at it known, one byte more grown; the other cap holds too."""
+    """50% of 5,000 bytes is 2,500: one byte more than that is reported, if the other cap is exceeded too."""
     path = tmp_path / "baseline.json"
     configure(tmp_path, f'[audit]\nmin_growth = "1 KiB"\nbaseline = "baseline.json"\n{BUDGET}')
     assert run("audit", "--url", db, "--update-baseline").code == 0
@@ -302,15 +300,17 @@ def test_growth_past_both_caps_is_reported(
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 300), st.integers(0, 10**6))
-def test_growth_takes_both_caps(before: int, now: int, percent: int, size: int) -> None:
-    """Exactly, in whole numbers."""
+def test_growth_must_exceed_both_caps(before: int, now: int, percent: int, size: int) -> None:
+    """Computed exactly, in integers."""
     growth = Growth(percent / 100, Size(size))
     expected = now - before > size and 100 * (now - before) > before * percent
     assert growth.exceeded(before, now) == expected
 
 
-def test_what_is_gone_is_told_and_pruned(run: Run, db: Path, tmp_path: Path) -> None:
-    """A ratchet: the note says what could go, --update-baseline lets it go."""
+def test_fixed_findings_are_noted_and_removed_from_the_baseline(
+    run: Run, db: Path, tmp_path: Path
+) -> None:
+    """A note names them, and --update-baseline removes them."""
     configure(tmp_path, BUDGET)
     path = tmp_path / "baseline.json"
     gate = ("audit", "--url", db, "--baseline", path)
@@ -324,8 +324,8 @@ def test_what_is_gone_is_told_and_pruned(run: Run, db: Path, tmp_path: Path) -> 
     assert json.loads(path.read_text())["findings"] == []
 
 
-def test_a_part_does_not_become_the_baseline(run: Run, db: Path, tmp_path: Path) -> None:
-    """Filters would drop what they leave out; a broken file is not overwritten unasked."""
+def test_a_filtered_audit_does_not_become_the_baseline(run: Run, db: Path, tmp_path: Path) -> None:
+    """Filters would drop the other findings; a broken file is not overwritten."""
     path = tmp_path / "baseline.json"
     gate = ("audit", "--url", db, "--baseline", path)
     assert run(*gate, "--update-baseline", "-d", "etl").code == 2
@@ -359,10 +359,10 @@ def test_a_part_does_not_become_the_baseline(run: Run, db: Path, tmp_path: Path)
         ('[audit]\nsource_root = "dags"', "source_root"),
     ],
 )
-def test_a_configuration_that_makes_no_sense_is_refused(
+def test_an_invalid_configuration_is_refused(
     run: Run, db: Path, tmp_path: Path, toml: str, said: str
 ) -> None:
-    """Exit 2, naming the file and what is wrong in it."""
+    """Exit code 2, with the file and the fault in it."""
     configure(tmp_path, toml)
     (tmp_path / "b.json").write_text('{"schema": "xcomctl.baseline/1", "findings": []}')
     done = run("audit", "--url", db, "--baseline", tmp_path / "b.json")
@@ -377,7 +377,7 @@ def test_a_configuration_that_makes_no_sense_is_refused(
 def test_budgets_of_text_are_the_same_on_every_backend(
     empty_url: str, run: Run, tmp_path: Path
 ) -> None:
-    """jsonb holds numbers in more bytes than their text has."""
+    """jsonb stores numbers in more bytes than their text has."""
     metadata = Metadata(empty_url, "3.0")
     value = "[1, 2, 3, 4, 5]"
     metadata.add(value)
@@ -394,7 +394,7 @@ def test_budgets_of_text_are_the_same_on_every_backend(
 
 
 def test_references_into_object_storage_are_noted(empty_url: str, run: Run) -> None:
-    """An object store's url and nothing else: not a text that mentions one, and not a web page."""
+    """Only values that are a single URL of an object store count."""
     metadata = Metadata(empty_url)
     for name, value in {
         "s3": b'"s3://bucket/dag/run/task/0a1b.gz"',

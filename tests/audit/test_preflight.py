@@ -126,15 +126,15 @@ LENIENT = {"dot", "badesc"}
 
 
 def outcome(value: bytes, migration: Migration) -> str:
-    """Return the gravest that preflight says of a value."""
+    """Return the most severe outcome that preflight reports for a value."""
     problems = airflow3.check_value(value, migration)
     outcomes = {one.outcome for one in problems if not one.outcome.is_kept}
     return next((one.value for one in Outcome if one in outcomes), "kept")
 
 
 @pytest.mark.parametrize("recorded", RECORDED)
-def test_every_release_is_judged_as_it_was_recorded(recorded: str) -> None:
-    """For each value: stops there, archived, lost, altered or kept."""
+def test_outcomes_are_those_that_were_recorded_from_every_release(recorded: str) -> None:
+    """Each value stops the migration, is archived, lost, altered or kept."""
     release, backend = recorded.split("/")
     migration = Migration(backend, airflow3.parse_release(release))
     expected = {name: kind for kind, names in RECORDED[recorded].items() for name in names.split()}
@@ -157,12 +157,12 @@ def test_every_release_is_judged_as_it_was_recorded(recorded: str) -> None:
      ("3.1", 3), ("3.2.2", 3), ("3.3.1", 3), ("3.3.2", 4), ("3.3", 4), ("3.9.0", 4)],
 )  # fmt: skip
 def test_releases_differ_in_what_they_replace(release: str, step: int) -> None:
-    """A release without its patch number is the newest of its line."""
+    """A release without a patch number means the newest of its line."""
     assert Migration("postgresql", airflow3.parse_release(release)).step == step
 
 
 def test_sizes_beyond_jsonb_stop_the_migration() -> None:
-    """A long string, many elements, and numbers that are long once written out."""
+    """A long string, many elements, and numbers that are long when written out."""
     migration = Migration("postgresql", (3, 3, 2))
     assert outcome(b'"' + b"x" * 268_435_455 + b'"', migration) == "kept"
     assert outcome(b'"' + b"x" * 268_435_456 + b'"', migration) == "stops"
@@ -177,8 +177,8 @@ def airflow(major: int) -> Path:
     return Path(program)
 
 
-def test_the_real_migration_is_the_judge_of_each_value(postgres: Server) -> None:
-    """Airflow 3.3.2's own migration of one value after the other, on PostgreSQL."""
+def test_outcomes_are_those_of_the_real_migration(postgres: Server) -> None:
+    """Airflow 3.3.2 migrates one value after the other on PostgreSQL."""
     python = airflow(3).with_name("python")
     done = subprocess.run(
         [python, Path(__file__).parents[1] / "real_migration.py", postgres.create_database()],
@@ -249,7 +249,7 @@ def fill(url: str, values: dict[str, bytes | None]) -> None:
 def test_a_real_upgrade_stops_where_preflight_said_and_passes_after_its_sql(
     postgres: Server, run: Run, tmp_path: Path
 ) -> None:
-    """From a database of Airflow 2.10.5 with a bad row of each kind to 3.3.2 on PostgreSQL."""
+    """From Airflow 2.10.5 with a bad row of each kind to 3.3.2, on PostgreSQL."""
     airflow(3)
     url, home = postgres.create_database(), tmp_path / "airflow"
     code, said = run_airflow(2, url, home, "db", "migrate")
@@ -307,7 +307,7 @@ def test_a_real_upgrade_stops_where_preflight_said_and_passes_after_its_sql(
 
 
 def _same(before: bytes, after: str) -> bool:
-    """Return whether both JSON texts are read as the same value of the same types."""
+    """Return whether both JSON texts have the same value and types."""
     return canonical(json.loads(before)) == canonical(json.loads(after))
 
 
@@ -319,7 +319,7 @@ def canonical(value: Any) -> str:
 
 
 def test_moving_is_the_same_on_every_backend(empty_url: str, run: Run, tmp_path: Path) -> None:
-    """The SQL moves the rows that it names, whatever is in their names, and no others."""
+    """The SQL moves the rows that it names, whatever characters their names have, and no others."""
     metadata = Metadata(empty_url)
     odd = ["it's", "100%", "back\\slash", 'quo"te', "a:b", "trail "]
     # A healthy row has the name of one that is moved, with a space for its line end.
@@ -358,7 +358,7 @@ def test_moving_is_the_same_on_every_backend(empty_url: str, run: Run, tmp_path:
 
 
 def test_ids_that_are_no_utf_8_can_be_moved_too(tmp_path: Path, run: Run) -> None:
-    """SQLite keeps whatever it is given, and the SQL names it byte for byte."""
+    """SQLite stores any bytes, and the SQL names them exactly."""
     path = tmp_path / "airflow.db"
     metadata = Metadata(str(path))
     metadata.add(b"", task_id="odd")
@@ -372,8 +372,8 @@ def test_ids_that_are_no_utf_8_can_be_moved_too(tmp_path: Path, run: Run) -> Non
     assert (moved, left) == ([(b"a\xffb",)], [("good",)])
 
 
-def test_rows_without_a_run_and_rows_that_are_there_twice(empty_url: str, run: Run) -> None:
-    """Airflow 1.10 leaves both; of the same name, all but the one that a task reads are moved."""
+def test_rows_without_a_run_and_duplicate_rows(empty_url: str, run: Run) -> None:
+    """Airflow 1.10 leaves both; of duplicates all but the one that a task reads are moved."""
     metadata = Metadata(empty_url, "1.10")
     metadata.run("dag", "run_1")
     for value in (b"1", b"2", b"3"):
@@ -388,8 +388,8 @@ def test_rows_without_a_run_and_rows_that_are_there_twice(empty_url: str, run: R
     assert report["summary"]["fates"]["stops"] == 3
 
 
-def test_a_run_that_is_not_the_one_named_is_found(tmp_path: Path, run: Run) -> None:
-    """Every database takes a wrong dag_run_id, and no Airflow reads the row."""
+def test_a_wrong_dag_run_id_is_found(tmp_path: Path, run: Run) -> None:
+    """Every database accepts it, and no Airflow reads the row."""
     path = tmp_path / "airflow.db"
     metadata = Metadata(str(path))
     metadata.add(b"1", run_id="run_1")
@@ -399,8 +399,8 @@ def test_a_run_that_is_not_the_one_named_is_found(tmp_path: Path, run: Run) -> N
     assert [one["task_id"] for one in dangling] == ["wrong"]
 
 
-def test_mariadb_from_3_1_3_on_is_told_that_nothing_helps(any_server: Any, run: Run) -> None:
-    """The migration's own statement is none of MariaDB's."""
+def test_the_upgrade_of_mariadb_fails_from_3_1_3_on(any_server: Any, run: Run) -> None:
+    """MariaDB refuses a statement of the migration."""
     url = any_server("mariadb").create_database()
     Metadata(url).add(b"1")
     old = run("preflight", "--url", url, "--to", "3.1.2", "-o", "json")
@@ -411,7 +411,7 @@ def test_mariadb_from_3_1_3_on_is_told_that_nothing_helps(any_server: Any, run: 
 
 
 def test_reports_agree_in_every_format(postgres: Server, run: Run, tmp_path: Path) -> None:
-    """One pass, and all say the same."""
+    """All formats show the findings of one pass."""
     url = postgres.create_database()
     metadata = Metadata(url)
     for name in ("nan", "p2", "empty", "lone_hi", "ten0"):
@@ -435,8 +435,8 @@ def test_reports_agree_in_every_format(postgres: Server, run: Run, tmp_path: Pat
     assert run("preflight", "--url", url, "--exit-zero").code == 0
 
 
-def test_what_is_airflow_3_already_has_nothing_to_fear(tmp_path: Path, run: Run) -> None:
-    """Nothing is judged, and the note says why."""
+def test_an_airflow_3_database_has_no_migration_ahead(tmp_path: Path, run: Run) -> None:
+    """Nothing is reported, and a note says why."""
     path = tmp_path / "airflow.db"
     Metadata(str(path), "3.0").add("1")
     done = run("preflight", "--url", path, "-o", "json")
@@ -445,8 +445,8 @@ def test_what_is_airflow_3_already_has_nothing_to_fear(tmp_path: Path, run: Run)
 
 
 @pytest.mark.parametrize("release", ["2.11.0", "3", "three", "4.0.0", ""])
-def test_a_release_that_is_none_is_refused(tmp_path: Path, run: Run, release: str) -> None:
-    """Only Airflow 3 is an upgrade to it."""
+def test_an_invalid_release_is_refused(tmp_path: Path, run: Run, release: str) -> None:
+    """Only releases of Airflow 3 are accepted."""
     path = tmp_path / "airflow.db"
     Metadata(str(path)).add(b"1")
     done = run("preflight", "--url", path, "--to", release)

@@ -31,7 +31,7 @@ def made(seed: int, length: int, alphabet: str = ALNUM) -> str:
 
 
 def planted(seed: int) -> dict[str, Any]:
-    """Return values that hold a credential, by what it is."""
+    """Return values with a credential, by the kind of it."""
     one = {
         "aws": "AKIA" + made(seed, 16, string.ascii_uppercase + "234567"),
         "github": "ghp_" + made(seed, 36),
@@ -72,8 +72,8 @@ def fernet(seed: int) -> str:
     return base64.urlsafe_b64encode(data).decode()
 
 
-def test_what_airflow_encrypts_is_not_leaked() -> None:
-    """Options of a serialized Delta or Iceberg table are ciphertext; elsewhere a token is one."""
+def test_what_airflow_encrypts_is_not_reported() -> None:
+    """Options of a serialized Delta or Iceberg table are ciphertext; elsewhere a Fernet token is a credential."""
     options = {"AWS_SECRET_ACCESS_KEY": fernet(1), "token": fernet(2)}
     tables: list[Any] = [
         {"__classname__": "deltalake.table.DeltaTable", "__version__": 1, "__data__": {"table_uri": "s3://b/t", "version": 0, "storage_options": options}},
@@ -91,7 +91,7 @@ def test_what_airflow_encrypts_is_not_leaked() -> None:
 
 
 def look_alikes(seed: int) -> list[Any]:
-    """Return values that hold none."""
+    """Return values without a credential."""
     rng = random.Random(seed)
     digest = hashlib.sha256(str(seed).encode()).hexdigest()
     return [
@@ -127,7 +127,7 @@ def look_alikes(seed: int) -> list[Any]:
 
 
 def test_planted_ones_are_found_and_look_alikes_are_not() -> None:
-    """Precision and recall over 50 made-up sets, both at least 99 %."""
+    """Precision and recall over 50 sets of generated values are at least 99%."""
     hits = misses = false = 0
     missed: list[str] = []
     alarmed: list[str] = []
@@ -148,8 +148,8 @@ def test_planted_ones_are_found_and_look_alikes_are_not() -> None:
     assert hits / (hits + false) >= 0.99, alarmed[:5]
 
 
-def test_the_key_of_the_xcom_tells_too() -> None:
-    """A text under `db_password` is one; under `return_value` it is just a text."""
+def test_the_key_of_the_xcom_counts() -> None:
+    """A string under `db_password` is a credential; under `return_value` it is not."""
     text = json.dumps(made(1, 20)).encode()
     assert find(text, "db_password")
     assert find(text, "api_key")
@@ -158,8 +158,8 @@ def test_the_key_of_the_xcom_tells_too() -> None:
     assert not find(b"[1, 2]", "token")
 
 
-def test_no_format_prints_it(run: Run, tmp_path: Path) -> None:
-    """Where it is and which kind it is; in no report, baseline or log the thing itself."""
+def test_no_format_prints_the_credential(run: Run, tmp_path: Path) -> None:
+    """Its place and kind are reported; the credential is in no report, baseline or log."""
     path = tmp_path / "airflow.db"
     metadata = Metadata(str(path))
     values = planted(7)
@@ -180,8 +180,8 @@ def test_no_format_prints_it(run: Run, tmp_path: Path) -> None:
     assert not any(secret in done.out + done.err for secret in secrets)
 
 
-def test_without_deep_it_is_said_that_none_was_looked_for(run: Run, tmp_path: Path) -> None:
-    """Silence about secrets would be taken for their absence."""
+def test_without_deep_the_rule_is_listed_as_skipped(run: Run, tmp_path: Path) -> None:
+    """Otherwise its silence would be mistaken for a result."""
     path = tmp_path / "airflow.db"
     Metadata(str(path)).add(json.dumps(planted(1)["aws"]).encode())
     done = run("audit", "--url", path)

@@ -1,4 +1,4 @@
-"""The audit's boundaries, to the byte, on the databases that draw them."""
+"""The audit's limits, to the byte, on the databases that set them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLOB = 65_535
 
 
 def json_of(length: int) -> bytes:
-    """Return valid JSON of exactly so many bytes."""
+    """Return valid JSON of exactly this many bytes."""
     return b'"' + b"x" * (length - 2) + b'"'
 
 
@@ -37,7 +37,7 @@ def audit(run: Run, url: object, *arguments: str) -> Any:
 
 
 def test_blob_is_near_from_80_percent_and_cut_at_its_capacity(run: Run, mysql_like: Server) -> None:
-    """52,427 bytes are fine, 52,428 and 65,535 are near, and a cut value is told from a full one."""
+    """52,427 bytes pass, 52,428 and 65,535 are close to the limit; a truncated value is distinguished from a full one."""
     url = mysql_like.create_database()
     metadata = Metadata(url, "2.3", "BLOB")
     for length in (52_427, 52_428, BLOB):
@@ -68,8 +68,8 @@ def test_blob_is_near_from_80_percent_and_cut_at_its_capacity(run: Run, mysql_li
     assert "strict" not in run("audit", "--url", url).err
 
 
-def test_longblob_is_held_against_the_packet_of_the_server(run: Run, mysql_like: Server) -> None:
-    """LONGBLOB holds 4 GB and the server's packet less: lowered, the same values are over it."""
+def test_longblob_is_limited_by_the_servers_packet(run: Run, mysql_like: Server) -> None:
+    """LONGBLOB holds 4 GB; with a smaller max_allowed_packet the same values are over the limit."""
     url = mysql_like.create_database()
     metadata = Metadata(url, "2.3", "LONGBLOB")
     for length in (52_427, 52_428, BLOB, 70_000):
@@ -89,8 +89,8 @@ def test_longblob_is_held_against_the_packet_of_the_server(run: Run, mysql_like:
     assert pulled == "x" * 69_998
 
 
-def test_as_judges_by_another_backend(run: Run, tmp_path: Path) -> None:
-    """65,536 bytes fit SQLite, and would not have fitted the BLOB of Airflow 2.8 on MySQL."""
+def test_as_compares_with_another_backend(run: Run, tmp_path: Path) -> None:
+    """65,536 bytes fit SQLite, but not the BLOB of Airflow 2.8 on MySQL."""
     path = tmp_path / "airflow.db"
     metadata = Metadata(str(path))
     metadata.add(json_of(BLOB), task_id="fits")
@@ -115,7 +115,7 @@ def test_as_judges_by_another_backend(run: Run, tmp_path: Path) -> None:
 def test_own_limits_hold_to_the_byte(
     run: Run, tmp_path: Path, limit: str, warn_at: str, expected: dict[str, str]
 ) -> None:
-    """At the limit is near, one byte more is over; a threshold above the limit warns of nothing."""
+    """A value at the limit is close to it, and one byte more exceeds it."""
     path = tmp_path / "airflow.db"
     metadata = Metadata(str(path))
     for name, length in (("a799", 799), ("b800", 800), ("c1000", 1000), ("d1001", 1001)):
@@ -125,7 +125,7 @@ def test_own_limits_hold_to_the_byte(
 
 
 def test_nominal_figures_are_powers_of_ten(run: Run, tmp_path: Path) -> None:
-    """The case study says 1 GB for SQLite; as MySQL it says 64 KB."""
+    """The commonly quoted figures: 1 GB for SQLite, 64 KB for MySQL."""
     path = tmp_path / "airflow.db"
     metadata = Metadata(str(path))
     metadata.add(json_of(64_000), task_id="fits")
@@ -138,7 +138,7 @@ def test_nominal_figures_are_powers_of_ten(run: Run, tmp_path: Path) -> None:
 
 
 def test_findings_are_grouped_and_named_alike_from_run_to_run(run: Run, tmp_path: Path) -> None:
-    """Ten runs of one task are one finding; its fingerprint holds neither run nor size."""
+    """Ten runs of a task are one finding, whose fingerprint contains neither run nor size."""
     path = tmp_path / "airflow.db"
     metadata = Metadata(str(path))
     for number in range(10):
@@ -155,7 +155,7 @@ def test_findings_are_grouped_and_named_alike_from_run_to_run(run: Run, tmp_path
 
 
 def test_two_outputs_agree(run: Run, tmp_path: Path) -> None:
-    """One run prints a table and leaves whole files beside it, which say the same."""
+    """One command prints a table and writes files with the same findings."""
     path, report, rows = tmp_path / "airflow.db", tmp_path / "a.json", tmp_path / "a.jsonl"
     Metadata(str(path)).add(json_of(2000))
     done = run("audit", "--url", path, "--size-limit", "1000", "-o", "table",

@@ -1,4 +1,4 @@
-"""DataFrames that Airflow serialized: their rows, and the DataFrame itself as a file."""
+"""Serialized DataFrames: their rows, and the DataFrame itself as a file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def parquet(table: pa.Table) -> bytes:
 
 
 def frame(rows: int = 3) -> pa.Table:
-    """Return a table as pandas would have made it, with an index of its own."""
+    """Return a table as pandas writes it, with an unnamed index."""
     columns = {
         "number": pa.array(range(rows), pa.int64()),
         "name": pa.array([f"row {one}" for one in range(rows)]),
@@ -70,7 +70,7 @@ def url(tmp_path: Path) -> str:
 
 
 def test_shape_and_types_need_no_pyarrow() -> None:
-    """Pandas' own types where the file has them, else those of Parquet."""
+    """Pandas' dtypes if the file has them, else the types of Parquet."""
     found = frame_shape(parquet(frame()))
     assert found is not None
     assert found.rows == 3
@@ -82,7 +82,7 @@ def test_shape_and_types_need_no_pyarrow() -> None:
 
 
 def test_json_has_all_rows_and_pretty_the_first(url: str, run: Run) -> None:
-    """Beside rows, columns and types; what JSON cannot say has its note."""
+    """Besides rows, columns and types; conversions are noted."""
     done = run("pull", "dag", "task", "--url", url)
     shown = done.json()["__xcomctl__"]
     assert (shown["rows"], shown["columns"]) == (25, ["number", "name", "moment", "part"])
@@ -99,7 +99,7 @@ def test_json_has_all_rows_and_pretty_the_first(url: str, run: Run) -> None:
 
 
 def test_a_dataframe_is_written_as_a_file(url: str, tmp_path: Path, run: Run) -> None:
-    """Parquet is the very file that Airflow made; CSV has a header and every row."""
+    """Parquet is exactly the file that Airflow stored; CSV has a header and all rows."""
     done = run("pull", "dag", "task", "--url", url, "-o", "parquet", "--file", "frame.parquet")
     assert done.code == 0, done.err
     assert (tmp_path / "frame.parquet").read_bytes() == parquet(frame(25))
@@ -117,7 +117,7 @@ def value_of(data: bytes) -> Any:
 
 
 def test_a_dataframe_that_the_owner_cannot_read_has_its_shape_too() -> None:
-    """With the error that its xcom_pull raises."""
+    """Together with the error that xcom_pull raises."""
     decoded = decode(stored(frame()), Context(release=(3, 2, 0)))
     assert isinstance(decoded.value, Opaque)
     assert decoded.value.facts["rows"] == 3
@@ -126,7 +126,7 @@ def test_a_dataframe_that_the_owner_cannot_read_has_its_shape_too() -> None:
 
 
 def test_times_of_nanoseconds_are_exact() -> None:
-    """Python has no such times: those that need them are text."""
+    """Times that Python cannot represent become strings."""
     table = pa.table({"t": pa.array([1, 1000], pa.timestamp("ns", "UTC"))})
     found, notes = frames.with_records(value_of(stored(table)), None)
     assert notes == ()
@@ -137,7 +137,7 @@ def test_times_of_nanoseconds_are_exact() -> None:
 
 
 def test_a_dataframe_that_is_too_large_or_broken_keeps_its_shape() -> None:
-    """A few bytes can stand for more rows than memory holds."""
+    """A few bytes of Parquet can stand for more rows than fit into memory."""
     huge = pa.table({"a": pa.nulls(20_000_000)})
     value = value_of(stored(huge))
     found, notes = frames.with_records([value], None)
@@ -154,7 +154,7 @@ def test_a_dataframe_that_is_too_large_or_broken_keeps_its_shape() -> None:
 
 
 def test_without_pyarrow_the_shape_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a note says what is missing."""
+    """A note says what to install."""
     value = value_of(stored(frame()))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     found, (note,) = frames.with_records((value,), None)

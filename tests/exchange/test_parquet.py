@@ -1,4 +1,4 @@
-"""Export to Parquet: what a reader of it sees is what JSON Lines say."""
+"""Export to Parquet has the same contents as JSON Lines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TIMES = ("timestamp", "logical_date")
 
 
 def from_lines(text: str) -> list[dict[str, Any]]:
-    """Return what Parquet has to hold, by the lines of an export."""
+    """Return the expected rows, from an export as JSON Lines."""
     rows = []
     for line in text.splitlines():
         told = json.loads(line)
@@ -49,7 +49,7 @@ def from_lines(text: str) -> list[dict[str, Any]]:
 
 
 def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows in one order, whatever that is."""
+    """Return the rows in a fixed order."""
     return sorted(rows, key=lambda row: repr(sorted(row.items())))
 
 
@@ -77,7 +77,7 @@ def test_every_fixture_is_the_same_in_parquet(
 
 
 def test_awkward_values_are_the_same_in_parquet(empty_url: str, run: Run) -> None:
-    """What is no strict JSON as its bytes; an orphan with its run; through a pipe, too."""
+    """Values that are not strict JSON as bytes; orphans with their run; also through a pipe."""
     metadata = Metadata(empty_url)
     for name, value in {**BYTES, "sql null": None}.items():
         metadata.add(value, task_id=name)
@@ -95,7 +95,7 @@ def test_awkward_values_are_the_same_in_parquet(empty_url: str, run: Run) -> Non
 
 
 def test_what_sqlite_holds_besides_text(tmp_path: Path, run: Run) -> None:
-    """Numbers, infinity, and names that are no UTF-8."""
+    """Numbers, infinity, and names that are not UTF-8."""
     path = tmp_path / "airflow.db"
     metadata = Metadata(str(path), "3.0")
     values: dict[str, float | bytes] = {"int": 10, "real": 0.5, "infinite": float("inf")}
@@ -123,7 +123,7 @@ def test_an_empty_selection_is_a_file_without_rows(tmp_path: Path, run: Run) -> 
 
 
 def test_row_groups_are_bounded_by_bytes() -> None:
-    """A value of many megabytes is whole, and no group waits for much more."""
+    """A value of many megabytes is complete, and row groups stay small."""
     out = io.BytesIO()
     facts = (None, None, None, 1, False, None)
     sizes = [60_000_000, *[3_000_000] * 30, 5]
@@ -139,8 +139,8 @@ def test_row_groups_are_bounded_by_bytes() -> None:
     assert [len(text) for text in texts] == sizes
 
 
-def test_without_pyarrow_it_is_said_before_anything_is_done(tmp_path: Path) -> None:
-    """Exit 2, the command to install it, and no file; nor is a terminal written to."""
+def test_without_pyarrow_nothing_is_started(tmp_path: Path) -> None:
+    """Exit code 2 with the command that installs it, and no file."""
     hidden = tmp_path / "hidden" / "pyarrow"
     hidden.mkdir(parents=True)
     (hidden / "__init__.py").write_text("raise ImportError")
@@ -157,7 +157,7 @@ def test_without_pyarrow_it_is_said_before_anything_is_done(tmp_path: Path) -> N
 
 
 def test_a_pipe_that_closes_is_silent(tmp_path: Path) -> None:
-    """Exit 141, as of every other format, and nothing on stderr."""
+    """Exit code 141 and nothing on stderr, as with every other format."""
     path = tmp_path / "airflow.db"
     metadata = Metadata(str(path))
     metadata.add(b'"' + b"x" * 400_000 + b'"')
@@ -174,7 +174,7 @@ def test_a_pipe_that_closes_is_silent(tmp_path: Path) -> None:
 
 
 def test_a_terminal_is_not_written_to(tmp_path: Path) -> None:
-    """Exit 2, with what to say instead."""
+    """Exit code 2, with what to use instead."""
     main, other = pty.openpty()
     done = subprocess.run(
         [sys.executable, "-m", "xcomctl", "export", "-o", "parquet"],

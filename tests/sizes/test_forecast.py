@@ -1,4 +1,4 @@
-"""The forecast says what a statistician would: on growth of every shape, here and in `top`."""
+"""Forecasts for growth of every shape, in the function and in `top`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIMIT = 65_535
 
 @dataclass(frozen=True)
 class Shape:
-    """Largest sizes of the days from the first on, and what is to be said of them."""
+    """Largest sizes per day, and the expected forecast."""
 
     values: Sequence[int | None]
     """None where there was no run that day."""
@@ -114,7 +114,7 @@ SHAPES = {
 def check(
     shape: Shape, trend: object, daily: float | None, met: dt.date | None, what: str = ""
 ) -> None:
-    """Assert that this is what is to be said."""
+    """Assert that the forecast is the expected one."""
     assert trend == shape.trend, what
     if shape.daily is not None:
         assert daily is not None
@@ -129,16 +129,16 @@ def check(
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_what_is_said_of_a_shape(name: str) -> None:
-    """Trend, bytes a day and the day of the limit; no day where nothing grows."""
+def test_forecast_of_a_shape(name: str) -> None:
+    """Trend, bytes per day and the day of the limit; no day if it does not grow."""
     found = forecast(SHAPES[name].by_day, LIMIT)
     check(SHAPES[name], found.trend, found.bytes_per_day, found.meets_limit)
     if found.trend == "cannot tell":
         assert found.why
 
 
-def test_top_says_the_same(tmp_path: Path, run: Run) -> None:
-    """The command forecasts from the largest value of each day, each group on its own."""
+def test_top_has_the_same_forecast(tmp_path: Path, run: Run) -> None:
+    """The command uses the largest value of each day, for each group."""
     path = tmp_path / "airflow.db"
     metadata = Metadata(str(path))
     rows: list[dict[str, Any]] = []
@@ -175,8 +175,8 @@ def test_top_says_the_same(tmp_path: Path, run: Run) -> None:
         )
 
 
-def test_why_is_said() -> None:
-    """A step, a change and what is over already: in a few words, with the day."""
+def test_the_reason_is_given() -> None:
+    """A step, a change or a limit that is exceeded already, in a few words with the day."""
     assert forecast(SHAPES["one step"].by_day, LIMIT).why == "since a step on 2026-01-21"
     assert forecast(SHAPES["begun"].by_day, LIMIT).why == "the trend changed on 2026-01-31"
     assert "1 day since a step" in forecast(SHAPES["a jump on the last day"].by_day, LIMIT).why
@@ -186,8 +186,8 @@ def test_why_is_said() -> None:
     assert "% per day" in forecast(quick, LIMIT).why
 
 
-def test_a_change_is_not_seen_where_there_is_none() -> None:
-    """Over many seeds of growth through noise the slope stays that of all days."""
+def test_noise_is_not_a_change() -> None:
+    """For many seeds of noisy growth the slope stays that of all days."""
     off = 0
     for seed in range(60):
         values = {

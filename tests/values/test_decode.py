@@ -1,4 +1,4 @@
-"""What a stored value says: laws first, then the awkward ones."""
+"""Decoding, checking and rendering of stored values: properties first, then single cases."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def envelope(name: str, data: Any, version: int = 1) -> bytes:
 
 
 def survives(raw: Any) -> None:
-    """Take a value through everything that is done with values."""
+    """Run a value through decoding, checking and rendering; everything must end as strict JSON."""
     for storage in ("bytes", "json"):
         check(raw, storage)
         sniff(raw[:64] if isinstance(raw, bytes | str) else raw, 10, storage)
@@ -81,34 +81,34 @@ def survives(raw: Any) -> None:
 
 
 @given(st.binary(max_size=80) | st.binary(max_size=40).map(lambda tail: b"\x80\x04" + tail))
-def test_no_bytes_make_anything_fail(raw: bytes) -> None:
-    """Whatever lies in the database is told, as strict JSON without active characters."""
+def test_any_bytes_are_rendered(raw: bytes) -> None:
+    """Any bytes in the column become strict JSON without active characters."""
     survives(raw)
 
 
 @given(ENVELOPES)
-def test_no_envelope_makes_anything_fail(value: Any) -> None:
-    """However an envelope is filled, it is opened or shown."""
+def test_any_envelope_is_rendered(value: Any) -> None:
+    """Whatever an envelope contains, it is opened or shown."""
     survives(json.dumps(value).encode())
 
 
 @given(st.text(st.characters(), max_size=40))
-def test_no_text_makes_anything_fail(text: str) -> None:
-    """SQLite hands over text, with surrogates where it was no UTF-8."""
+def test_any_text_is_rendered(text: str) -> None:
+    """SQLite returns text, with surrogates in place of invalid UTF-8."""
     survives(text)
 
 
 @pytest.mark.parametrize("reader", Reader)
 @given(value=PLAIN)
 def test_plain_json_is_read_back(reader: Reader, value: Any) -> None:
-    """Decoding what json.dumps wrote gives the value, whichever Airflow reads it."""
+    """Decoding the output of json.dumps returns the value, for every reader."""
     assert value_of(json.dumps(value).encode(), reader) == value
     assert value_of(json.dumps(value), reader, "json") == value
 
 
 @given(PLAIN)
 def test_written_json_is_read_back(value: Any) -> None:
-    """No escaping changes what the JSON says."""
+    """Escaping does not change the meaning of JSON."""
     told, notes = render.to_json(value)
     assert notes == ()
     assert json.loads(strictjson.dumps(told)) == value
@@ -117,12 +117,12 @@ def test_written_json_is_read_back(value: Any) -> None:
 
 @given(PLAIN)
 def test_repr_of_plain_values_is_pythons(value: Any) -> None:
-    """Nothing of ours shows through."""
+    """Values without envelopes have Python's own repr."""
     assert render.to_repr(value) == repr(value)
 
 
 def test_active_characters_are_escaped_and_others_kept() -> None:
-    """A terminal obeys none of it; JSON means the same."""
+    """Characters that a terminal interprets are escaped; the JSON means the same."""
     text = "é☃💥 \x1b[31m\x7f\x9b \u202e\u2066 \u2028 \u200b \ufeff \ud800 \U000e0041"
     written = strictjson.dumps(text)
     assert "é☃💥" in written
@@ -150,14 +150,14 @@ def test_active_characters_are_escaped_and_others_kept() -> None:
         (b'{"__type": "tuple", "__var": [1]}', (1,)),
     ],
 )  # fmt: skip
-def test_envelope_is_what_it_stands_for(raw: bytes, value: object) -> None:
-    """Airflow's serialized builtins, opened without importing anything."""
+def test_envelope_is_opened(raw: bytes, value: object) -> None:
+    """Airflow's serialized builtins are opened without importing anything."""
     assert value_of(raw) == value
     assert type(value_of(raw)) is type(value)
 
 
 def test_datetime_keeps_its_zone() -> None:
-    """A named zone, a fixed offset, none at all, and one that Airflow cannot read back."""
+    """A named zone, a fixed offset, no zone, and a zone that Airflow cannot read back."""
     zone = {"__classname__": "builtins.tuple", "__version__": 1, "__data__": ["Europe/Paris", "pendulum.tz.timezone.Timezone", 1, True]}  # fmt: skip
     moment = value_of(envelope("datetime.datetime", {"timestamp": 1704164645.5, "tz": zone}, 2))
     assert moment == dt.datetime(2024, 1, 2, 4, 4, 5, 500000, tzinfo=ZoneInfo("Europe/Paris"))
@@ -178,7 +178,7 @@ def test_datetime_keeps_its_zone() -> None:
 
 
 def test_older_airflow_leaves_envelopes_alone() -> None:
-    """Until 2.4 a dict is a dict; 2.5 imports classes, and reads no old envelope."""
+    """Until 2.4 a dict stays a dict; 2.5 imports classes and does not know old envelopes."""
     raw = envelope("builtins.tuple", [1])
     assert value_of(raw, Reader.PLAIN) == json.loads(raw)
     assert isinstance(value_of(raw, Reader.CLASSES), Opaque)
@@ -187,7 +187,7 @@ def test_older_airflow_leaves_envelopes_alone() -> None:
 
 
 def test_unknown_class_is_shown_in_its_place() -> None:
-    """Its name and its data, nested where it stood; nothing is imported."""
+    """Its name and data appear where it is nested; nothing is imported."""
     raw = b'{"n": {"__classname__": "os.system", "__version__": 1, "__data__": {"t": 5}}}'
     told, _ = render.to_json(value_of(raw))
     assert told == {
@@ -196,7 +196,7 @@ def test_unknown_class_is_shown_in_its_place() -> None:
 
 
 def test_class_name_without_version_is_an_ordinary_key() -> None:
-    """Airflow takes a dict for an envelope only where both are there."""
+    """Airflow treats a dict as an envelope only if it has both keys."""
     assert value_of(b'{"__classname__": "x"}') == {"__classname__": "x"}
 
 
@@ -212,23 +212,23 @@ def test_class_name_without_version_is_an_ordinary_key() -> None:
         (ZoneInfo("Europe/Paris"), "Europe/Paris", None),
     ],
 )
-def test_what_json_cannot_say_is_told_with_a_note(
+def test_values_without_json_form_are_converted_with_a_note(
     value: Any, told: object, noted: str | None
 ) -> None:
-    """Strict JSON on stdout, the change on stderr."""
+    """The output is strict JSON, and the change is noted."""
     assert render.to_json(value) == (told, () if noted is None else (noted,))
 
 
 @pytest.mark.parametrize("digits", [100, 4_300, 20_000])
 def test_big_integers_stay_exact(digits: int) -> None:
-    """Also those of more digits than Python reads by itself."""
+    """Even those with more digits than Python converts by default."""
     text = "9" * digits
     told, _ = render.to_json(value_of(text.encode()))
     assert strictjson.dumps(told) == text
 
 
-def test_number_beyond_reading_is_told() -> None:
-    """A million digits would take minutes."""
+def test_an_integer_of_too_many_digits_is_described() -> None:
+    """Converting a million digits would take minutes."""
     value = value_of(b"1" * 1_000_001)
     assert isinstance(value, Opaque)
     assert check(b"1" * 1_000_001, "bytes").health is Health.VALID
@@ -236,12 +236,12 @@ def test_number_beyond_reading_is_told() -> None:
 
 @pytest.mark.parametrize("depth", [500, 3_000, 100_000])
 def test_deep_nesting_never_crashes(depth: int) -> None:
-    """Read where Python can, told where it cannot."""
+    """Deep values are read as far as Python can, and described beyond that."""
     survives(b"[" * depth + b"]" * depth)
 
 
 class Evil:
-    """Would run code where it was unpickled."""
+    """Would run code if it were unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (eval, ("1/0",))
@@ -249,7 +249,7 @@ class Evil:
 
 @pytest.mark.parametrize("protocol", range(6))
 def test_pickle_is_described_and_not_run(protocol: int) -> None:
-    """Its opcodes, and the names that it would import."""
+    """A pickle with a call is described by its opcodes and the names that it imports."""
     data = pickle.dumps([Evil(), {"a": (1, 2.5, b"x")}], protocol=protocol)
     decoded = decode.decode(data, Context(Reader.PLAIN))
     assert decoded.encoding is Encoding.PICKLE
@@ -263,8 +263,8 @@ def test_pickle_is_described_and_not_run(protocol: int) -> None:
 
 
 @given(st.binary(max_size=60), st.integers(0, 5), st.integers(1, 40))
-def test_cut_pickle_is_known_for_one(noise: bytes, protocol: int, cut: int) -> None:
-    """A pickle without its end is never whole, and describing it never fails."""
+def test_a_truncated_pickle_is_recognised(noise: bytes, protocol: int, cut: int) -> None:
+    """A pickle without its end is not complete, and describing it does not fail."""
     data = pickle.dumps({"k": noise, "l": [1, 2, 3]}, protocol=protocol)
     assert describe_pickle(data)["complete"] is True
     assert describe_pickle(data[:-cut])["complete"] is False
@@ -301,7 +301,7 @@ def test_cut_pickle_is_known_for_one(noise: bytes, protocol: int, cut: int) -> N
     ],
 )
 def test_health(raw: Any, storage: Any, health: Health) -> None:
-    """Sound, doubled, pickled, NULL or broken."""
+    """Valid, double-encoded, pickled, NULL or broken."""
     assert check(raw, storage).health is health
 
 
@@ -322,8 +322,10 @@ def test_health(raw: Any, storage: Any, health: Health) -> None:
         (3.5, 3, Encoding.JSON),
     ],
 )
-def test_first_bytes_tell_the_encoding(head: Any, size: int | None, encoding: Encoding) -> None:
-    """As far as first bytes can."""
+def test_encoding_is_determined_from_the_first_bytes(
+    head: Any, size: int | None, encoding: Encoding
+) -> None:
+    """As far as the first bytes allow."""
     assert sniff(head, size, "bytes") is encoding
 
 
@@ -331,7 +333,7 @@ def test_first_bytes_tell_the_encoding(head: Any, size: int | None, encoding: En
     "text", ["s3://b/k", "file:///a/b.gz", "gs://b/x", "xcom_s3://b/k", "ABFSS://c@a/x"]
 )
 def test_reference_into_object_storage_is_recognised(text: str) -> None:
-    """What object-storage backends leave in the database."""
+    """Values that object storage backends write."""
     assert reference(text) == text
     assert "URL of an object store" in decode.decode(json.dumps(text).encode(), Context()).notes[0]
 
@@ -340,19 +342,19 @@ def test_reference_into_object_storage_is_recognised(text: str) -> None:
     "value", ["https://x.example/y", "s3:/b", "see s3://b/k", "s3://a b", 3, None]
 )
 def test_other_values_are_no_references(value: object) -> None:
-    """A whole URL of a storage, and nothing else."""
+    """Only a whole URL of an object store counts."""
     assert reference(value) is None
 
 
-def test_text_in_a_bytes_column_is_told() -> None:
-    """SQLite's text class where Airflow wants bytes: it raises on it."""
+def test_text_in_a_bytes_column_is_described() -> None:
+    """Airflow raises TypeError on SQLite's text storage class."""
     told, _ = render.to_json(value_of('"textual"'))
     assert told["__xcomctl__"]["value"] == "textual"  # type: ignore[index]
     assert told["__xcomctl__"]["storage_class"] == "text"  # type: ignore[index]
 
 
 def parquet_footer(rows: int, names: list[str]) -> bytes:
-    """Return the end of a Parquet file: a schema with these leaves, written by hand."""
+    """Return the end of a Parquet file whose schema has these columns."""
 
     def varint(number: int) -> bytes:
         out = b""
@@ -373,7 +375,7 @@ def parquet_footer(rows: int, names: list[str]) -> bytes:
 
 
 def test_shape_of_a_dataframe_is_read_from_its_footer() -> None:
-    """Rows and columns, without the index that pandas adds; a broken file is just named."""
+    """Rows and columns without pandas' index; a broken file is only named."""
     data = parquet_footer(1234, ["a", "b", "__index_level_0__"])
     assert shape(data) == (1234, ["a", "b"])
     told, _ = render.to_json(value_of(envelope("pandas.core.frame.DataFrame", data.hex())))
@@ -383,6 +385,6 @@ def test_shape_of_a_dataframe_is_read_from_its_footer() -> None:
 
 
 @given(st.binary(max_size=60))
-def test_no_footer_makes_shape_fail(data: bytes) -> None:
-    """What is no Parquet has no shape."""
+def test_any_footer_is_read_or_refused(data: bytes) -> None:
+    """Data that is not Parquet has no shape."""
     shape(data + len(data).to_bytes(4, "little") + b"PAR1")

@@ -1,4 +1,4 @@
-"""Typed values and depth: what is stored is read back, and what would not be is refused."""
+"""Typed values and nesting: whatever is pushed can be read back, everything else is refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OFFSETS = st.integers(-14 * 60, 14 * 60).map(
 
 @given(st.datetimes(timezones=st.none() | OFFSETS))
 def test_a_datetime_comes_back_or_is_refused_or_noted(moment: dt.datetime) -> None:
-    """Airflow keeps a float of seconds, which far from now is not exact, or outside the calendar."""
+    """Airflow stores a float of seconds, which is rounded, or leaves the calendar."""
     refused: RefusedError | None
     try:
         encoded = encode.encode(moment.isoformat(), "datetime", traits())
@@ -66,14 +66,14 @@ def test_a_datetime_comes_back_or_is_refused_or_noted(moment: dt.datetime) -> No
 )
 @pytest.mark.parametrize("release", [(2, 10, 5), (3, 3, 2)])
 def test_a_datetime_that_no_airflow_reads_back_is_refused(text: str, release: Release) -> None:
-    """It rounds into the year 10000, or lies before the year 1 in UTC."""
+    """It rounds up to the year 10000, or lies before the year 1 in UTC."""
     with pytest.raises(RefusedError, match="cannot push this datetime"):
         encode.encode(text, "datetime", traits(release=release))
 
 
 @pytest.mark.parametrize("number", ["2", "3"])
 def test_real_airflow_fails_on_the_datetimes_that_are_refused(number: str, tmp_path: Path) -> None:
-    """And reads those that are not."""
+    """And reads the ones that are accepted."""
     program = os.environ.get(f"XCOMCTL_TEST_AIRFLOW{number}")
     if not program:
         pytest.skip(f"left out: XCOMCTL_TEST_AIRFLOW{number} may name the `airflow` of a release")
@@ -104,7 +104,7 @@ def test_real_airflow_fails_on_the_datetimes_that_are_refused(number: str, tmp_p
 @pytest.mark.parametrize(
     ("release", "known"), [((2, 11, 2), False), ((3, 1, 8), False), ((3, 2, 0), True)]
 )
-def test_a_uuid_is_pushed_to_those_that_read_it(release: Release, known: bool) -> None:
+def test_a_uuid_is_pushed_only_to_releases_that_read_it(release: Release, known: bool) -> None:
     """Airflow reads UUIDs since 3.2.0."""
     text = "12345678-1234-5678-1234-567812345678"
     if known:
@@ -126,7 +126,7 @@ def nested(depth: int) -> Any:
     ("backend", "most"), [("mariadb", 31), ("mysql", 100), ("postgresql", 195), ("sqlite", 195)]
 )
 def test_depth_counts_the_envelope(backend: str, most: int) -> None:
-    """An envelope is a level of its own."""
+    """The envelope of a type is a level of nesting, too."""
     for kind, own in (("json", 0), ("tuple", 1)):
         value = nested(most - own)
         assert encode.encode(value, kind, traits(backend)).text  # type: ignore[arg-type]
@@ -135,7 +135,7 @@ def test_depth_counts_the_envelope(backend: str, most: int) -> None:
 
 
 def test_reserved_keys_that_are_allowed_are_noted_if_airflow_fails_on_them() -> None:
-    """They are stored as they are."""
+    """With --allow-reserved-keys they are stored as they are."""
     value = {"__classname__": "builtins.tuple", "__version__": 2, "__data__": [1]}
     (note,) = encode.encode(value, "json", traits(), allow_reserved_keys=True).notes
     assert note.startswith("xcom_pull raises TypeError")
@@ -143,8 +143,8 @@ def test_reserved_keys_that_are_allowed_are_noted_if_airflow_fails_on_them() -> 
     assert encode.encode(value, "json", traits(), allow_reserved_keys=True).notes == ()
 
 
-def test_mariadb_takes_just_as_many_levels(any_server: Any, run: Run) -> None:
-    """The deepest that is pushed is read back; one level more is refused and not tried."""
+def test_mariadb_stores_exactly_the_allowed_depth(any_server: Any, run: Run) -> None:
+    """The deepest allowed value is read back; a deeper one is refused before the database sees it."""
     url = any_server("mariadb").create_database()
     Metadata(url, "3.0", with_instances=True).instance("dag", "task", "run_1")
     for kind, own in (("json", 0), ("tuple", 1)):

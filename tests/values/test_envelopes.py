@@ -1,4 +1,4 @@
-"""Envelopes are read as each Airflow reads them: as recorded, and as the releases at hand do."""
+"""Envelopes are read as each Airflow release reads them: recorded outcomes, and real releases."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def markers(value: Any) -> list[str | None]:
 
 
 def outcome(text: str, release: Release) -> list[Any]:
-    """Return what we make of a form, in the words of the recorded outcomes."""
+    """Return our outcome for a form, in the same notation as the recorded ones."""
     value = read(text, release)
     found = problems(value)
     kinds = [
@@ -119,7 +119,7 @@ def test_forms_are_read_as_recorded(release: str) -> None:
 
 @pytest.mark.parametrize("number", ["2", "30", "3"])
 def test_recorded_outcomes_are_those_of_real_releases(number: str, tmp_path: Path) -> None:
-    """Those of numpy only where it is installed beside that Airflow."""
+    """Outcomes for numpy are compared only if that Airflow has numpy installed."""
     program = os.environ.get(f"XCOMCTL_TEST_AIRFLOW{number}")
     if not program:
         pytest.skip(f"left out: XCOMCTL_TEST_AIRFLOW{number} may name the `airflow` of a release")
@@ -147,7 +147,7 @@ def test_recorded_outcomes_are_those_of_real_releases(number: str, tmp_path: Pat
 
 @pytest.mark.parametrize("release", [(2, 6, 0), (2, 11, 0), (3, 0, 0), (3, 1, 8), (3, 3, 2)])
 def test_every_class_of_the_table_is_read_since_its_release(release: Release) -> None:
-    """Older ones raise ImportError, and say so."""
+    """Older releases raise ImportError, which is reported."""
     data = {"collection": [1], "datetime": {"timestamp": 0.0, "tz": None}, "date": "2026-01-02", "timedelta": 1.5, "decimal": 1, "uuid": "12345678123456781234567812345678", "timezone": "UTC", "numpy": 1, "frame": "00"}  # fmt: skip
     for name, known in ENVELOPE_TYPES.items():
         found = problems(read(json.dumps(envelope(name, data[known.kind])), release))
@@ -159,7 +159,7 @@ def test_every_class_of_the_table_is_read_since_its_release(release: Release) ->
 
 
 def test_an_error_is_noted_with_its_class() -> None:
-    """On stderr, for those who only look at the value."""
+    """The note on stderr helps those who only look at the value."""
     decoded = decode.decode(b'{"a": {"__type": "tuple", "__var": [1]}}', Context(release=(3, 1, 8)))
     (note,) = decoded.notes
     assert note.startswith('xcom_pull raises ImportError on "tuple"')
@@ -186,20 +186,20 @@ def test_an_error_is_noted_with_its_class() -> None:
     ],
 )
 def test_numpy_scalars_have_the_repr_of_numpy_2(name: str, data: Any, shown: str) -> None:
-    """Rounded to their type, and as short as that allows."""
+    """Rounded to their type, with as few digits as that type needs."""
     value = read(json.dumps(envelope(f"numpy.{name}", data)), (3, 3, 2))
     assert render.to_repr(value) == shown
 
 
 def test_numpy_scalars_are_numbers_in_json() -> None:
-    """float32 as it is after rounding; a complex number has no number in JSON."""
+    """float32 after rounding; complex numbers become strings."""
     told, notes = render.to_json(read(json.dumps([envelope("numpy.float32", 0.1), envelope("numpy.complex64", 1.5)]), (3, 3, 2)))  # fmt: skip
     assert told == [0.10000000149011612, "(1.5+0j)"]
     assert notes == ("complex number became a string",)
 
 
 def test_sets_of_equal_hashes_take_no_time() -> None:
-    """Every element of this one would be compared with every other."""
+    """Python would compare every element with every other."""
     numbers = [one * (2**61 - 1) for one in range(100_000)]
     value = read(json.dumps(envelope("builtins.set", numbers)), (3, 3, 2))
     assert isinstance(value, Opaque)
@@ -208,7 +208,7 @@ def test_sets_of_equal_hashes_take_no_time() -> None:
 
 
 def test_nested_failures_take_no_time() -> None:
-    """Each level is opened once, also where the levels inside cannot be."""
+    """Each level is opened once, even if the levels inside fail."""
     text = json.dumps([1])
     for _ in range(150):
         text = f'{{"__classname__": "builtins.set", "__version__": 1, "__data__": [{text}]}}'

@@ -1,4 +1,4 @@
-"""Keys that a task of Airflow 3 cannot ask for, as its own client and routes have it."""
+"""Keys that a task of Airflow 3 cannot address, compared with its own client and routes."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ def asked(problem: str | None, key: str) -> str | None:
 
 
 @pytest.mark.parametrize("release", [(3, 0, 6), (3, 1, 8), (3, 3, 2)])
-def test_keys_that_a_url_cannot_carry_are_named(release: Release) -> None:
-    """Cut at a question mark, decoded, or taken for another route."""
+def test_keys_that_a_url_cannot_carry_are_recognised(release: Release) -> None:
+    """They are cut at a question mark, decoded, or match another route."""
     expected = NEW if release >= (3, 1, 0) else {**NEW, "a//b": None, "item/3": None, "a/slice": None, **OLD}  # fmt: skip
     assert {key: asked(key_problem(key, release), key) for key in expected} == expected
     assert "InvalidURL" in str(key_problem("a\nb", release))
 
 
 def test_older_airflows_ask_the_database() -> None:
-    """Any key will do."""
+    """Airflow 2 finds every key."""
     assert all(key_problem(key, (2, 11, 2)) is None for key in (*NEW, "a\nb"))
 
 
 @pytest.mark.parametrize("number", ["30", "3"])
 def test_the_routes_of_real_airflow_are_asked_for_the_same(number: str, tmp_path: Path) -> None:
-    """Its own routes, asked by the client library that its tasks use."""
+    """The real routes, with the HTTP client that tasks use."""
     program = os.environ.get(f"XCOMCTL_TEST_AIRFLOW{number}")
     if not program:
         pytest.skip(f"left out: XCOMCTL_TEST_AIRFLOW{number} may name the `airflow` of a release")
@@ -82,7 +82,7 @@ def test_the_routes_of_real_airflow_are_asked_for_the_same(number: str, tmp_path
 
 
 def test_pull_notes_and_push_refuses_such_a_key(tmp_path: Path, run: Run) -> None:
-    """What is there is shown all the same."""
+    """pull still shows the value."""
     path = tmp_path / "airflow.db"
     metadata = Metadata(str(path), "3.0", with_instances=True)
     metadata.instance("dag", "task", "run_1")

@@ -1,4 +1,4 @@
-"""Pickles: their values where nothing is imported, one line where something is, and limits."""
+"""Pickles: values of those without imports, one line about others, and limits."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def facts_of(data: bytes) -> dict[str, Any]:
 @pytest.mark.parametrize("protocol", range(6))
 @given(value=VALUES)
 def test_pickles_without_imports_are_decoded(protocol: int, value: Any) -> None:
-    """As pickle.loads would, in every protocol; the types are the same at every level."""
+    """The same value and types as from pickle.loads, in every protocol."""
     found = value_of(pickle.dumps(value, protocol))
     assert found == value
     assert type(found) is type(value)
@@ -76,7 +76,7 @@ def test_pickles_without_imports_are_decoded(protocol: int, value: Any) -> None:
 
 @pytest.mark.parametrize("protocol", range(6))
 def test_common_types_of_the_standard_library_are_decoded(protocol: int) -> None:
-    """By constructors of ours: nothing is imported for them."""
+    """Our own constructors make them; nothing is imported."""
     zone = dt.timezone(dt.timedelta(hours=5, minutes=30), "IST")
     values = [
         dt.datetime(2026, 1, 31, 7, 8, 9, 123456),
@@ -103,7 +103,7 @@ def test_common_types_of_the_standard_library_are_decoded(protocol: int) -> None
 
 
 def test_shared_objects_are_shared() -> None:
-    """As they were; but a value that contains itself has no end."""
+    """Shared objects are allowed; a value that contains itself is refused."""
     shared = [1]
     assert value_of(pickle.dumps([shared, shared])) == [[1], [1]]
     looped: list[Any] = []
@@ -119,7 +119,7 @@ class Evil:
 
 
 class Plain:
-    """An object of a class of its own."""
+    """An object of the test's own class."""
 
     def __init__(self) -> None:
         self.a = 1
@@ -140,8 +140,8 @@ class Colour(enum.Enum):
         (len, "the name "),
     ],
 )
-def test_other_pickles_are_one_line(value: Any, summary: str, protocol: int) -> None:
-    """What it is, without its contents; the names that it would import."""
+def test_other_pickles_are_described_in_one_line(value: Any, summary: str, protocol: int) -> None:
+    """The summary names the object; `globals` the names that it imports."""
     facts = facts_of(pickle.dumps(value, protocol))
     assert str(facts["summary"]).startswith(summary.format(protocol if protocol > 1 else 0))
     assert facts["complete"] is True
@@ -154,7 +154,7 @@ def test_other_pickles_are_one_line(value: Any, summary: str, protocol: int) -> 
 
 @pytest.mark.parametrize("protocol", range(6))
 def test_nothing_is_run(protocol: int) -> None:
-    """Whatever is called is only named."""
+    """Calls are named, not made."""
     data = pickle.dumps([1, {"a": Evil()}], protocol)
     assert any(str(name).endswith("exec") for name in facts_of(data)["globals"])
     assert "loaded_a_pickle" not in sys.modules
@@ -173,7 +173,7 @@ def array(
 
 
 def test_a_numpy_array_has_its_shape_type_and_first_rows() -> None:
-    """From its state, whichever its byte order."""
+    """They come from its pickled state, in either byte order."""
     numbers = [1.5, 2.5, -3.0, 0.0, 5.0, 6.0]
     facts = facts_of(array(b"K\x02K\x03\x86", b"f8", struct.pack("<6d", *numbers)))
     assert (facts["shape"], facts["type"]) == ([2, 3], "float64")
@@ -194,7 +194,7 @@ def test_a_numpy_array_has_its_shape_type_and_first_rows() -> None:
 
 @given(st.binary(max_size=60), st.integers(0, 5), st.data())
 def test_broken_pickles_never_fail(noise: bytes, protocol: int, data: st.DataObject) -> None:
-    """Cut, changed or made up: an answer, in strict JSON."""
+    """Truncated, altered or random bytes still give an answer in strict JSON."""
     whole = pickle.dumps({"k": [noise, 1.5, (None, {2})], "l": dt.date(2026, 1, 31)}, protocol)
     at = data.draw(st.integers(0, len(whole)))
     for broken in (whole[:at] + noise + whole[at + len(noise) :], b"\x80\x04" + noise + b"."):
@@ -220,8 +220,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_pickle_takes_little_time_and_says_so(name: str) -> None:
-    """Opcodes of a byte or two that make much of little."""
+def test_hostile_pickles_take_little_time(name: str) -> None:
+    """Opcodes of one or two bytes that create a lot of data."""
     began = time.monotonic()
     value = value_of(HOSTILE[name])
     told = strictjson.dumps(render.to_json(value)[0])
@@ -231,8 +231,8 @@ def test_a_pickle_takes_little_time_and_says_so(name: str) -> None:
         assert any(one in told for one in said)
 
 
-def test_a_long_pickle_is_one_as_far_as_it_is_read() -> None:
-    """Neither cut nor broken, unless its last byte says so."""
+def test_a_long_pickle_counts_as_one_without_reading_all_of_it() -> None:
+    """It is neither broken nor truncated unless its last byte is not STOP."""
     data = pickle.dumps(list(range(MAX_OPCODES)), 0)
     facts = describe_pickle(data, most=0)
     assert facts["complete"] is None
@@ -251,15 +251,15 @@ def test_a_long_pickle_is_one_as_far_as_it_is_read() -> None:
         ({"a": 1}, {"a": 1}, False),
     ],
 )
-def test_keys_that_are_no_strings_become_such(value: Any, told: Any, noted: bool) -> None:
-    """None is lost where two would be the same."""
+def test_dict_keys_become_strings(value: Any, told: Any, noted: bool) -> None:
+    """Two keys that are equal as strings do not overwrite each other."""
     found, notes = render.to_json(value)
     assert found == told
     assert bool(notes) is noted
 
 
 def test_pull_shows_the_value_of_a_pickle_or_its_opcodes(tmp_path: Path, run: Run) -> None:
-    """--opcodes describes it instead."""
+    """--opcodes describes the pickle instead."""
     metadata = Metadata(str(tmp_path / "airflow.db"))
     metadata.add(pickle.dumps({"rows": [1, (2, 3)]}, 4))
     metadata.add(pickle.dumps(Plain(), 4), task_id="object")

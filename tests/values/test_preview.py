@@ -15,7 +15,7 @@ from xcomctl.values.preview import readable, without_cut_escape
 
 @given(st.recursive(st.text(st.characters()) | st.integers(), lambda one: st.lists(one) | st.dictionaries(st.text(st.characters()), one)))  # fmt: skip
 def test_readable_text_means_the_same(value: Any) -> None:
-    """Whatever is in it; and nothing that a terminal interprets comes out."""
+    """And contains no character that a terminal interprets."""
     text = readable(json.dumps(value))
     assert json.loads(text) == value
     assert not UNSAFE.search(text)
@@ -31,7 +31,7 @@ def test_readable_text_means_the_same(value: Any) -> None:
     ],
 )
 def test_escapes_of_printable_characters_are_replaced(text: str, shown: str) -> None:
-    """Others stay, and so does what only looks like one."""
+    """Other escapes, and escaped backslashes, stay."""
     assert readable(text) == shown
 
 
@@ -46,5 +46,5 @@ def test_escapes_of_printable_characters_are_replaced(text: str, shown: str) -> 
     ],
 )
 def test_a_cut_escape_is_left_out(text: str, kept: str) -> None:
-    """A backslash that is escaped itself begins none."""
+    """An escaped backslash does not start an escape."""
     assert without_cut_escape(text) == kept
