@@ -190,6 +190,8 @@ class XComEntry:
     """Whether the row's run or task instance is missing; False if not requested."""
     position: tuple[object, ...] = ()
     """Where the row stands in the order of runs. Only `db` reads it."""
+    others: tuple[tuple[str, object], ...] = ()
+    """Further columns of the row with their values, if requested: Airflow 3.3's dag_result."""
 
 
 StoredRow: TypeAlias = tuple[

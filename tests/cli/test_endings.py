@@ -316,3 +316,26 @@ def test_a_damaged_line_is_named(tmp_path: Path, run: Run, line: str) -> None:
     done = run("import", "file", "--url", str(path))
     assert done.code == 5, done.err
     assert "line 2: " in done.err
+
+
+def test_undo_restores_every_column(empty_url: str, tmp_path: Path, run: Run) -> None:
+    """Airflow 3.3 marks what a DAG returns, and asks for it by that mark."""
+    metadata = Metadata(empty_url, "3.0", with_instances=True)
+    metadata.execute("ALTER TABLE xcom ADD dag_result BOOLEAN NULL")
+    for number, mark in enumerate(("true", "false", "NULL")):
+        metadata.instance("dag", f"task_{number}", "run_1")
+        metadata.add("1", task_id=f"task_{number}", run_id="run_1")
+        metadata.execute(f"UPDATE xcom SET dag_result = {mark} WHERE task_id = 'task_{number}'")
+
+    def marks() -> list[bool | None]:
+        with metadata.engine.begin() as connection:
+            found = connection.exec_driver_sql("SELECT dag_result FROM xcom ORDER BY task_id")
+            return [None if one is None else bool(one) for one in found.scalars()]
+
+    for number in range(2):
+        given = ("delete", "-d", "dag", "--yes", "--undo-file", f"undo_{number}")
+        assert run(*given, "--url", metadata.url).code == 0
+        assert marks() == []
+        done = run("import", f"undo_{number}", "--url", metadata.url)
+        assert done.code == 0, done.err
+        assert marks() == [True, False, None]

@@ -72,6 +72,7 @@ def json_line(
     facts: dict[str, object] = {**(before or {}), **named}
     if entry.orphan:
         facts |= {"orphan": True, "dag_run_id": entry.row[0]}
+    facts |= {name: one for name, one in entry.others if name not in facts}
     storage_class = stored_as(raw, storage)
     if storage_class is not None:
         facts["stored_as"] = storage_class

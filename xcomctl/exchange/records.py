@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from xcomctl.exchange.entries import FIELDS
 from xcomctl.model import UNMAPPED, XComRef
 from xcomctl.values import strictjson
 
@@ -42,6 +43,8 @@ class Record:
     """In an undo file: `restore`, or `remove` if the XCom did not exist before."""
     dag_run_id: int | None = None
     """Set for an orphan, whose run does not exist."""
+    others: tuple[tuple[str, object], ...] = ()
+    """Further columns of the row, such as Airflow 3.3's dag_result."""
     row_id: int | None = None
     """In an undo file of Airflow 1.10: which of the rows of one name it was."""
 
@@ -262,6 +265,16 @@ def ref_of(given: Mapping[str, Any]) -> XComRef:
     )
 
 
+_KNOWN_FIELDS = frozenset(
+    (*FIELDS, "orphan", "dag_run_id", "stored_as", "value", "value_base64", "undo", "id")
+)
+
+
+def _is_other(name: str, value: object) -> bool:
+    """Return whether a field is a further column with a value that a column can hold."""
+    return name not in _KNOWN_FIELDS and isinstance(value, bool | int | float | str)
+
+
 def _record(given: Mapping[str, Any], data: bytes | None, number: int) -> Record | Fault:
     try:
         ref = ref_of(given)
@@ -275,6 +288,7 @@ def _record(given: Mapping[str, Any], data: bytes | None, number: int) -> Record
             _text(given, "stored_as") or None,
             _text(given, "undo"),
             _whole(given, "dag_run_id", 64) if orphan else None,
+            tuple((name, one) for name, one in given.items() if _is_other(name, one)),
             None if given.get("id") is None else _whole(given, "id", 64),
         )
     except ValueError as error:

@@ -143,12 +143,12 @@ class Entries:
                 if newest is None:
                     return []
                 conditions.append(newest)
-            query = self._rows.select(Selection())
+            query = self._rows.select(Selection(), others=True)
             peeks = self._backend.peeks and map_index is not None
             if peeks:
                 query = without(query, "size", "head")
             rows = self._table.connection.execute(query.where(*conditions)).all()
-            entries = [self._rows.entry(row) for row in rows]
+            entries = [self._rows.full_entry(row) for row in rows]
             if peeks:
                 entries = [one for entry in entries for one in self._sorting.peeked(entry)]
         # Of two pushed in the same moment Airflow, which sorts by that alone, reads the first.
@@ -166,11 +166,11 @@ class Entries:
         """
         x = self._table.x.c
         by = x.dag_run_id if self._schema.mapped else x.execution_date
-        query = self._rows.select(Selection(), orphans=True)
+        query = self._rows.select(Selection(), orphans=True, others=True)
         statement = query.where(self._backend.same(x.dag_id, dag_id), by == pointer)
         with self._table.explained():
             rows = self._table.connection.execute(statement).all()
-        return sorted(map(self._rows.entry, rows), key=pushed_at, reverse=True)
+        return sorted(map(self._rows.full_entry, rows), key=pushed_at, reverse=True)
 
     def _newest(self, conditions: list[Element]) -> Element | None:
         """Return the condition that names the newest run among the rows, None without rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -38,11 +39,13 @@ class Rows:
         stored: bool = False,
         heads: int = HEAD_BYTES,
         orphans: bool = False,
+        others: bool = False,
     ) -> sa.Select[Any]:
         """Return the query for the selected entries, in no order; `entry` reads its rows.
 
         `text` adds the length as JSON text, `stored` the bytes on disk, `orphans` whether the
-        run exists. `heads` is how many bytes of each value come along.
+        run exists, `others` further columns, which `full_entry` reads. `heads` is how many bytes
+        of each value come along.
         """
         x, run = self.table.x.c, self.table.run.c
         value, storage = x.value, self._schema.storage
@@ -69,6 +72,8 @@ class Rows:
         ]
         if orphans:
             columns.append(self.orphan())
+        if others:
+            columns += [x[name].label(f"other_{name}") for name in self.table.other_columns]
         unique = {column.name: column for column in reversed(columns)}
         statement = sa.select(*reversed(unique.values())).select_from(self.source())
         return statement.where(*self.conditions.where(selection))
@@ -162,6 +167,12 @@ class Rows:
             position=position,
         )
 
+    def full_entry(self, row: sa.Row[Any]) -> XComEntry:
+        """Return the entry of a row of `select` with `others`."""
+        entry, named = self.entry(row), row._mapping
+        others = ((name, named[f"other_{name}"]) for name in self.table.other_columns)
+        return replace(entry, others=tuple((name, _plain(name, one)) for name, one in others))
+
     def _needs_head(self, heads: int) -> bool:
         # A JSON column holds JSON, but for SQLite's, which holds anything.
         return (
@@ -174,3 +185,11 @@ class Rows:
             and self._backend.name != "sqlite"
             and isinstance(row.head, int)
         )
+
+
+def _plain(name: str, value: Any) -> object:
+    """Return the value of a further column as JSON has it."""
+    if name == "dag_result" and value is not None:
+        # MySQL and SQLite have numbers for booleans.
+        return bool(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

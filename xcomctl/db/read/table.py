@@ -20,6 +20,9 @@ OTHER_TABLES = ("dag_run", "task_instance", "dag", "alembic_version", "_xcom_arc
 """Tables of Airflow that are read besides `xcom`, each only where it exists."""
 
 
+_NAMED_COLUMNS = frozenset().union(*(one.columns for one in schemas.GENERATIONS)) - {"dag_result"}
+
+
 class Table:
     """The xcom table of an open metadata database, and the tables beside it.
 
@@ -48,6 +51,8 @@ class Table:
             )
         backend.tables = columns
         self.columns = columns
+        self.other_columns = tuple(name for name in columns["xcom"] if name not in _NAMED_COLUMNS)
+        """Columns of xcom that are no part of an XCom's name, value or time."""
         """The columns of each table by its name, empty where there is no such table."""
         heads = self._heads() if columns["alembic_version"] else ()
         tables = frozenset(name for name in OTHER_TABLES if columns[name])

@@ -205,10 +205,12 @@ class Delete:
         x = self._table.x.c
         names = self._schema.generation.identity
         raw = self._backend.raw(x.value, self._schema.storage).label("whole")
-        query = self._rows.select(Selection(), orphans=True).add_columns(raw)
+        query = self._rows.select(Selection(), orphans=True, others=True).add_columns(raw)
         statement = query.where(self._backend.is_one_of([x[name] for name in names], rows))
         found = self._table.connection.execute(statement).all()
-        return [Current(self._rows.entry(row), self._backend.fetched(row.whole)) for row in found]
+        return [
+            Current(self._rows.full_entry(row), self._backend.fetched(row.whole)) for row in found
+        ]
 
     @property
     def breather_s(self) -> float:

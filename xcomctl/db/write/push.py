@@ -215,7 +215,7 @@ class Push:
 
     def _insert(self, place: Place, raw: Raw) -> None:
         try:
-            self._statements.insert(place, raw, datetime.now(UTC), dag_result=False)
+            self._statements.insert(place, raw, datetime.now(UTC), [("dag_result", False)])
         except sa.exc.DBAPIError as error:
             cause = error.orig if error.orig is not None else error
             kind = self._backend.diagnose(cause).kind

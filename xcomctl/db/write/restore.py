@@ -14,7 +14,7 @@ from xcomctl.exchange.entries import absence_line, undo_line
 from xcomctl.model import UNMAPPED, Encoding, Size, XComEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -83,7 +83,13 @@ class RowTarget(Protocol):
     def read(self, entry: XComEntry) -> Raw:
         """Return the whole value of an entry as it is stored."""
 
-    def insert(self, place: Place, raw: Raw, timestamp: datetime) -> None:
+    def insert(
+        self,
+        place: Place,
+        raw: Raw,
+        timestamp: datetime,
+        others: Iterable[tuple[str, object]] = (),
+    ) -> None:
         """Insert a row, inside a transaction."""
 
     def delete(self, entry: XComEntry) -> None:
@@ -209,7 +215,7 @@ class Restore:
                 self._take_away(there[0])
             elif self._keep:
                 self._keep(absence_line(ref))
-            self._target.insert(place, raw, record.timestamp)
+            self._target.insert(place, raw, record.timestamp, record.others)
         if self._target.schema.generation.name == "1.10":
             # Rows of one name may be many there, and each is a record of its own.
             run.entries[name] = there[1:]

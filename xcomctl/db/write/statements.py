@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from xcomctl.db.read.store import Store
     from xcomctl.model import Raw, XComEntry, XComRef
 
@@ -57,9 +59,13 @@ class Statements:
         return [Current(entry, entries.read(entry)) for entry in found]
 
     def insert(
-        self, place: Place, raw: Raw, timestamp: datetime, *, dag_result: bool | None = None
+        self,
+        place: Place,
+        raw: Raw,
+        timestamp: datetime,
+        others: Iterable[tuple[str, object]] = (),
     ) -> None:
-        """Insert a row. `dag_result` None leaves that column, where there is one, to its default."""
+        """Insert a row. Of `others`, further columns, those that the table has are filled."""
         ref = place.ref
         given: dict[str, object] = {
             "dag_id": ref.dag_id,
@@ -76,8 +82,7 @@ class Statements:
             own_id = self._backend.own_id(self._table.xcom)
             if own_id is not None:
                 given["id"] = own_id
-        if "dag_result" in self._table.xcom.c and dag_result is not None:
-            given["dag_result"] = dag_result
+        given |= {name: one for name, one in others if name in self._table.other_columns}
         self._table.connection.execute(sa.insert(self._table.xcom).values(given))
 
     def update(self, entry: XComEntry, raw: Raw, *, timestamp: bool = True) -> int:
