@@ -142,7 +142,7 @@ WORDS = {
     "audit -o s": {"sarif"},
     "list -o s": set(),
     "export --output ": {"jsonl", "csv", "parquet"},
-    "pull dag task -o ": {"json", "raw", "pretty", "repr"},
+    "pull dag task -o ": {"json", "raw", "pretty", "repr", "csv", "parquet"},
     "list --columns dag_id,t": {"dag_id,task_id", "dag_id,timestamp", "dag_id,text_bytes"},
     "top --by dag_id,": {"dag_id,task_id", "dag_id,key", "dag_id,run_id", "dag_id,day"},
     "stats --sort ": {"bytes", "rows", "max", "growth"},

@@ -93,7 +93,7 @@ def _readings(store: Store, text: str) -> Iterator[XComName]:
             continue
         rest = text[len(dag_id) + 1 :]
         for task_id in _tasks(store, dag_id):
-            task = rf"{re.escape(task_id)}(?:\[(-?[0-9]{1, 9})\])?(?::(.*))?"
+            task = rf"{re.escape(task_id)}(?:\[(-?[0-9]{{1,9}})\])?(?::(.*))?"
             for start in (0, *(one.end() for one in re.finditer("/", rest))):
                 match = re.compile(task, re.DOTALL).fullmatch(rest, start)
                 if match:
