@@ -91,6 +91,10 @@ def test_every_example_runs_on_the_demo(run: Run) -> None:
     examples = [*TRY_FIRST, *(line for one in order for line in examples_of(help_of(run, one)))]
     assert len(examples) > 2 * len(COMMANDS)
     for line in examples:
+        if line.startswith("xcomctl diff old.jsonl"):
+            for name, which in (("old", "latest~1"), ("new", "latest")):
+                written = run("export", "--url", DEMO, "-r", which, "-o", f"jsonl={name}.jsonl")
+                assert written.code == 0, written.err
         done = run(*shlex.split(line)[1:], env={"XCOMCTL_URL": DEMO})
         # MySQL before Airflow 2.9 would have refused the demo's longest lists, which grow every day.
         gates = line == "xcomctl audit --as mysql:2.8" or "--exit-code" in line
