@@ -90,6 +90,10 @@ def test_every_example_runs_on_the_demo(run: Run) -> None:
     order = sorted(COMMANDS, key=lambda command: (command in LAST, command not in FIRST))
     examples = [*TRY_FIRST, *(line for one in order for line in examples_of(help_of(run, one)))]
     assert len(examples) > 2 * len(COMMANDS)
+    run("demo", "--no-tour")
+    for name in ("old", "new"):
+        # Exports of two days, which an example compares.
+        run("export", "--url", DEMO, "-o", f"jsonl={name}.jsonl")
     for line in examples:
         if line.startswith("xcomctl diff old.jsonl"):
             for name, which in (("old", "latest~1"), ("new", "latest")):
