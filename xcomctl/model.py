@@ -116,7 +116,7 @@ def parse_size(text: str) -> Size:
             detail=f'Tools disagree on whether "{unit}" means powers of ten or of two.'
             if bare
             else f'"{unit}" is not a unit of size.',
-            hint=f'Say "{unit.upper()}B" for powers of ten or "{unit.upper()}iB" for powers of two.'
+            hint=f'Use "{unit.upper()}B" for powers of ten or "{unit.upper()}iB" for powers of two.'
             if bare
             else "The units are B, kB, MB, GB, KiB, MiB and GiB.",
         )

@@ -114,7 +114,7 @@ def test_a_delete_interrupted_at_a_commit_counts_that_batch(
     done = at_commit(tmp_path, "SIGINT+commit:2", *DELETE, "--url", metadata.url)
     assert done.returncode == 130, done.stderr
     assert "deleted 4 XComs" in done.stderr
-    assert "the same command goes on" in done.stderr
+    assert "run the same command to continue" in done.stderr
     assert len(exported(run, metadata.url)) == 2
     other = run("delete", "-d", "other", "--yes", "--undo-file", "undo", "--url", metadata.url)
     assert (other.code, "belongs to another command" in other.err) == (5, True), other.err

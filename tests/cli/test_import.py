@@ -102,7 +102,7 @@ def test_nothing_comes_in_where_one_line_does_not_fit(
     }.items():
         (said,) = [one for one in done.err.splitlines() if f"line {number}: " in one]
         assert reason in said
-    assert "8 lines do not fit" in done.err
+    assert "8 lines that cannot be imported" in done.err
     assert exported(run, metadata.url) == []
     done = run("import", "--url", metadata.url, file, "--batch-size", "1", "-o", "json")
     assert done.code == 5
@@ -120,7 +120,7 @@ def test_what_is_there_is_replaced_only_when_asked(
     file, undo = tmp_path / "export.jsonl", tmp_path / "undo.jsonl"
     file.write_text(line([2]) + line([3], key="new"))
     refused = run("import", "--url", metadata.url, file)
-    assert (refused.code, "it is there already" in refused.err) == (5, True)
+    assert (refused.code, "it already exists" in refused.err) == (5, True)
     unconfirmed = run("import", "--url", metadata.url, file, "--replace")
     assert (unconfirmed.code, "not confirmed" in unconfirmed.err) == (5, True)
     assert exported(run, metadata.url) == before

@@ -97,7 +97,7 @@ def test_two_names_of_one_place_are_refused(db: Path, tmp_path: Path, outputs: s
     (tmp_path / "hard").hardlink_to(tmp_path / "there")
     done = shell(f"xcomctl list {outputs} > stdout", tmp_path)
     assert done.returncode == 2, done.stderr
-    assert "two outputs want" in done.stderr
+    assert "two outputs would" in done.stderr
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "there").read_text() == "before"
     assert (tmp_path / "stdout").read_text() == ""

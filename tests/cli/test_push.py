@@ -186,7 +186,7 @@ def test_what_was_not_there_is_undone_by_removing_it(
         (("dag", "task", "1", "-r", "run_3"), 'no run "run_3"'),
         (("dag", "tusk", "1"), 'Did you mean the task "task"?'),
         (("dog", "task", "1"), 'Did you mean the DAG "dag"?'),
-        (("dag", "task", "1", "-m", "3"), "There are map_index -1"),
+        (("dag", "task", "1", "-m", "3"), "Existing map indexes: -1"),
     ],
 )
 def test_a_name_that_leads_nowhere_is_4(

@@ -125,7 +125,7 @@ def test_killed_several_times_it_ends_whole(
             out.write(b"half a li")
     done = run("export", *where)
     assert done.code == 0, done.err
-    assert f"going on behind {safe:,} XComs" in done.err
+    assert f"resuming after {safe:,} XComs" in done.err
     assert f"exported {ROWS:,} XComs of" in done.err
     assert left(tmp_path) == ["out"]
     whole = run("export", "--url", empty_url, "-o", form).stdout.splitlines()
@@ -145,7 +145,7 @@ def test_interrupted_it_says_how_to_go_on(
     process = slow_export(tmp_path, *where)
     said = stop_at(process, tmp_path, lambda: state(tmp_path).get("rows", 0) > 500, how)
     assert process.returncode == 128 + how
-    assert "the same command goes on from there" in said
+    assert "run the same command to continue" in said
     assert run("export", *where).code == 0
     assert len((tmp_path / "out").read_bytes().splitlines()) == ROWS
     assert left(tmp_path) == ["out"]
@@ -169,7 +169,7 @@ def test_a_server_that_goes_leaves_what_is_safe(tmp_path: Path, doomed_server: A
         doomed_server.stop()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 3, said.decode()
-    assert "the same command goes on from there" in said.decode()
+    assert "run the same command to continue" in said.decode()
     found = state(tmp_path)
     lines = (tmp_path / "out.partial").read_bytes()[: found["bytes"]].splitlines(keepends=True)
     assert len(lines) == found["rows"] >= 300
@@ -193,7 +193,7 @@ def test_another_commands_partial_is_refused(tmp_path: Path, run: Run) -> None:
     ):  # fmt: skip
         done = run("export", "--url", path, "--resume", *other)
         assert done.code == 5
-        assert "is of another command" in done.err
+        assert "belongs to another command" in done.err
         assert "to begin anew" in done.err
     assert (tmp_path / "out.partial").read_bytes() == before
     # The same file by another path is no other command, and without --resume it is not asked.

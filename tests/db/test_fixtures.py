@@ -99,7 +99,7 @@ def agrees(row: Row, out: bytes, shown: str) -> bool:
 def not_comparable(row: Row) -> str | None:
     """Return why Airflow's own answer is not the row's value."""
     if row.key == "":
-        return "Airflow takes an empty key for none, and returns another row"
+        return "Airflow treats an empty key as None, and returns another row"
     if row.key == "ext_bad_dagrun_id":
         return "Airflow does not find a row whose dag_run_id is wrong"
     if row.repr is None and not row.has_json:

@@ -50,7 +50,7 @@ def walk(run: Run, *where: str, size: int = 7) -> list[dict[str, Any]]:
         if page["next"] is None:
             return rows
         assert page["next"] not in done.err, "a cursor may have any length"
-        assert '--after NEXT goes on ("next" in -o json)' in done.err
+        assert '--after NEXT shows the next page ("next" in -o json)' in done.err
         cursor = ("--after", page["next"])
         assert len(rows) < 1_000, "it goes round in circles"
 
@@ -121,7 +121,7 @@ def test_what_is_no_cursor_is_a_usage_error(tmp_path: Path, run: Run, made: str)
     Metadata(str(path)).add(b"1")
     done = run("list", "--url", path, f"--after={made}")
     assert done.code == 2, done.err
-    assert "is no cursor" in done.err
+    assert "invalid cursor" in done.err
 
 
 def test_servers_are_sent_nothing_they_refuse(server: Any, run: Run) -> None:

@@ -169,7 +169,7 @@ def _explain_run(e: Evidence) -> _Finding | None:
     if near is not None:
         return _Finding("run", f'{verdict}; did you mean "{near}"?', (why(e, run_id=near),))
     if e.dag_of_run is not None:
-        said = f'{verdict}; DAG "{e.dag_of_run}" has one of that id.'
+        said = f'{verdict}; DAG "{e.dag_of_run}" has a run with that id.'
         return _Finding("run", said, (why(e, dag_id=e.dag_of_run),))
     newest = f'; its newest run is "{e.runs[0]}"' if e.runs else ", nor any other"
     commands = (why(e, run_id=e.runs[0]),) if e.runs else ()
@@ -263,7 +263,7 @@ def _explain_no_instance(e: Evidence) -> str:
     if e.instances_in_run == 0 and run.is_over:
         return (
             f'Run "{run.run_id}" is over and none of its task instances is left, '
-            "so nothing tells whether the task ran."
+            "so it is unknown whether the task ran."
         )
     if e.keys_in_run:
         return f"{start} any more, although it pushed XComs there."
@@ -361,7 +361,7 @@ def _explain_other_key(e: Evidence, subject: str, commands: tuple[Command, ...])
         verdict = f'Task "{q.task_id}" has never pushed "{q.key}"; it pushes {pushed}.'
         return _Finding("key", verdict, commands)
     return _Finding(
-        "not-pushed", f'{subject} without pushing anything, also no "{q.key}".', commands
+        "not-pushed", f'{subject} without pushing anything, including "{q.key}".', commands
     )
 
 

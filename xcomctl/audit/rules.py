@@ -44,7 +44,7 @@ TRUNCATED: Final = Rule(
     why="The value fills its column to the last byte and cannot be decoded: MySQL "
     "truncates silently unless sql_mode is strict. The rest is lost.",
     fix="Store the data elsewhere, run the task again, and set a strict sql_mode.",
-    example='["part-000.parquet", …, "part-13  # 65,535 bytes, and no end',
+    example='["part-000.parquet", …, "part-13  # cut off at 65,535 bytes',
 )
 UNDECODABLE: Final = Rule(
     "xcom-undecodable",
@@ -276,7 +276,7 @@ AIRFLOW3_LOST: Final = _airflow3(
 AIRFLOW3_BACKEND: Final = _airflow3(
     "backend",
     "Database that this release cannot migrate",
-    why="A statement of the migration fails on this database, whatever is stored.",
+    why="A statement of the migration fails on this database, regardless of its contents.",
     fix="Move to PostgreSQL or MySQL.",
     example="airflow db migrate  # from Airflow 2 to 3.0, with MariaDB",
 )

@@ -180,7 +180,9 @@ def _completion(option: str, shells: Sequence[str]) -> int:
     from xcomctl.cli.shells import find
 
     if len(shells) > 1:
-        raise UsageError(f"{option} takes one shell", hint=f"{option} bash|zsh|fish")
+        raise UsageError(
+            f"{option} takes the name of one shell", hint=f"Use {option} bash, zsh or fish."
+        )
     shell = find(shells[0] if shells else None)
     if option == "--show-completion":
         console.text(shell.script)
@@ -235,9 +237,9 @@ def _report_bug(bug: Exception) -> int:
     text = console.without_secrets(str(bug))
     console.error(
         XcomctlError(
-            f"xcomctl failed in a way it did not foresee: {type(bug).__name__}",
+            f"unexpected error: {type(bug).__name__}",
             detail=text.splitlines()[0] if text else None,
-            hint="This is a bug in xcomctl. Please report it, with what --verbose prints.",
+            hint="This is a bug in xcomctl. Please report it with the output of --verbose.",
         )
     )
     if console.verbose:

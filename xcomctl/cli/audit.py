@@ -135,7 +135,7 @@ class Options:
     ] = None
     update_baseline: Annotated[
         bool,
-        typer.Option("--update-baseline", help="Write what is found now to the baseline."),
+        typer.Option("--update-baseline", help="Save the current findings to the baseline."),
     ] = False
     no_ignores: Annotated[
         bool, typer.Option("--no-ignores", help="Do not apply the ignores of the configuration.")
@@ -229,7 +229,7 @@ def _read_options(
         UsageError: an option or the configuration is invalid.
     """
     if options.measure not in (None, "size", "text"):
-        raise UsageError(f'unknown measure "{options.measure}"', hint="It is size or text.")
+        raise UsageError(f'unknown measure "{options.measure}"', hint="Valid values: size, text.")
     audit = config.audit
     return _Request(
         options,
@@ -255,7 +255,7 @@ def _baseline_path(
         raise UsageError("--update-baseline needs --baseline FILE")
     if selection != Selection() or enabled != frozenset(RULE_BY_ID):
         raise UsageError(
-            "cannot update the baseline from a part",
+            "cannot update the baseline from a partial audit",
             detail="With filters or without some rules, the other known findings would be dropped.",
         )
     return Path(path)
@@ -383,7 +383,7 @@ def _with_baseline(report: Report, path: Path, config: Config, update: bool) -> 
     if gone:
         console.note(
             f"{gone} of the baseline's {len(baseline.sizes)} findings "
-            f"{'is' if gone == 1 else 'are'} gone or not judged; --update-baseline removes them"
+            f"{'was' if gone == 1 else 'were'} fixed or not checked; --update-baseline removes them"
         )
     return decisions.apply_baseline(report, baseline, growth)
 
@@ -442,5 +442,5 @@ def _enabled(only: str | None, skipped: str | None) -> frozenset[str]:
     enabled = parse(only) if only is not None else set(RULE_BY_ID)
     enabled -= parse(skipped) if skipped is not None else set()
     if not enabled:
-        raise UsageError("no rule is left to apply")
+        raise UsageError("the options leave no rule to apply")
     return frozenset(enabled)

@@ -33,8 +33,8 @@ _COLUMNS = (Column("key", "id"), Column("value", "id"), Column("origin", "id"))
 CHOICES = {"columns": [one.name for one in _COLUMNS]}
 
 _SAMPLE = """\
-# Configuration of xcomctl. `xcomctl config check` tells what is wrong with it,
-# `xcomctl config show` what is in force, and from where.
+# Configuration of xcomctl. `xcomctl config check` finds mistakes in it,
+# `xcomctl config show` the settings in use and their origin.
 
 # default_profile = "prod"
 
@@ -104,7 +104,7 @@ def _check(console: Console, connection: Connection) -> None:
     config = load_config(connection.config)
     if config.path is None:
         raise UsageError(
-            "there is no configuration to check", hint='"xcomctl config init" creates one.'
+            "found no configuration to check", hint='"xcomctl config init" creates one.'
         )
     check_ignores(config)
     for name, profile in config.profiles.items():
@@ -142,7 +142,7 @@ def _init(console: Console) -> None:
     if path.exists():
         raise RefusedError(
             f'could not write "{path}": the file already exists',
-            hint='"xcomctl config check" says whether it is valid.',
+            hint='Run "xcomctl config check" to validate it.',
         )
     console.save(path, [_SAMPLE.encode()])
     console.text(f"wrote {path}\n")

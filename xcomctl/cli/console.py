@@ -82,7 +82,7 @@ class Console:
             if identity(path) in inputs:
                 raise RefusedError(
                     f'the output would replace "{path}", which this command reads',
-                    hint="Name another file.",
+                    hint="Use another file.",
                 )
         with OutputFiles() as files:
             yield files
@@ -312,7 +312,7 @@ def output_errors(path: Path | None = None) -> Iterator[None]:
         raise OutputError(
             f'could not write "{name}"' if name else "could not write to stdout",
             detail=error.strerror or type(error).__name__,
-            hint=_HINT_BY_ERRNO.get(error.errno or 0, "Name another file, or fix this one."),
+            hint=_HINT_BY_ERRNO.get(error.errno or 0, "Use another file, or fix this one."),
         ) from None
 
 
@@ -320,7 +320,7 @@ _HINT_BY_ERRNO = {
     errno.ENOSPC: "Free some space, or write elsewhere.",
     errno.EDQUOT: "Free some space, or write elsewhere.",
     errno.EFBIG: "Raise the limit on the size of files, or write elsewhere.",
-    errno.ENOENT: "Create the directory first, or name another file.",
+    errno.ENOENT: "Create the directory first, or use another file.",
     errno.EBADF: "Start xcomctl with stdout open, or give every output a file: -o json=FILE.",
 }
 
@@ -344,7 +344,9 @@ def parse_outputs(given: Sequence[str] | None, formats: Mapping[str, str] | None
         if name not in known:
             raise UsageError(f'unknown output format "{name}"', hint=suggestion(name, known))
         if equals and not path:
-            raise UsageError(f'"-o {text}" names no file', hint=f"Say -o {name}=FILE or -o {name}.")
+            raise UsageError(
+                f'"-o {text}" lacks a file name', hint=f"Use -o {name}=FILE or -o {name}."
+            )
         outputs.append((name, path if equals and path != "-" else None))
     if len(outputs) > 1:
         refuse_same_place([path or "-" for _, path in outputs])
@@ -365,9 +367,11 @@ def refuse_same_place(paths: Iterable[str | Path | None]) -> None:
         if place is not None and place in seen:
             if place == 1:
                 raise UsageError(
-                    "two outputs want stdout",
+                    "two outputs would go to stdout",
                     hint="Give all but one a file: -o table -o json=report.json",
                 )
             both = " and ".join(f'"{one}"' for one in dict.fromkeys((seen[place], path)))
-            raise UsageError(f"two outputs want the same file, {both}", hint="Name another file.")
+            raise UsageError(
+                f"two outputs would write the same file, {both}", hint="Use another file."
+            )
         seen[place] = path

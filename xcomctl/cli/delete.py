@@ -147,7 +147,7 @@ def _read_options(filters: Filters, writing: Writing, options: Options) -> _Requ
     if options.yes and everything and not options.dag_missing:
         raise UsageError(
             "delete --yes without a filter would remove every XCom",
-            hint="--dag-id '*' says so, if that is meant.",
+            hint="--dag-id '*' deletes every XCom.",
         )
     return _Request(
         selection,
@@ -210,13 +210,13 @@ class _Result:
         """Yield what to say besides."""
         if self.active_rows:
             yield (
-                f"{self.active_rows:,} rows of runs that have not ended are left alone; "
-                "--include-active takes them, too"
+                f"skipped {self.active_rows:,} rows of unfinished runs; "
+                "--include-active deletes them, too"
             )
         if self.totals.all.rows:
             yield self.reclaiming
             if not self.deleted:
-                yield "this is the plan; --yes deletes, --undo-file PATH keeps what goes"
+                yield "this is only a plan; --yes deletes, --undo-file PATH saves what it deletes"
 
 
 def _run(
@@ -265,14 +265,14 @@ def _carry_out(
         except BaseException as stopped:
             console.progress("")
             done = _summary(prune.done, True)
-            console.warn(f"{done} before it stopped; the same command goes on")
+            console.warn(f"{done} before it stopped; run the same command to continue")
             if isinstance(stopped, XcomctlError):
                 stopped.hint = stopped.hint or "Run the same command again."
             raise
         finally:
             console.progress("")
     if prune.left:
-        console.warn(f"{prune.left:,} rows had changed since the plan was made, and were left")
+        console.warn(f"{prune.left:,} rows had changed since the plan was made, and were skipped")
     return prune.done
 
 

@@ -101,7 +101,7 @@ def _day(text: str | None) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f'invalid --last-day "{text}"', hint="Give a date such as 2026-03-31."
+            f'invalid --last-day "{text}"', hint="Use a date such as 2026-03-31."
         ) from None
 
 
@@ -133,7 +133,7 @@ def _next_steps(path: str) -> Iterator[tuple[str, list[str]]]:
         "Which tasks use the most space, and when each reaches the limit.",
         ["top", *url, "--forecast", "--as", "mysql:2.8"],
     )
-    yield "What a value may weigh here, and on other databases.", ["limits", *url]
+    yield "How large a value may be here and on other databases.", ["limits", *url]
     yield (
         "The same on your own metadata database: without --url where Airflow is configured.",
         ["audit", "--url", "postgresql://reader@host/airflow"],

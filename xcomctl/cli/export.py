@@ -66,13 +66,13 @@ def command(
     manners.apply(console)
     outputs = parse_outputs(output or ["jsonl"], FORMATS)
     if len(outputs) > 1:
-        raise UsageError("export writes one format at a time", hint="Give one -o FORMAT[=FILE].")
+        raise UsageError("export writes one format at a time", hint="Use one -o FORMAT[=FILE].")
     ((name, path),) = outputs
     selection = filters.selection()
     form = _form(name, to_terminal=path is None and console.terminal)
     if resume and (path is None or name == "parquet"):
         raise UsageError(
-            "--resume takes a file of lines", hint="Give -o jsonl=FILE or -o csv=FILE."
+            "--resume needs a JSON Lines or CSV file", hint="Use -o jsonl=FILE or -o csv=FILE."
         )
     if resume and any(runs_back(run) is not None for run in selection.run_ids):
         raise UsageError(
@@ -120,7 +120,7 @@ def _resumable(
         if not store.schema.mapped:
             raise UsageError(
                 "--resume needs Airflow 2.3 or newer",
-                detail=f"This metadata DB is of Airflow {store.schema.airflow}.",
+                detail=f"This metadata DB belongs to Airflow {store.schema.airflow}.",
                 hint="Leave --resume out.",
             )
         began = partial.found()
@@ -141,8 +141,8 @@ def _resumable(
                 run, task_id, index, key = began.last
                 mapped = "" if index == UNMAPPED else f"[{index}]"
                 console.note(
-                    f"going on behind {began.rows:,} XComs of {Size(began.size_bytes)}: "
-                    f'after "{task_id}{mapped}:{key}" of the run with the id {run}'
+                    f"resuming after {began.rows:,} XComs ({Size(began.size_bytes)}), the last one "
+                    f'"{task_id}{mapped}:{key}" of the run with the id {run}'
                 )
             if console.shows_progress:
                 lines.watch = _Progress(console, lines, store.entries.count(selection)).show
@@ -160,7 +160,9 @@ def _left(console: Console, partial: Partial) -> Iterator[None]:
     except RefusedError:
         raise
     except BaseException:
-        console.note(f'what is done stays in "{partial.path}"; the same command goes on from there')
+        console.note(
+            f'the partial export is kept in "{partial.path}"; run the same command to continue'
+        )
         raise
 
 
@@ -175,7 +177,8 @@ def _form(name: str, *, to_terminal: bool) -> Callable[..., Lines]:
 
         if to_terminal:
             raise UsageError(
-                "cannot write Parquet to a terminal", hint="Say -o parquet=FILE, or pipe it."
+                "cannot write Parquet to a terminal",
+                hint="Use -o parquet=FILE, or pipe the output.",
             )
         need_pyarrow()
         return ParquetRows

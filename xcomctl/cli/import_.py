@@ -150,7 +150,7 @@ def _parse_map(given: list[str]) -> dict[str, str]:
     for text in given:
         old, equals, new = text.partition("=")
         if not (equals and old and new):
-            raise UsageError(f'cannot read --map-dag "{text}"', hint="It has the form OLD=NEW.")
+            raise UsageError(f'cannot read --map-dag "{text}"', hint="Use the form OLD=NEW.")
         dags[old] = new
     return dags
 
@@ -192,7 +192,7 @@ def _confirm(console: Console, job: _Job, yes: bool, *, stdin: bool) -> None:
     if not stdin and console.confirmed(f"Replace or remove {lost:,} XComs?"):
         return
     raise RefusedError(
-        "imported nothing: not confirmed", hint="Add --yes where nobody can be asked."
+        "imported nothing: not confirmed", hint="Use --yes to confirm without a prompt."
     )
 
 
@@ -274,7 +274,7 @@ class _Job:
         except BaseException:
             if changed:
                 self._console.warn(
-                    f"imported {changed:,} lines before it stopped; the same command goes on"
+                    f"imported {changed:,} lines before it stopped; run the same command to continue"
                 )
             raise
 
@@ -290,8 +290,8 @@ class _Job:
                 if not report:
                     continue
                 self._console.warn(
-                    f"line {one.line} is cut off and left out: whoever wrote this undo file was "
-                    "stopped before it changed that one"
+                    f"line {one.line} is cut off and was skipped: the command that wrote this undo file was "
+                    "interrupted before it changed that XCom"
                 )
             else:
                 self._refuse("", one.line, one.reason, report=report)
@@ -305,7 +305,7 @@ class _Job:
         except MisfitError as misfit:
             if not skip:
                 raise RefusedError(
-                    f"imported nothing: line {record.line} does not fit any more",
+                    f"imported nothing: line {record.line} no longer applies",
                     detail=str(misfit),
                 ) from None
             self._refuse(dag_id, record.line, str(misfit), report=report)
@@ -322,21 +322,21 @@ class _Job:
         if report and number <= _REASONS_SHOWN:
             self._console.warn(f"line {line}: {reason}")
         elif report and number == _REASONS_SHOWN + 1:
-            self._console.warn("there are more lines that do not fit")
+            self._console.warn("more lines cannot be imported (not shown)")
 
     def refuse_unless(self, allowed: bool, *, done: bool = False) -> None:
         """Raise RefusedError if lines do not fit, unless that is allowed."""
         refused = self.total("refused")
         if not refused or allowed:
             return
-        noun = "line does" if refused == 1 else "lines do"
+        noun = "line" if refused == 1 else "lines"
         raise RefusedError(
-            f"imported nothing: {refused:,} {noun} not fit"
+            f"imported nothing: {refused:,} {noun} cannot be imported"
             if not done
-            else f"{refused:,} {noun} not fit and {'was' if refused == 1 else 'were'} left out",
+            else f"skipped {refused:,} {noun} that cannot be imported",
             hint=None
             if done
-            else "--batch-size N imports the others; --replace replaces what is there.",
+            else "--batch-size N imports the other lines; --replace overwrites existing XComs.",
         )
 
 

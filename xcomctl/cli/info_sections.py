@@ -65,7 +65,7 @@ def _database(connection: Mapping[str, Any], server: Mapping[str, Any]) -> Itera
     if connection["writes_refused"]:
         yield "access", "read-only: the profile says read_only, so push and delete refuse"
     elif server["replica"]:
-        yield "access", "read-only: a replica takes no push or delete"
+        yield "access", "read-only: a replica accepts no push or delete"
     else:
         yield "access", "this command only reads; push works unless the profile says read_only"
 

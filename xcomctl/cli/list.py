@@ -171,7 +171,7 @@ def _read_options(filters: Filters, output: Output, options: Options) -> _Query:
     key, descending = _parse_sort(options.sort)
     if options.cursor is not None and key != "run":
         raise UsageError(
-            f'--after cannot go on in the order of "{key}"', hint="Give --sort run or -run."
+            f'--after does not work with --sort "{key}"', hint="Use --sort run or -run."
         )
     cursor = None if options.cursor is None else _parse_cursor(options.cursor)
     asked = {"text_bytes": options.text, "stored_bytes": options.stored, "value": options.value}
@@ -253,7 +253,7 @@ class _Listing:
             text = f"showing {self.returned:,} of {self._total:,} entries; -n 0 shows all"
         # A cursor may be long, and only the next command needs it.
         goes_on = self._query.sort == "run"
-        return text + (', --after NEXT goes on ("next" in -o json)' if goes_on else "")
+        return text + (', --after NEXT shows the next page ("next" in -o json)' if goes_on else "")
 
     def _next(self) -> str | None:
         """Return the cursor of the next page, None without one."""
@@ -318,8 +318,9 @@ def _read_place(store: Store, place: list[object]) -> list[object]:
 
 def _no_cursor(cursor: str) -> UsageError:
     return UsageError(
-        f'"{cursor}" is no cursor of this metadata DB',
-        hint='Take the field "next" of -o json, or what the note of a listing that was cut says.',
+        f'invalid cursor "{cursor}"',
+        detail="It does not come from a listing of this metadata DB.",
+        hint='Use the field "next" of -o json.',
     )
 
 

@@ -59,7 +59,7 @@ def read_name(
     if run_id is not None or map_index is not None:
         raise UsageError(
             "the name already says which run and index",
-            hint="Leave --run-id and --map-index out, or give DAG_ID TASK_ID [KEY].",
+            hint="Leave --run-id and --map-index out, or use DAG_ID TASK_ID [KEY].",
         )
     return dag_id
 
@@ -78,7 +78,7 @@ def resolve(store: Store, text: str) -> XComName:
         if len(found) > 1:
             raise UsageError(
                 f'"{text}" names {len(found)} XComs',
-                hint=f"Say which: xcomctl pull '{found[0].dag_id}' '{found[0].task_id}' "
+                hint=f"Choose one: xcomctl pull '{found[0].dag_id}' '{found[0].task_id}' "
                 f"'{found[0].key}' -r '{found[0].run_id}'",
             )
         if found:
@@ -130,7 +130,7 @@ def _likeliest(text: str) -> XComName:
     if match is None:
         raise UsageError(
             f'cannot read the name "{text}"',
-            hint=f"Give DAG_ID TASK_ID [KEY], or {_FORM} as notes and findings print it.",
+            hint=f"Use DAG_ID TASK_ID [KEY], or {_FORM} as notes and findings print it.",
         )
     dag_id, run_id, task_id, index, key = match.groups()
     return XComName(

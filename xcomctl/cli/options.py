@@ -327,7 +327,7 @@ class Writing:
         if target.read_only:
             raise RefusedError(
                 f'the profile "{target.profile}" is read_only',
-                hint="Take read_only out of the configuration, or name another profile.",
+                hint="Remove read_only from the configuration, or use another profile.",
             )
 
 
@@ -402,9 +402,7 @@ class Output:
                     )
                 names.append(name)
         if not names:
-            raise UsageError(
-                "--columns names no column", hint=f"Valid values: {', '.join(headings)}."
-            )
+            raise UsageError("--columns is empty", hint=f"Valid values: {', '.join(headings)}.")
         return tuple(dict.fromkeys(names))
 
 

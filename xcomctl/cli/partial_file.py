@@ -56,8 +56,8 @@ class Partial:
         """
         if _exists(path) and not path.is_file():
             raise UsageError(
-                f'--resume cannot write "{path}": it is no regular file',
-                hint="Give -o jsonl=FILE or -o csv=FILE.",
+                f'--resume cannot write "{path}": it is not a regular file',
+                hint="Use -o jsonl=FILE or -o csv=FILE.",
             )
         self.target = Path(os.path.realpath(path))
         self.path = Path(f"{self.target}.partial")
@@ -71,13 +71,13 @@ class Partial:
         Raises:
             RefusedError: the partial file belongs to another command, or is damaged.
         """
-        remove = f'Remove "{self.path}" and "{self._state}" to begin anew, or name another file.'
+        remove = f'Remove "{self.path}" and "{self._state}" to start again, or use another file.'
         if not self._state.exists():
             if self.path.exists():
                 raise RefusedError(
-                    f'the file "{self.path}" is in the way',
-                    detail="Nothing beside it says how far it is whole.",
-                    hint=f'Remove "{self.path}", or name another file.',
+                    f'the file "{self.path}" already exists',
+                    detail="Its progress file is missing, so it is unknown how much is complete.",
+                    hint=f'Remove "{self.path}", or use another file.',
                 )
             return None
         try:
@@ -94,16 +94,16 @@ class Partial:
         if asked != self._asked:
             names = [name for name in self._asked if asked.get(name) != self._asked[name]]
             raise RefusedError(
-                f'the partial export "{self.path}" is of another command',
-                detail=f"What differs: {', '.join(names)}.",
-                hint=f"Repeat that command to go on with it. {remove}",
+                f'the partial export "{self.path}" belongs to another command',
+                detail=f"Different: {', '.join(names)}.",
+                hint=f"Run that command again to resume it. {remove}",
             )
         if not self.path.exists():
             return None
         if self.path.stat().st_size < progress.bytes:
             raise RefusedError(
                 f'the partial export "{self.path}" is damaged',
-                detail=f"{progress.bytes:,} bytes of it were safe, and fewer are there.",
+                detail=f"{progress.bytes:,} bytes were written, but the file is shorter.",
                 hint=remove,
             )
         return progress
@@ -149,7 +149,8 @@ class Partial:
             fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RefusedError(
-                f'another process is writing "{self.path}"', hint="Wait for it, or end it."
+                f'another process is writing "{self.path}"',
+                hint="Wait until it has finished, or stop it.",
             ) from None
 
     def save(self, progress: Progress) -> None:

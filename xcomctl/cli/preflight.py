@@ -210,14 +210,14 @@ def _check(
     started = time.monotonic()
     with temporary_text("surrogateescape") as moves:
         if preflight.owner is not None:
-            console.note("this is an Airflow 3 database already: its XComs are JSON")
+            console.note("this is already an Airflow 3 database: its XComs are JSON")
         if preflight.owner is None or preflight.owner < request.release:
             _read_values(store, request.selection, preflight, None if sql is None else moves)
         seconds = time.monotonic() - started
         if sql is not None:
             moves.seek(0)
             console.save(Path(sql), _quarantine(store, request.release_name, moves))
-            console.note(f'wrote "{sql}": review it, and run it when no task does')
+            console.note(f'wrote "{sql}": review it, then run it while no task is running')
     report = decisions.apply_ignores(
         audit.with_hidden_rows(preflight.report(), store.visibility.hidden()),
         [one for one in ignores if one.rule.startswith(("xcom-airflow3", "xcom-hidden-rows"))],

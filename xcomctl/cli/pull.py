@@ -178,7 +178,7 @@ def _read_options(console: Console, options: Options) -> _Request:
     if form not in _FORMATS:
         raise UsageError(f'unknown output format "{form}"', hint=suggestion(form, _FORMATS))
     if options.all_map_indexes and options.map_index is not None:
-        raise UsageError("--map-index and --all-map-indexes contradict each other")
+        raise UsageError("--map-index and --all-map-indexes cannot be combined")
     if form == "raw" and (options.all_map_indexes or steps):
         raise UsageError("-o raw gives one value's stored bytes, neither a list nor a part")
     if form in _FRAME_FORMATS:
@@ -214,7 +214,7 @@ def _parse_default(text: str) -> object:
     except (ValueError, RecursionError):
         raise UsageError(
             "cannot read --default: it is not JSON",
-            hint="A text needs quotes of its own: '\"none\"'.",
+            hint="A string needs its own quotes: '\"none\"'.",
         ) from None
 
 
@@ -232,7 +232,7 @@ def _read_value(console: Console, store: Store, request: _Request) -> Iterable[b
     entries = _find(console, store, request)
     if not entries:
         assert request.default is not None, "_find raises without one"
-        console.note("there is no such XCom; this is --default")
+        console.note("the XCom does not exist; printed --default")
         return [_render(request.default[0], request)]
     first = entries[0]
     if problem := key_problem(first.ref.key or "", store.schema.release):
@@ -282,7 +282,7 @@ def _find(console: Console, store: Store, request: _Request) -> list[XComEntry]:
     """Return the entries that are meant, one per map_index; none if --default applies."""
     name = _resolve(console, store, request.name)
     if request.all_map_indexes and name.map_index is not None:
-        raise UsageError("--all-map-indexes and the index in the name contradict each other")
+        raise UsageError("--all-map-indexes and the index in the name cannot be combined")
     index = UNMAPPED if name.map_index is None else name.map_index
     entries = store.entries.find(
         name.dag_id,
@@ -301,10 +301,10 @@ def _find(console: Console, store: Store, request: _Request) -> list[XComEntry]:
         _note_the_run(console, store, entries[0])
     if not store.suggest.has_its_run(entries[0]):
         console.note(
-            "its dag_run_id is of no run of that name, so Airflow's own xcom_pull returns None"
+            "its dag_run_id does not belong to that run, so Airflow's own xcom_pull returns None"
         )
     if name.key == "":
-        console.note("Airflow's own xcom_pull takes an empty key for none, and returns another")
+        console.note("Airflow's own xcom_pull treats an empty key as None, and returns another")
     return entries
 
 

@@ -191,7 +191,9 @@ def _type(text: str | None, string: bool) -> Type:
     if text is None:
         return "json"
     if string:
-        raise UsageError("--string and --type contradict each other", hint="A text is JSON's own.")
+        raise UsageError(
+            "--string and --type cannot be combined", hint="--string already sets the type."
+        )
     name = text.lower()
     for known in TYPES:
         if name == known:
@@ -252,7 +254,7 @@ def refuse_pickling(store: Store, push: Push) -> None:
         "cannot push to an Airflow 1.10 that pickles its XComs",
         detail="Most of its newest XComs are pickles, and with enable_xcom_pickling it reads nothing else."
         if pickled
-        else "There is no XCom that would show whether it does, and by default it does.",
+        else "It has no XComs that show whether it does, and by default it does.",
         hint="xcomctl never writes a pickle: loading one runs code. Set enable_xcom_pickling to "
         "False and let a task push first.",
     )
@@ -264,7 +266,7 @@ def _check_key(store: Store, key: str) -> None:
 
     reason = None
     if not key:
-        reason = "Airflow takes an empty key for none, and would return another."
+        reason = "Airflow treats an empty key as None, and would return another."
     elif len(key) > KEY_LENGTH:
         reason = f"It has {len(key)} characters, and the column holds {KEY_LENGTH}."
     elif problem := key_problem(key, store.schema.release):
@@ -315,7 +317,7 @@ class _SizeCheck:
             raise self._too_large(size, self._hard.size, self._hard.source, None)
         if self._allow:
             return
-        hint = "--allow-over-limit writes it all the same."
+        hint = "Use --allow-over-limit to write it anyway."
         if size > self._soft.size:
             raise self._too_large(size, self._soft.size, self._soft.source, hint)
         budget = self._budget
@@ -350,8 +352,8 @@ def _stale(push: Push, place: Place, key: str, encoded: Encoded) -> list[str]:
     if length is None or length == len(encoded.value):
         return []
     return [
-        f"a task downstream is mapped over this value and was told of {length} elements; "
-        f"these are {len(encoded.value)}"
+        f"a task downstream is mapped over this value and expects {length} elements; "
+        f"this value has {len(encoded.value)}"
     ]
 
 
@@ -368,7 +370,7 @@ def _confirm(console: Console, there: Current, replace: bool, yes: bool, stdin: 
         return
     raise RefusedError(
         f'did not replace "{entry.ref}": not confirmed',
-        hint="Add --yes where nobody can be asked.",
+        hint="Use --yes to confirm without a prompt.",
     )
 
 

@@ -86,9 +86,7 @@ def find(name: str | None) -> Shell:
     chosen = name or _current()
     if chosen not in SHELLS:
         raise UsageError(
-            f'there is no completion for "{chosen}"'
-            if chosen
-            else "cannot tell which shell this is",
+            f'there is no completion for "{chosen}"' if chosen else "cannot detect the shell",
             hint=f"Valid values: {', '.join(SHELLS)}.",
         )
     return SHELLS[chosen]

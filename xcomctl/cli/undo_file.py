@@ -113,7 +113,7 @@ class UndoFile:
         except BlockingIOError:
             raise RefusedError(
                 f'another process is writing the undo file "{self.path}"',
-                hint="Wait for it, or name another file.",
+                hint="Wait until it has finished, or use another file.",
             ) from None
         except OSError:
             # A file system without locks.
@@ -128,16 +128,16 @@ class UndoFile:
         asked = self._unfinished_command()
         if asked is None:
             raise RefusedError(
-                f'the undo file "{self.path}" exists',
+                f'the undo file "{self.path}" already exists',
                 detail="Its contents may be needed.",
-                hint="Name another file.",
+                hint="Use another file.",
             )
         if asked != self._asked:
             names = [name for name in self._asked if asked.get(name) != self._asked[name]]
             raise RefusedError(
                 f'the undo file "{self.path}" belongs to another command, which did not finish',
-                detail=f"What differs: {', '.join(names) or 'the command'}.",
-                hint="Repeat that command to go on with it, or name another file.",
+                detail=f"Different: {', '.join(names) or 'the command'}.",
+                hint="Run that command again to resume it, or use another file.",
             )
         size = os.fstat(self._file).st_size
         # Whatever was being written when the process died undoes a change that was not made.
@@ -210,7 +210,7 @@ def _open(path: Path) -> tuple[int, bool]:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), True
     if not path.is_file():
         raise RefusedError(
-            f'the undo file "{path}" exists and is not a regular file', hint="Name another file."
+            f'the undo file "{path}" exists and is not a regular file', hint="Use another file."
         )
     return os.open(path, os.O_RDWR), False
 

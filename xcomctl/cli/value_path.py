@@ -22,7 +22,7 @@ def parse_path(text: str) -> list[str | int]:
         if not match:
             raise UsageError(
                 f'cannot read the path "{text}"',
-                hint='Keys with dots between them and indexes in brackets: a.b[0], ["a key"].b',
+                hint='Separate keys with dots, and put indexes in brackets: a.b[0], ["a key"].b',
             )
         index, quoted, name = match.groups()
         if index is not None:

@@ -86,7 +86,7 @@ class Options:
         bool,
         typer.Option(
             "--external/--no-external",
-            help="Look whether a file exists that the value refers to. [default: on]",
+            help="Check whether a file that the value refers to exists. [default: on]",
         ),
     ] = True
 

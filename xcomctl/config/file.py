@@ -301,7 +301,7 @@ def _ignore(table: Table, where: str) -> Ignore:
     given = dict(table)
     for key, hint in (
         ("rule", "Name the rule whose findings are ignored."),
-        ("reason", "Say why, for whoever reads it next year."),
+        ("reason", "Add a reason, for whoever reads it next year."),
     ):
         if not isinstance(given.get(key), str) or not given[key].strip():
             raise UsageError(f'an ignore in {where} has no "{key}"', hint=hint)

@@ -288,7 +288,7 @@ def _profile_candidate(
             raise UsageError(
                 f'profile "{name}" needs the environment variable "{shown}", which is not set',
                 detail=f'It is the url_env of the profile in "{config.path}".',
-                hint="url_env takes a variable's name; a URL is given as url."
+                hint="Set url_env to the name of a variable, or url to the URL itself."
                 if shown != variable
                 else None,
             )

@@ -81,8 +81,7 @@ def open_for_writing(target: Target, *, lock_timeout_s: float | None) -> Iterato
         required = store.schema.unknown_required
         if required and lock_timeout_s is not None:
             raise RefusedError(
-                f'cannot write: no known Airflow has the column "xcom.{required[0]}", which '
-                "must be filled",
+                f'cannot write: unknown required column "xcom.{required[0]}"',
                 hint="Reading is safe. A newer xcomctl may know this layout.",
             )
         yield store

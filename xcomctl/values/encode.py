@@ -177,8 +177,8 @@ class _Checked:
         if found and not self.allow_reserved_keys:
             raise RefusedError(
                 f'cannot push a value with the key "{found[0]}"',
-                detail="Airflow reserves this key for serialized objects: it would read another "
-                "value back, or raise an error.",
+                detail="Airflow reserves this key for serialized objects: it would read back "
+                "another value, or raise an error.",
                 hint="Use --type to push a datetime, Decimal, tuple or set, or "
                 "--allow-reserved-keys to push the keys as they are.",
             )

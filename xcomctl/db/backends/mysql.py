@@ -70,7 +70,7 @@ class MySQL(Backend):
     driver: ClassVar[str] = "mysql+pymysql"
     label: ClassVar[str] = "MySQL"
     reclaiming: ClassVar[str] = (
-        "InnoDB uses the pages again once purge has passed; the table's file keeps its size until "
+        "InnoDB reuses the pages after purge; the table's file keeps its size until "
         "OPTIMIZE TABLE xcom, which rebuilds it"
     )
     measures_first: ClassVar[bool] = True

@@ -72,7 +72,7 @@ class PostgreSQL(Backend):
     name: ClassVar[str] = "postgresql"
     driver: ClassVar[str] = "postgresql+psycopg2"
     reclaiming: ClassVar[str] = (
-        "the rows' space, large values' too, is used again once autovacuum has passed; the files "
+        "the rows' space, large values' too, is reused after autovacuum; the files "
         "keep their size until VACUUM FULL, which locks the table, or pg_repack"
     )
     # Several processes scan, and what they send comes as it comes.

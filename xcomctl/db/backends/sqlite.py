@@ -48,7 +48,7 @@ class SQLite(Backend):
     breather_s: ClassVar[float] = 0.12
     peeks: ClassVar[bool] = True
     reclaiming: ClassVar[str] = (
-        "the file keeps its size and the free pages are used again; VACUUM gives them back, "
+        "the file keeps its size and the free pages are reused; VACUUM gives them back, "
         "and needs as much free disk for a copy"
     )
 

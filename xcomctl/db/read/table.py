@@ -44,9 +44,9 @@ class Table:
             there = [name for name in OTHER_TABLES if columns[name]]
             raise DatabaseError(
                 f'could not find the table "xcom" in "{backend.target.shown}"',
-                detail=f"Of Airflow's tables, {', '.join(there)} are there."
+                detail=f"It has these Airflow tables: {', '.join(there)}."
                 if there
-                else "None of Airflow's tables are there.",
+                else "It has no Airflow tables.",
                 hint="Check the url, and --schema where Airflow sets sql_alchemy_schema.",
             )
         backend.tables = columns

@@ -117,7 +117,7 @@ class Delete:
 
     def _has_no_dag(self) -> Element:
         if not self._table.columns["dag"]:
-            raise DatabaseError("cannot tell which DAGs are missing: there is no table dag")
+            raise DatabaseError("cannot tell which DAGs are missing: no table of DAGs exists")
         dag = self._table.named("dag").alias("g")
         known = sa.exists().where(self._backend.same_column(dag.c.dag_id, self._table.x.c.dag_id))
         return sa.not_(known)

@@ -47,8 +47,8 @@ class Instances:
         columns = self._table.columns["task_instance"]
         if not columns or not self._table.joined:
             raise DatabaseError(
-                "cannot write: the tables task_instance and dag_run are not both there",
-                detail="Airflow reads an XCom of theirs only.",
+                "cannot write: the table task_instance or dag_run does not exist",
+                detail="Airflow only reads XComs of existing task instances.",
             )
         instance = self._table.named("task_instance").alias("t")
         run, same, mapped = self._table.run.c, self._backend.same, self._table.schema.mapped
@@ -94,7 +94,9 @@ class Instances:
             near = nearest(run_id, runs)
             return NotFoundError(
                 f'there is no run "{run_id}" of the DAG "{dag_id}"',
-                hint=f'Did you mean "{near}"?' if near else "--run-id takes the run's whole id.",
+                hint=f'Did you mean "{near}"?'
+                if near
+                else "--run-id needs the full id of the run.",
             )
         instance = self._table.named("task_instance").alias("t")
         of_dag = self._backend.same(instance.c.dag_id, dag_id)
@@ -122,11 +124,11 @@ class Instances:
             indexes = sorted(map(int, self._distinct(instance, "map_index", *conditions)))
             if indexes and map_index not in indexes:
                 some = ", ".join(map(str, indexes[:12]))
-                return NotFoundError(message, detail=f"There are map_index {some}.")
+                return NotFoundError(message, detail=f"Existing map indexes: {some}.")
         return NotFoundError(
             message,
-            detail="Airflow reads an XCom of a task instance only.",
-            hint="A task instance is there once the scheduler has seen the run's task.",
+            detail="Airflow only reads XComs of existing task instances.",
+            hint="The scheduler creates task instances when it processes the run.",
         )
 
     def _distinct(self, table: sa.FromClause, column: str, *conditions: Element) -> list[str]:

@@ -208,9 +208,9 @@ class Push:
     def _altered(self, encoded: encode.Encoded, raw: Raw) -> RefusedError:
         shown = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
         return RefusedError(
-            "cannot push this value: the database would give another one back",
+            "cannot push this value: the database would change it",
             detail=f"Sent {encoded.text[:200]}, and read back {shown[:200]}.",
-            hint="Nothing was changed. A text comes back as it is, whatever it says.",
+            hint="Nothing was changed. Strings are stored unchanged.",
         )
 
     def _insert(self, place: Place, raw: Raw) -> None:
@@ -264,12 +264,12 @@ class Push:
 def _pushed_meanwhile(ref: XComRef, equal_key: str | None = None) -> RefusedError:
     if equal_key is not None:
         return RefusedError(
-            f'cannot write "{ref}": the database takes its key for "{equal_key}", which is there',
+            f'cannot write "{ref}": the database treats its key as "{equal_key}", which exists',
             detail="It compares without regard to trailing spaces or case, as this Airflow does "
             "when it deletes.",
             hint="Nothing was changed. Choose another key.",
         )
     return RefusedError(
-        f'did not write "{ref}": somebody else has changed it a moment ago',
-        hint='Nothing was changed. "xcomctl pull" shows what is there now.',
+        f'did not write "{ref}": another session changed it a moment ago',
+        hint='Nothing was changed. "xcomctl pull" shows what is stored now.',
     )

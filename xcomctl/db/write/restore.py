@@ -200,13 +200,13 @@ class Restore:
             index = "" if ref.map_index == UNMAPPED else f" with map_index {ref.map_index}"
             raise MisfitError(f'there is no task instance of "{ref.task_id}"{index} in the run')
         if there and not there[0].row:
-            raise MisfitError("it stands in the file twice")
+            raise MisfitError("the file contains it twice")
         raw = self._fitting(record)
         same = [one for one in there if one.timestamp == record.timestamp]
         if any(self._target.read(one) == raw for one in same):
             return "unchanged"
         if there and not self._replace:
-            raise MisfitError("it is there already, with another value or time")
+            raise MisfitError("it already exists, with another value or time")
         place = Place(ref, run.pointer)
         outcome: Outcome = "replaced" if there else "added"
         if self._write:
@@ -245,7 +245,7 @@ class Restore:
         if not there:
             return "unchanged"
         if not self._replace:
-            raise MisfitError("there was none when the undo file was written, and now there is one")
+            raise MisfitError("it did not exist when the undo file was written, and now it does")
         if self._write:
             self._take_away(there[0])
         run.entries[name] = there[1:]
@@ -268,9 +268,9 @@ class Restore:
         if ref.key is None and schema.generation.name != "1.10":
             raise MisfitError("it has no key")
         if ref.map_index != UNMAPPED and not schema.mapped:
-            raise MisfitError("it is of a mapped task, which this Airflow does not know")
+            raise MisfitError("it is of a mapped task, which this Airflow does not support")
         if not self._sqlite and len(ref.key or "") > KEY_LENGTH:
-            raise MisfitError(f"its key has over {KEY_LENGTH} characters")
+            raise MisfitError(f"its key has more than {KEY_LENGTH} characters")
         if self._sqlite and schema.storage == "json" and record.encoding == "pickle":
             raise MisfitError("its value is a pickle, which Airflow 3 does not read")
         try:
