@@ -441,7 +441,7 @@ def test_an_airflow_3_database_has_no_migration_ahead(tmp_path: Path, run: Run) 
     Metadata(str(path), "3.0").add("1")
     done = run("preflight", "--url", path, "-o", "json")
     assert (done.code, done.json()["findings"]) == (0, [])
-    assert "Airflow 3 database already" in done.err
+    assert "already an Airflow 3 database" in done.err
 
 
 @pytest.mark.parametrize("release", ["2.11.0", "3", "three", "4.0.0", ""])
