@@ -79,7 +79,7 @@ def test_the_newest_runs_are_kept_and_active_ones_left_alone(metadata: Metadata,
     ]  # fmt: skip
     done = run(*given, "--task-id", "extract")
     assert (done.json()["rows"], done.json()["active_rows"]) == (5, 1)
-    assert "have not ended" in done.err
+    assert "of unfinished runs" in done.err
     assert "run_5/extract" in left(run, metadata)
     assert run(*given, "--task-id", "extract", "--include-active").json()["rows"] == 1
 

@@ -98,4 +98,4 @@ def test_replication(
     printed = [one for _, one in paragraphs(sections(document)[0])]
     found = [one[13:] for one in printed if one.startswith("replication")]
     assert found == ([text] if text else [])
-    assert any("a replica takes no push" in one for one in printed) == (replica is True)
+    assert any("a replica accepts no push" in one for one in printed) == (replica is True)

@@ -194,7 +194,7 @@ def test_another_commands_partial_is_refused(tmp_path: Path, run: Run) -> None:
         done = run("export", "--url", path, "--resume", *other)
         assert done.code == 5
         assert "belongs to another command" in done.err
-        assert "to begin anew" in done.err
+        assert "to start again" in done.err
     assert (tmp_path / "out.partial").read_bytes() == before
     # The same file by another path is no other command, and without --resume it is not asked.
     assert run("export", "--url", "airflow.db", "-o", "jsonl=out").code == 0
@@ -222,7 +222,7 @@ def test_what_is_damaged_is_refused(tmp_path: Path, run: Run) -> None:
         (tmp_path / "out.partial.json").write_text(broken)
         done = run("export", *where)
         assert done.code == 5, done.err
-        assert "to begin anew" in done.err
+        assert "to start again" in done.err
     (tmp_path / "out.partial.json").write_text(kept)
     assert run("export", *where).code == 0
     assert len((tmp_path / "out").read_bytes().splitlines()) == ROWS
