@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 LIBRARIES = [
@@ -114,6 +114,7 @@ def at_terminal(
     env: Mapping[str, str],
     cwd: Path,
     stdout: Path | None = None,
+    prepare: Callable[[], None] | None = None,
     timeout: float = 120,
 ) -> str:
     """Return what a terminal of that width shows of the program run with each of the arguments.
@@ -122,6 +123,7 @@ def at_terminal(
 
     Args:
         stdout: a file that stdout goes to instead.
+        prepare: a function of a module that is called in the process first.
 
     Raises:
         subprocess.TimeoutExpired: they took longer than `timeout` seconds, and were killed.
@@ -132,7 +134,9 @@ def at_terminal(
     if stdout is not None:
         streams[1] = Connection(os.open(stdout, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
     os.close(end)
-    process = _context.Process(target=_be_session, args=(commands, dict(env), str(cwd), streams))
+    process = _context.Process(
+        target=_be_session, args=(commands, dict(env), str(cwd), streams, prepare)
+    )
     process.start()
     for stream in streams:
         stream.close()
@@ -174,9 +178,15 @@ def _be_program(
 
 
 def _be_session(
-    commands: Sequence[Sequence[str]], env: Mapping[str, str], cwd: str, streams: list[Connection]
+    commands: Sequence[Sequence[str]],
+    env: Mapping[str, str],
+    cwd: str,
+    streams: list[Connection],
+    prepare: Callable[[], None] | None,
 ) -> None:
     _take_over(env, cwd, streams)
+    if prepare is not None:
+        prepare()
     if len(commands) == 1:
         _run(commands[0])
     for arguments in commands:

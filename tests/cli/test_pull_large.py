@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from tests.conftest import clean_environment
 from tests.metadata import WHEN, Metadata
 from xcomctl.cli import pull
+from xcomctl.cli.progress import Progress
 from xcomctl.config.target import resolve_target
 from xcomctl.db import open_store
 from xcomctl.db.backends import mysql, postgresql, sqlite
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tests.conftest import Run
     from tests.servers import Server
 
+SILENT = Progress("pull: reading the value", None, lambda: 80)
 MOST_RSS = 120_000_000
 MEASURED = (
     "import resource, subprocess, sys\n"
@@ -386,7 +388,7 @@ def test_plain_json_is_passed_on_and_the_rest_decoded(
     with opened(empty_url) as one:
         for task, (_, plain) in given.items():
             (entry,) = one.entries.find("dag", task, "return_value")
-            pieces = pull._plain_pieces(one, entry)
+            pieces = pull._plain_pieces(one, entry, SILENT)
             assert (pieces is not None) is plain
             if pieces is not None:
                 decoded = decode.decode(one.entries.read(entry), one.context)
@@ -406,7 +408,7 @@ def test_text_where_airflow_wants_bytes_is_not_passed_on(
     metadata.add(json.dumps(["x" * 2000]))
     with opened(metadata.url) as one:
         (entry,) = one.entries.find("dag", "task", "return_value")
-        assert pull._plain_pieces(one, entry) is None
+        assert pull._plain_pieces(one, entry, SILENT) is None
 
 
 @pytest.mark.usefixtures("small_slices")
@@ -429,7 +431,7 @@ def test_what_was_checked_is_what_is_written(
     monkeypatch.setattr(jsontext, "is_plain", replaced)
     with opened(metadata.url) as one:
         (entry,) = one.entries.find("dag", "task", "return_value")
-        pieces = pull._plain_pieces(one, entry)
+        pieces = pull._plain_pieces(one, entry, SILENT)
         assert pieces is not None
         with pytest.raises(DatabaseError, match="changed while it was read"):
             Console().save(tmp_path / "out", pieces)

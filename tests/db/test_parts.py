@@ -511,11 +511,13 @@ def _is_running(pid: str) -> bool:
 def test_where_no_workers_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """With one processor, beside threads, and elsewhere than on Linux."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    one, other = threading.Thread(), threading.Thread()
+    monkeypatch.setattr(threading, "enumerate", lambda: [one])
     assert workers.spare_processors() == 2
-    monkeypatch.setattr(threading, "active_count", lambda: 2)
+    monkeypatch.setattr(threading, "enumerate", lambda: [one, other])
     assert workers.spare_processors() == 0
-    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    other.pauses_at_forks = True  # type: ignore[attr-defined]
+    assert workers.spare_processors() == 2
     monkeypatch.setattr(sys, "platform", "darwin")
     assert workers.spare_processors() == 0
 

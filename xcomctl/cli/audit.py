@@ -34,11 +34,12 @@ from xcomctl.model import Selection, parse_size
 from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from xcomctl.audit import Policy, Report
     from xcomctl.audit.rule import Severity
     from xcomctl.cli.console import Console, Outputs
+    from xcomctl.cli.progress import Progress
     from xcomctl.config.file import Config
     from xcomctl.db.read.store import Store
     from xcomctl.formats import Layout, Row
@@ -186,9 +187,9 @@ def command(
     from xcomctl.audit.rules import HIDDEN_ROWS
     from xcomctl.db import open_store
 
-    with open_store(target) as store:
+    with open_store(target) as store, console.working("audit: measuring sizes") as work:
         with_totals = any(name == "openmetrics" for name, _ in outputs)
-        result = _audit(store, request, config, with_totals=with_totals)
+        result = _audit(store, request, config, work, with_totals=with_totals)
         for warning in store.warnings():
             console.warn(warning)
         if HIDDEN_ROWS.id not in enabled:
@@ -271,7 +272,9 @@ class _Result:
     backend: Row
 
 
-def _audit(store: Store, request: _Request, config: Config, *, with_totals: bool) -> _Result:
+def _audit(
+    store: Store, request: _Request, config: Config, work: Progress, *, with_totals: bool
+) -> _Result:
     """Return the result of the checks, with ignores, baseline and files applied."""
     from xcomctl import audit
     from xcomctl.audit import decisions
@@ -291,7 +294,9 @@ def _audit(store: Store, request: _Request, config: Config, *, with_totals: bool
         with_totals=with_totals,
     )
     report = decisions.apply_ignores(
-        audit.with_hidden_rows(_check(store, request.selection, policy), store.visibility.hidden()),
+        audit.with_hidden_rows(
+            _check(store, request.selection, policy, work), store.visibility.hidden()
+        ),
         request.ignores,
         today=datetime.now(UTC).date(),
         complete=request.selection == Selection(),
@@ -388,14 +393,14 @@ def _with_baseline(report: Report, path: Path, config: Config, update: bool) -> 
     return decisions.apply_baseline(report, baseline, growth)
 
 
-def _check(store: Store, selection: Selection, policy: Policy) -> Report:
+def _check(store: Store, selection: Selection, policy: Policy, work: Progress) -> Report:
     """Return the findings of a policy, from as few values as it allows."""
     from xcomctl import audit
     from xcomctl.audit.rules import PICKLED, TRUNCATED
 
     text = policy.measure == "text"
     if policy.deep:
-        return audit.run(policy, store.entries.values(selection, text=text))
+        return audit.run(policy, _counted(work, store, selection, text=text))
 
     def suspects() -> Iterator[tuple[XComEntry, Raw]]:
         full = policy.capacity
@@ -409,7 +414,8 @@ def _check(store: Store, selection: Selection, policy: Policy) -> Report:
 
     by_run = any(budget.max_total_per_run is not None for budget in policy.budgets)
     if text or (by_run and not store.sizes.groups_in_server):
-        entries = ((entry, None) for entry in store.entries.scan(selection, text=text))
+        scanned = work.counting("audit: measuring sizes", store.entries.scan(selection, text=text))
+        entries = ((entry, None) for entry in scanned)
         return audit.run(policy, entries, suspects)
     return audit.run_on_groups(
         policy,
@@ -418,6 +424,15 @@ def _check(store: Store, selection: Selection, policy: Policy) -> Report:
         lambda: store.sizes.by_group(selection, ("dag_id", "task_id", "key", "run_id")),
         suspects,
     )
+
+
+def _counted(
+    work: Progress, store: Store, selection: Selection, *, text: bool
+) -> Iterable[tuple[XComEntry, Raw]]:
+    """Return the XComs with their values, and show how many have been read."""
+    rows = store.entries.estimate(selection) if work.is_shown else None
+    values = store.entries.values(selection, text=text)
+    return work.counting("audit: checking values", values, rows=rows, about=True)
 
 
 def _capacity(store: Store) -> Size | None:

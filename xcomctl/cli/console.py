@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from xcomctl.errors import ClosedPipeError, DatabaseError, RefusedError, UsageError, XcomctlError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xcomctl.cli.files import OutputFiles
+    from xcomctl.cli.progress import Progress
     from xcomctl.formats import Destination, Layout, Row
     from xcomctl.model import Write
 
@@ -42,6 +44,9 @@ class Console:
         self._color = "auto"
         self._progress = True
         self._progressing = False
+        self._work: Progress | None = None
+        self._lock = threading.RLock()
+        """Held while stderr is written to: the progress line has a thread of its own."""
         self._connections: list[str] = []
         self._inputs: list[str] = []
 
@@ -127,17 +132,38 @@ class Console:
 
     @property
     def shows_progress(self) -> bool:
-        """Return whether stderr is a terminal that stdout does not share."""
-        return self._progress and sys.stderr.isatty() and not self.terminal
+        """Return whether stderr is a terminal that can show a line anew."""
+        return self._progress and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
-    def progress(self, text: str) -> None:
+    @contextlib.contextmanager
+    def working(self, what: str) -> Iterator[Progress]:
+        """Show at a terminal what is being done, until this block ends or stdout needs the place.
+
+        See `Progress.begin` for the parts of the work.
+        """
+        from xcomctl.cli.progress import Progress
+
+        show = self._show_progress if self.shows_progress else None
+        self._work = work = Progress(what, show, lambda: _terminal_width(sys.stderr))
+        try:
+            yield work
+        finally:
+            self._end_work()
+
+    def _end_work(self) -> None:
+        if self._work is not None:
+            self._work.end()
+            self._work = None
+
+    def _show_progress(self, text: str) -> None:
         """Replace the progress line. An empty text removes it."""
-        if not text and not self._progressing:
-            return
-        self._progressing = bool(text)
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(f"\r\x1b[K{visible(text)}")
-            sys.stderr.flush()
+        with self._lock:
+            if not text and not self._progressing:
+                return
+            self._progressing = bool(text)
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"\r\x1b[K{text}")
+                sys.stderr.flush()
 
     def trace(self, text: str) -> None:
         """Print a traceback, line by line."""
@@ -146,10 +172,10 @@ class Console:
 
     def _print(self, text: str, *, label: str = "", wrapped: bool = True) -> None:
         """Print a text to stderr, behind the program's name and a label if it has one."""
-        self.progress("")
         line = f"xcomctl: {label}: {text}" if label else text
         # A closed or full stderr leaves nowhere to report it.
-        with contextlib.suppress(OSError, ValueError):
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._show_progress("")
             lines = [line]
             if wrapped and sys.stderr.isatty():
                 from xcomctl.formats.width import wrap
@@ -199,9 +225,15 @@ class Console:
                     suppressed and name in formats.WITH_SUPPRESSED_ON_REQUEST
                 ):
                     with_suppressed.append(one)
+            shared = self.terminal and any(path is None for _, path in outputs)
             for row in rows:
+                if shared:
+                    self._end_work()
+                    shared = False
                 for one in with_suppressed if row.get("state") in formats.SUPPRESSED else writers:
                     one.row(row)
+            if shared:
+                self._end_work()
             warnings = [one.end() for one in writers]
             sys.stdout.flush()
         for warning in filter(None, warnings):
@@ -223,8 +255,9 @@ class Console:
     def data(self, pieces: Iterable[bytes]) -> None:
         """Write bytes to stdout, unchanged."""
         with output_errors():
+            write = self._stdout_bytes()
             for piece in pieces:
-                sys.stdout.buffer.write(piece)
+                write(piece)
             sys.stdout.buffer.flush()
 
     @contextlib.contextmanager
@@ -232,11 +265,12 @@ class Console:
         """Open a file, or stdout for None, for bytes. See `OutputFiles.open`."""
         with output_errors(), self._output_files([path]) as files:
             if path is None or files is None:
-                out: BinaryIO = sys.stdout.buffer
+                yield self._stdout_bytes()
+                sys.stdout.buffer.flush()
             else:
                 out = files.open(path, private=private)
-            yield out.write
-            out.flush()
+                yield out.write
+                out.flush()
 
     def save(self, path: Path, pieces: Iterable[bytes], *, private: bool = False) -> None:
         """Write bytes to a file. See `OutputFiles.open`."""
@@ -260,6 +294,18 @@ class Console:
     def terminal(self) -> bool:
         """Return whether stdout is a terminal."""
         return sys.stdout.isatty()
+
+    def _stdout_bytes(self) -> Write:
+        """Return what writes bytes to stdout; at a terminal the progress line makes way for them."""
+        out: BinaryIO = sys.stdout.buffer
+        if not self.terminal:
+            return out.write
+
+        def write(data: bytes | memoryview) -> object:
+            self._end_work()
+            return out.write(data)
+
+        return write
 
     def _stdout(self) -> TextIO:
         if not hasattr(sys.stdout, "reconfigure"):

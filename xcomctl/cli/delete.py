@@ -19,7 +19,7 @@ from xcomctl.formats import Column
 from xcomctl.model import MAX_INTEGER, Selection, Size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from xcomctl.cli.console import Console
     from xcomctl.config.target import Target
@@ -228,12 +228,11 @@ def _run(
 
     delete = Delete(store)
     plan = Plan(kept)
-    plan.add(
-        delete.rows_to_delete(
+    with console.working("delete: finding XComs") as work:
+        rows = delete.rows_to_delete(
             request.selection, keep_last=request.keep_last, dag_missing=request.dag_missing
-        ),
-        active_too=request.include_active,
-    )
+        )
+        plan.add(work.counting("delete: finding XComs", rows), active_too=request.include_active)
     totals = plan.totals
     # Before anything is deleted, which would be missing then.
     warn_about_gaps(console, store, request.selection, totals.all.rows + plan.active.rows)
@@ -249,7 +248,10 @@ def _carry_out(
     from xcomctl.db.write.prune import Prune
 
     asked = {"command": "delete", **place_of(target), **request.asked}
-    with undo_file(request.undo_file, asked) as undo:
+    with (
+        undo_file(request.undo_file, asked) as undo,
+        console.working("delete: deleting XComs") as work,
+    ):
         prune = Prune(
             delete,
             plan,
@@ -258,19 +260,20 @@ def _carry_out(
             request.wait_s,
             request.include_active,
             undo,
-            _progress(console, plan),
+        )
+        work.begin(
+            "delete: deleting XComs",
+            lambda: (prune.done.all.rows, prune.done.all.size),
+            rows=plan.totals.all.rows,
         )
         try:
             prune.run()
         except BaseException as stopped:
-            console.progress("")
             done = _summary(prune.done, True)
             console.warn(f"{done} before it stopped; run the same command to continue")
             if isinstance(stopped, XcomctlError):
                 stopped.hint = stopped.hint or "Run the same command again."
             raise
-        finally:
-            console.progress("")
     if prune.left:
         console.warn(f"{prune.left:,} rows had changed since the plan was made, and were skipped")
     return prune.done
@@ -282,15 +285,3 @@ def _summary(totals: Totals, done: bool) -> str:
     on_disk = f", {Size(stored)} on disk" if stored is not None else ""
     said = "deleted" if done else "would delete"
     return f"{said} {totals.all.rows:,} {noun}, {Size(totals.all.size)}{on_disk}"
-
-
-def _progress(console: Console, plan: Plan) -> Callable[[Totals], None]:
-    planned = plan.totals.all.rows
-
-    def said(done: Totals) -> None:
-        if console.shows_progress:
-            console.progress(
-                f"deleted {done.all.rows:,} of {planned:,} XComs, {Size(done.all.size)}"
-            )
-
-    return said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from xcomctl.cli.console import Console
     from xcomctl.config.target import Target
+    from xcomctl.db.read.store import Store
     from xcomctl.exchange.lines import Lines
     from xcomctl.model import Selection
 
@@ -36,7 +36,6 @@ EXAMPLES = (
 )
 FORMATS = {"jsonl": "transfer", "csv": "transfer", "parquet": "arrow"}
 CHOICES = {"output": tuple(FORMATS)}
-_SAY_EVERY_S = 1.0
 
 
 def command(
@@ -92,16 +91,14 @@ def command(
         open_store(target) as store,
         console.sink(Path(path) if path else None, private=True) as write,
         form(write, store.schema.storage, strict=store.holds_strict_json) as lines,
+        _working(console, store, selection, lines),
     ):
-        if console.shows_progress:
-            lines.watch = _Progress(console, lines, store.entries.count(selection)).show
         store.entries.stream_into(selection, lines)
         warn_about_gaps(console, store, selection, lines.rows)
     _say_done(console, lines)
 
 
 def _say_done(console: Console, lines: Lines) -> None:
-    console.progress("")
     noun = "XCom" if lines.rows == 1 else "XComs"
     console.note(f"exported {lines.rows:,} {noun} of {Size(lines.bytes)}")
 
@@ -144,12 +141,22 @@ def _resumable(
                     f"resuming after {began.rows:,} XComs ({Size(began.size_bytes)}), the last one "
                     f'"{task_id}{mapped}:{key}" of the run with the id {run}'
                 )
-            if console.shows_progress:
-                lines.watch = _Progress(console, lines, store.entries.count(selection)).show
             saving = Saving(partial, out, lines, began)
-            store.entries.stream_into(selection, saving, ordered=True, after=began.last)
+            with _working(console, store, selection, lines):
+                store.entries.stream_into(selection, saving, ordered=True, after=began.last)
         warn_about_gaps(console, store, selection, lines.rows)
     _say_done(console, lines)
+
+
+@contextlib.contextmanager
+def _working(console: Console, store: Store, selection: Selection, lines: Lines) -> Iterator[None]:
+    """Show how much is written, and how much is left where that is cheap to know."""
+    with console.working("export: writing XComs") as work:
+        if work.is_shown:
+            rows = store.entries.estimate(selection)
+            counted = lambda: (lines.rows, lines.bytes)  # noqa: E731
+            work.begin("export: writing XComs", counted, rows=rows, about=True)
+        yield
 
 
 @contextlib.contextmanager
@@ -189,25 +196,3 @@ def _form(name: str, *, to_terminal: bool) -> Callable[..., Lines]:
     from xcomctl.exchange.lines import CsvLines, JsonLines
 
     return CsvLines if name == "csv" else JsonLines
-
-
-class _Progress:
-    """Says now and then how far it is, how fast, and how long it will take."""
-
-    def __init__(self, console: Console, lines: Lines, expected: int) -> None:
-        self._console = console
-        self._lines = lines
-        self._expected = expected
-        self._started = self._said = time.monotonic()
-
-    def show(self) -> None:
-        now = time.monotonic()
-        if now - self._said < _SAY_EVERY_S:
-            return
-        self._said = now
-        spent, lines = now - self._started, self._lines
-        left = spent / max(1, lines.rows) * max(0, self._expected - lines.rows)
-        self._console.progress(
-            f"{lines.rows:,} of {self._expected:,} XComs, {Size(lines.bytes)}, "
-            f"{Size(int(lines.bytes / spent))} a second, {left:.0f} s left"
-        )

@@ -25,9 +25,10 @@ from xcomctl.formats import Column
 from xcomctl.model import MAX_INTEGER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from xcomctl.cli.console import Console
+    from xcomctl.cli.progress import Progress
     from xcomctl.cli.undo_file import UndoFile
     from xcomctl.db.read.store import Store
     from xcomctl.db.write.restore import Restore
@@ -141,8 +142,11 @@ def _run(
     if not options.dry_run:
         job.refuse_unless(options.batch_size is not None)
         _confirm(console, job, options.yes, stdin=options.file == "-")
-        with undo_file(undo_path, asked) as undo:
-            job.do(options.batch_size, undo)
+        with (
+            undo_file(undo_path, asked) as undo,
+            console.working("import: writing XComs") as work,
+        ):
+            job.do(options.batch_size, undo, work)
 
 
 def _parse_map(given: list[str]) -> dict[str, str]:
@@ -231,20 +235,22 @@ class _Job:
 
         restore = Restore(self._target, self._dags, write=False, replace_=self._replace)
         pickles = 0
-        for record in self._records(report=True):
-            pickles += record.encoding == "pickle"
-            self._take(restore, record, report=True)
+        with self._console.working("import: checking lines") as work:
+            for record in work.counting("import: checking lines", self._records(report=True)):
+                pickles += record.encoding == "pickle"
+                self._take(restore, record, report=True)
         if pickles:
             self._console.warn(
                 f"{pickles} of the values are pickles, which run code when Airflow loads them: "
                 "import only files that you trust"
             )
 
-    def do(self, batch_size: int | None, undo: UndoFile | None) -> None:
+    def do(self, batch_size: int | None, undo: UndoFile | None, work: Progress) -> None:
         """Write the lines that fit: all in one transaction, or in batches."""
         from xcomctl.db.write.restore import Restore
         from xcomctl.db.write.undo import ending
 
+        lines = sum(counts.total() for counts in self._tally.values())
         self._tally.clear()
         kept: list[bytes] = []
         restore = Restore(
@@ -254,6 +260,7 @@ class _Job:
             replace_=self._replace,
             keep=kept.append if undo else None,
         )
+        records = work.counting("import: writing XComs", self._records(report=False), rows=lines)
         changed = 0
 
         def committed() -> None:
@@ -261,7 +268,7 @@ class _Job:
             changed = sum(map(self.total, ("added", "replaced", "removed")))
 
         try:
-            for batch in _batches(self._records(report=False), batch_size):
+            for batch in _batches(records, batch_size):
                 with self._target.transaction(ending(undo, committed)):
                     for record in batch:
                         self._take(restore, record, report=False, skip=batch_size is not None)
@@ -340,8 +347,9 @@ class _Job:
         )
 
 
-def _batches(records: Iterator[Record], size: int | None) -> Iterator[Iterator[Record]]:
+def _batches(records: Iterable[Record], size: int | None) -> Iterator[Iterator[Record]]:
     """Yield the records in batches. Each has to be consumed before the next."""
+    records = iter(records)
     if size is None:
         yield records
         return

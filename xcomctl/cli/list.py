@@ -134,7 +134,9 @@ def command(
     with open_store(target) as store:
         listing = _Listing(store, query)
         layout = replace(query.layout, after=listing.summary)
-        console.write(layout, listing.rows(), outputs, private=query.shows("value"))
+        with console.working("list: reading XComs") as work:
+            rows = work.counting("list: reading XComs", listing.rows())
+            console.write(layout, rows, outputs, private=query.shows("value"))
         note = listing.note()
         warn_about_gaps(console, store, query.selection, listing.returned)
     if note:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from xcomctl.audit.preflight import Preflight
     from xcomctl.audit.rule import Severity
     from xcomctl.cli.console import Console
+    from xcomctl.cli.progress import Progress
     from xcomctl.config.file import Config
     from xcomctl.db.read.store import Store
     from xcomctl.formats import Layout, Row
@@ -124,8 +125,8 @@ def command(
 
     from xcomctl.db import open_store
 
-    with open_store(target) as store:
-        result = _check(console, store, request, config, ignores)
+    with open_store(target) as store, console.working("preflight: checking values") as work:
+        result = _check(console, store, request, config, ignores, work)
         for one in store.visibility.unmatched(request.selection, result.preflight.scanned):
             console.warn(str(one))
 
@@ -193,6 +194,7 @@ def _check(
     request: _Request,
     config: Config,
     ignores: tuple[Ignore, ...],
+    work: Progress,
 ) -> _Result:
     """Check the XComs, and with --sql write the statements that move them."""
     from xcomctl import audit
@@ -212,7 +214,8 @@ def _check(
         if preflight.owner is not None:
             console.note("this is already an Airflow 3 database: its XComs are JSON")
         if preflight.owner is None or preflight.owner < request.release:
-            _read_values(store, request.selection, preflight, None if sql is None else moves)
+            moved = None if sql is None else moves
+            _read_values(store, request.selection, preflight, moved, work)
         seconds = time.monotonic() - started
         if sql is not None:
             moves.seek(0)
@@ -266,7 +269,11 @@ def _layout(
 
 
 def _read_values(
-    store: Store, selection: Selection, preflight: Preflight, moves: IO[str] | None
+    store: Store,
+    selection: Selection,
+    preflight: Preflight,
+    moves: IO[str] | None,
+    work: Progress,
 ) -> None:
     """Pass every value to the check, and write the statements that move those it names."""
     moved: set[tuple[object, ...]] = set()
@@ -283,7 +290,9 @@ def _read_values(
         for entry in entries[1:]:
             moved.add(entry.row)
             move(entry, problem)
-    for entry, raw in store.entries.values(selection):
+    total = store.entries.estimate(selection) if work.is_shown else None
+    values = store.entries.values(selection)
+    for entry, raw in work.counting("preflight: checking values", values, rows=total, about=True):
         why = preflight.add(entry, raw)
         if why is not None and entry.row not in moved:
             move(entry, why)

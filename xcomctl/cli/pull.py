@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from xcomctl.cli.console import Console
+    from xcomctl.cli.progress import Progress
     from xcomctl.db.read.store import Store
     from xcomctl.model import Raw, XComEntry
 
@@ -134,7 +135,8 @@ def command(connection: Connection, manners: Manners, options: Options) -> None:
 
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(open_store(target))
-        pieces = _read_value(console, store, request)
+        work = stack.enter_context(console.working("pull: reading the value"))
+        pieces = _read_value(console, store, request, work)
         if isinstance(pieces, list):
             # No connection stays open while a pager shows the value.
             stack.close()
@@ -221,7 +223,9 @@ def _parse_default(text: str) -> object:
 # --- the value --------------------------------------------------------------------------------
 
 
-def _read_value(console: Console, store: Store, request: _Request) -> Iterable[bytes]:
+def _read_value(
+    console: Console, store: Store, request: _Request, work: Progress
+) -> Iterable[bytes]:
     """Return the value as it is to be written: a list, or pieces that are read on demand.
 
     Raises:
@@ -244,9 +248,9 @@ def _read_value(console: Console, store: Store, request: _Request) -> Iterable[b
     if request.form == "raw":
         if first.size is None:
             console.note("the value is SQL NULL, which has no bytes")
-        return store.entries.read_pieces(first)
+        return _shown(work, "pull: reading the value", store, first)
     if request.form == "json" and not request.steps and not request.to_terminal:
-        pieces = _plain_pieces(store, first)
+        pieces = _plain_pieces(store, first, work)
         if pieces is not None:
             return pieces
     return [_decoded(console, store, store.entries.read(first), request)]
@@ -385,7 +389,7 @@ def _with_records(console: Console, value: object, raw: Raw, request: _Request) 
     return found
 
 
-def _plain_pieces(store: Store, entry: XComEntry) -> Iterable[bytes] | None:
+def _plain_pieces(store: Store, entry: XComEntry, work: Progress) -> Iterable[bytes] | None:
     """Return a large value's own text where it is plain JSON, else None.
 
     Raises:
@@ -401,13 +405,15 @@ def _plain_pieces(store: Store, entry: XComEntry) -> Iterable[bytes] | None:
     from xcomctl.values import jsontext
 
     digest = blake2b()
-    if not jsontext.is_plain(_watched(store.entries.read_pieces(entry), digest.update)):
+    checked = _shown(work, "pull: checking the value", store, entry)
+    if not jsontext.is_plain(_watched(checked, digest.update)):
         return None
     expected = digest.digest()
 
     def pieces() -> Iterator[bytes]:
         digest = blake2b()
-        yield from jsontext.shown(_watched(store.entries.read_pieces(entry), digest.update))
+        read = _shown(work, "pull: reading the value", store, entry)
+        yield from jsontext.shown(_watched(read, digest.update))
         if digest.digest() != expected:
             from xcomctl.db.read.entries import changed_while_read
 
@@ -415,6 +421,15 @@ def _plain_pieces(store: Store, entry: XComEntry) -> Iterable[bytes] | None:
         yield b"\n"
 
     return pieces()
+
+
+def _shown(work: Progress, what: str, store: Store, entry: XComEntry) -> Iterator[bytes]:
+    """Yield the pieces of a value, and show how many of its bytes have been read."""
+    done = 0
+    work.begin(what, lambda: (0, done), size=entry.size)
+    for piece in store.entries.read_pieces(entry):
+        done += len(piece)
+        yield piece
 
 
 def _watched(pieces: Iterable[bytes], watch: Callable[[bytes], None]) -> Iterator[bytes]:

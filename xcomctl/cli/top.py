@@ -140,7 +140,7 @@ def command(
 
     from xcomctl.db import open_store
 
-    with open_store(target) as store:
+    with open_store(target) as store, console.working("top: measuring sizes"):
         ranking = _Ranking(store, query)
         warn_about_gaps(console, store, query.selection, ranking.scanned)
 

@@ -42,7 +42,8 @@ _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 def spare_processors() -> int:
     """Return how many workers would run side by side here; 0 where none can be started safely."""
     # A fork is safe on Linux only, and not beside other threads.
-    if not sys.platform.startswith("linux") or threading.active_count() > 1:
+    others = [one for one in threading.enumerate() if not getattr(one, "pauses_at_forks", False)]
+    if not sys.platform.startswith("linux") or len(others) > 1:
         return 0
     return len(os.sched_getaffinity(0))
 

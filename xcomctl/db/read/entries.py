@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from xcomctl.db.backends.base import STREAMED, MovedError
+from xcomctl.db.backends.storage import optional
 from xcomctl.db.read.sorting import MAX_SORTED_KEYS, Details, Order, Sorting, without
 from xcomctl.errors import DatabaseError
 from xcomctl.model import UNMAPPED, Encoding, Raw, Selection, Size, XComEntry
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from xcomctl.db.read.rows import Rows
     from xcomctl.model import RowSink, SortKey
 
+
+_ROWID_SPAN = "SELECT (SELECT max(rowid) FROM xcom) - (SELECT min(rowid) FROM xcom) + 1"
+_COUNTED_SPAN = 1_000_000
+"""So many rows of SQLite are counted in some hundredths of a second."""
+
+_MOST_SPAN = 1_000_000_000
+"""Beyond it rows were numbered with holes, not one after the other."""
 
 PLAIN_BYTES = 8 * 1024 * 1024
 """Values up to this size are read by one plain statement."""
@@ -80,6 +88,21 @@ class Entries:
         with self._table.explained():
             statement = self._rows.over(selection, sa.func.count())
             return int(self._table.connection.scalar(statement) or 0)
+
+    def estimate(self, selection: Selection) -> int | None:
+        """Return about how many XComs are selected; None where that takes counting them."""
+        if selection != Selection():
+            return None
+        connection, backend = self._table.connection, self._backend
+        with self._table.explained():
+            if backend.name == "sqlite":
+                span = optional(connection, lambda: connection.scalar(sa.text(_ROWID_SPAN)))
+                if span is None or span > _MOST_SPAN:
+                    return None
+                return self.count(selection) if span <= _COUNTED_SPAN else int(span)
+            facts = optional(connection, lambda: backend.storage_facts(exact=False))
+        tables = facts.tables if facts is not None else ()
+        return next((one.rows for one in tables if one.name == "xcom"), None)
 
     def position(self, entry: XComEntry) -> list[int | float | str | None]:
         """Return where an entry stands in the order of runs, as JSON holds it."""

@@ -14,7 +14,7 @@ from xcomctl.errors import LockedError
 from xcomctl.model import Size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from xcomctl.db.write.delete import BatchDeleter
     from xcomctl.db.write.undo import UndoLog
@@ -116,9 +116,8 @@ class Prune:
     lock_timeout_s: float
     active_too: bool
     undo: UndoLog | None
-    report: Callable[[Totals], None]
-    """Called after each batch with what was deleted so far."""
     done: Totals = field(default_factory=Totals)
+    """What was deleted so far."""
     left: int = 0
     """Rows that had changed, or whose run had become active, since the plan was made."""
 
@@ -139,7 +138,6 @@ class Prune:
             started = time.monotonic()
             self._delete(batch)
             spent = time.monotonic() - started
-            self.report(self.done)
             if spent > self.lock_timeout_s / 2 and most > 1:
                 # Others wait for our locks as long as a batch takes.
                 most = max(1, most // 2)
