@@ -102,7 +102,7 @@ def test_nothing_comes_in_where_one_line_does_not_fit(
     }.items():
         (said,) = [one for one in done.err.splitlines() if f"line {number}: " in one]
         assert reason in said
-    assert "8 lines that cannot be imported" in done.err
+    assert "8 lines cannot be imported" in done.err
     assert exported(run, metadata.url) == []
     done = run("import", "--url", metadata.url, file, "--batch-size", "1", "-o", "json")
     assert done.code == 5

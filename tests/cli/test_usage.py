@@ -16,7 +16,7 @@ MISTAKES = {
     "list -y": ('unknown option "-y"', '"xcomctl list --help" shows the usage and examples.'),
     "push d t -1": ('unknown option "-1"', "xcomctl push … -- -1"),
     "list -n x": ('--limit takes a number, not "x"', '"xcomctl list --help"'),
-    "list -n -1": ("--limit must be at least 0, not -1", '"xcomctl list --help"'),
+    "list -n -1": ("--limit must be from 0 to 2147483647, not -1", '"xcomctl list --help"'),
     "demo --days 0": ("--days must be from 1 to 366, not 0", '"xcomctl demo --help"'),
     "pull": ("missing argument DAG_ID", "Usage: xcomctl pull DAG_ID TASK_ID [KEY] [OPTIONS]"),
     "import": ("missing argument FILE", "Usage: xcomctl import FILE [OPTIONS]"),
