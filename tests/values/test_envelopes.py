@@ -216,6 +216,15 @@ def test_nested_failures_take_no_time() -> None:
         assert problems(read(text, release))
 
 
+def test_an_envelope_whose_keys_are_escaped_is_opened() -> None:
+    """JSON allows any character to be escaped."""
+    for text in (
+        '{"\\u005f_classname__": "builtins.tuple", "__version__": 1, "__data__": [1]}',
+        '{"__t\\u0079pe": "tuple", "__var": [1]}',
+    ):
+        assert read(text, (3, 3, 2)) == (1,)
+
+
 def test_nan_is_kept_in_envelopes() -> None:
     """Airflow reads a Decimal from NaN."""
     value = read('{"__classname__": "decimal.Decimal", "__version__": 1, "__data__": NaN}', (2, 10, 5))  # fmt: skip

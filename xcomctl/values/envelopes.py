@@ -8,6 +8,7 @@ https://airflow.apache.org/docs/apache-airflow/stable/authoring-and-scheduling/s
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +27,17 @@ if TYPE_CHECKING:
     from xcomctl.values.context import Context
 
 _CLASS, _VERSION, _DATA = "__classname__", "__version__", "__data__"
+_ESCAPED_NAME = re.compile(r"\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])")
+"""An escaped letter or underscore: the key may be that of an envelope."""
 _RAISES = "xcom_pull raises "
 _OLD_TYPE, _OLD_DATA = "__type", "__var"
 
 
 def may_have_envelopes(text: str) -> bool:
     """Return whether a JSON text can contain an envelope; nearly free compared with opening it."""
-    # With an escape in it a key is not found as text.
-    return any(name in text for name in (f'"{_CLASS}"', f'"{_OLD_TYPE}"', "\\u00"))
+    if f'"{_CLASS}"' in text or f'"{_OLD_TYPE}"' in text:
+        return True
+    return "\\u00" in text and _ESCAPED_NAME.search(text) is not None
 
 
 def pull_errors(value: object, context: Context) -> list[str]:
