@@ -28,6 +28,8 @@ def _backend(target: Target, lock_timeout_s: float | None = None) -> Backend:
 
 
 def _connected(target: Target, lock_timeout_s: float | None) -> Backend:
+    from xcomctl.db.backends.connecting import connect
+
     name = urls.backend_of(target.url)
     # Each driver costs its import, so only the one that is needed is loaded.
     if name == "sqlite":
@@ -44,13 +46,13 @@ def _connected(target: Target, lock_timeout_s: float | None) -> Backend:
         from xcomctl.db.backends.mysql import MariaDB, MySQL
 
         backend = MySQL(target, lock_timeout_s)
-        connection = backend.connect()
+        connection = connect(backend)
         # Both products answer to mysql://; the server's own word decides.
         if getattr(connection.dialect, "is_mariadb", False):
             backend = MariaDB(target, lock_timeout_s)
         backend.use(connection)
         return backend
-    backend.use(backend.connect())
+    backend.use(connect(backend))
     return backend
 
 

@@ -1,38 +1,31 @@
-"""What differs between database products: a default in standard SQL, and lists of differences.
-
-A backend's own file overrides facts and methods: how a connection is guarded, what a value's
-size is there, which limits are in force, and what its errors mean.
-"""
+"""The contract of a database product, with defaults in standard SQL."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import logging
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
 
 from xcomctl.config import urls
 from xcomctl.db.backends.diagnosis import Circumstances, to_error
+from xcomctl.db.backends.engine import make_engine
+from xcomctl.db.backends.sql_script import SqlScript, with_parameters
 from xcomctl.db.backends.storage import StorageFacts
-from xcomctl.db.backends.times import iso
-from xcomctl.db.backends.views import hides_rows, selected_from
-from xcomctl.db.schema import Column
-from xcomctl.errors import DatabaseError, XcomctlError
+from xcomctl.db.backends.streaming import Page, write_rows
 from xcomctl.sizes.statistics import gather_sizes, summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from xcomctl.config.drivers import Options
     from xcomctl.config.target import Target
     from xcomctl.config.urls import Url
+    from xcomctl.db.backends.aggregation import Aggregation, PickleSampling
     from xcomctl.db.backends.diagnosis import Diagnosis
-    from xcomctl.db.schema import Schema
+    from xcomctl.db.schema import Column, Schema
+    from xcomctl.errors import XcomctlError
     from xcomctl.model import Limit, Raw, RowSink, Size, Storage
     from xcomctl.sizes.statistics import Name, Summary
 
@@ -41,85 +34,52 @@ Element = sa.ColumnElement[Any]
 MAX_SNIFFED: Final = 64
 """The first bytes by which an encoding is told; of a pickle of protocol 0 or 1 they must be all."""
 
-STREAMED: Final = (
-    "map_index",
-    "dag_run_id",
-    "orphan",
-    "timestamp",
-    "logical_date",
-    "run_id",
-    "dag_id",
-    "task_id",
-    "key",
-    "whole",
-)
-"""The columns of a statement whose rows are streamed, in this order; a backend may add some."""
-
-
-class Memo(dict[Any, Any]):
-    """What things say that come again and again: each is asked for once, as long as few are."""
-
-    def __init__(self, tell: Callable[[Any], object]) -> None:
-        super().__init__()
-        self._tell = tell
-
-    def __missing__(self, thing: object) -> object:
-        if len(self) > _MOST_KNOWN:
-            self.clear()
-        told = self[thing] = self._tell(thing)
-        return told
-
-
-_MOST_KNOWN = 4_000
-
-
-def name_memos(sink: RowSink, read: Callable[[Any], str | None]) -> Iterator[Memo]:
-    """Yield how a sink spells dag_id, task_id, run_id and key, which `read` makes texts of."""
-    for name in ("dag_id", "task_id", "run_id", "key"):
-        yield Memo(functools.partial(_encode_name, sink, name, read))
-
-
-def _encode_name(
-    sink: RowSink, name: str, read: Callable[[Any], str | None], thing: object
-) -> object:
-    return sink.encode_name(name, read(thing))
-
 
 class MovedError(Exception):
     """The row was changed or deleted while its value was read slice by slice."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """How rows are fetched: so many at a time, and values up to so many bytes among them."""
-
-    rows: int
-    inline_bytes: int | None = None
-    """Larger values are left out of the rows and read one by one; None where rows stream."""
-
-
 class Backend(ABC):
-    """A database product. Works in standard SQL as it stands."""
+    """A database product: what a new one must override, and what it may.
 
-    name: ClassVar[str] = "generic"
-    driver: ClassVar[str] = ""
+    **Must**: `name` and `driver`; `guard` and `prepare`, so that a connection cannot write, or
+    writes strictly; `columns` and `hidden_rows`; `like`; `diagnose` and `diagnose_connecting`.
+
+    **Should**, to be exact: `size` where a value's stored bytes are not its `octet_length`;
+    `same`, `same_column` and `exact` where two texts that differ can be equal; `limits`;
+    `bound_moment` where a time is bound in another way; `stored` where a value is cast on its
+    way in; `abandon` where a query runs on when its client has gone.
+
+    **May**, to be fast, once a measurement asks for it: everything else. Each method says what
+    has to come back, whatever the way.
+
+    A product that speaks another's dialect is a subclass of that one:
+
+        class CockroachDB(PostgreSQL):
+            name = "cockroachdb"
+            driver = "cockroachdb+psycopg2"
+
+            def pickle_sampling(self):
+                return None
+
+    Choose it in `db.__init__`, and name its URL scheme in `config.urls`. The tests run on it as
+    soon as `tests.servers` can start it; `tests/db/test_contract.py` runs on the defaults alone.
+    """
+
+    name: ClassVar[str]
+    """As in `-o json`: `postgresql`."""
+    driver: ClassVar[str]
     """SQLAlchemy's name of our driver: `postgresql+psycopg2`."""
     reclaiming: ClassVar[str] = ""
-    """What becomes of the space of removed rows."""
+    """What becomes of the space of deleted rows, in a sentence for the user."""
     breather_s: ClassVar[float] = 0.0
-    """How long a long series of writes has to rest now and then so that others get their turn."""
+    """How long a series of writes pauses now and then. Set it if waiting writers do not queue."""
     peeks: ClassVar[bool] = False
-    """Whether a SELECT of a value's size or first bytes reads all of it, and `peek` does not."""
-    needs_hints: ClassVar[bool] = False
-    """Whether it knows too little of its tables to choose an index by itself."""
-    measures_first: ClassVar[bool] = False
-    """Whether a sort by size is quicker when the sizes are in a table of their own."""
-    scans_in_order: ClassVar[bool] = True
-    """Whether a scan meets the rows in the same order every time."""
+    """Set it if a SELECT of a value's size or head reads the whole value, and `peek` does not."""
     paged: ClassVar[Page] = Page(1000)
-    """For rows without values."""
+    """How rows without values are fetched. Set it to what is fastest within some MB."""
     paged_values: ClassVar[Page] = Page(16)
-    """For rows with whole values."""
+    """How rows with whole values are fetched. Set it to what is fastest within some MB."""
 
     def __init__(self, target: Target, lock_timeout_s: float | None = None) -> None:
         self.target = target
@@ -132,28 +92,6 @@ class Backend(ABC):
         """The columns of Airflow's tables by name, once the catalogue was read."""
 
     # --- connecting ---------------------------------------------------------------------------
-
-    def connect(self) -> sa.Connection:
-        """Return a new connection, not guarded yet.
-
-        Raises:
-            UsageError: the url is malformed.
-            DatabaseError: nothing answers, or it refuses.
-        """
-        # A server that dies, or Ctrl-C, is told once; SQLAlchemy would log a traceback besides.
-        logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
-        try:
-            return self.engine().connect()
-        except sa.exc.DBAPIError as error:
-            raise self.explain(error, connecting=True) from None
-        except XcomctlError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a driver makes of an odd option
-            raise DatabaseError(
-                f'could not connect to "{self.target.shown}"',
-                detail=self._said(error),
-                hint=f"The URL comes from {self.target.origin}.",
-            ) from None
 
     def use(self, connection: sa.Connection) -> None:
         """Guard the connection and ask everything of it from now on."""
@@ -169,16 +107,7 @@ class Backend(ABC):
     def engine(self) -> sa.Engine:
         """Return an engine for the target, which opens nothing yet."""
         url = urls.parse(self.target.url)
-        arguments = self.connect_args(url, url.options())
-        address = sa.URL.create(
-            self.driver,
-            username=url.username,
-            password=url.password,
-            host=url.host,
-            port=url.port,
-            database=url.database,
-        )
-        return sa.create_engine(address, poolclass=NullPool, connect_args=arguments)
+        return make_engine(self.driver, url, self.connect_args(url, url.options()))
 
     def connect_args(self, url: Url, options: Options) -> dict[str, Any]:
         """Return the driver's arguments besides the URL's own parts."""
@@ -220,35 +149,9 @@ class Backend(ABC):
         """Return the database schema in which Airflow's tables are looked for."""
         return self.target.schema
 
+    @abstractmethod
     def columns(self, table: str) -> Mapping[str, Column]:
-        """Return the columns of a table of Airflow's, none where there is no such table."""
-        catalogue = sa.table(
-            "columns",
-            *map(sa.column, ("table_schema", "table_name", "column_name", "data_type")),
-            *map(sa.column, ("is_nullable", "column_default", "extra", "column_key")),
-            *map(sa.column, ("character_set_name", "collation_name")),
-            schema="information_schema",
-        )
-        c = catalogue.c
-        wanted = (c.column_name, c.data_type, c.is_nullable, c.column_default, c.extra)
-        about_text = (c.character_set_name, c.collation_name, c.column_key)
-        rows = self.connection.execute(
-            sa.select(*wanted, *about_text).where(
-                c.table_name == table, c.table_schema == (self.schema_name() or self.here())
-            )
-        )
-        return {
-            str(name): Column(
-                str(name),
-                _text(kind).lower(),
-                _text(nullable).upper() == "YES",
-                default is not None or "auto_increment" in _text(extra).lower(),
-                charset=_text(charset) or None,
-                collation=_text(collation) or None,
-                primary=_text(key) == "PRI",
-            )
-            for name, kind, nullable, default, extra, charset, collation, key in rows
-        }
+        """Return the columns of a table of Airflow's by name, none if there is no such table."""
 
     def described(self, column: Element) -> Column | None:
         """Return what the catalogue says of a column of one of Airflow's tables."""
@@ -256,37 +159,9 @@ class Backend(ABC):
         name = getattr(getattr(table, "element", table), "name", "")
         return self.tables.get(name, {}).get(getattr(column, "name", ""))
 
+    @abstractmethod
     def hidden_rows(self, table: str) -> str | None:
-        """Return why a table of Airflow's may show only some of its rows, None where it shows all.
-
-        MySQL and MariaDB hide no rows of a table; a view can.
-        """
-        definition = self.view_definition(table)
-        for _ in range(_MOST_VIEWS):
-            if definition is None:
-                return None
-            if hides_rows(definition):
-                break
-            definition = self.view_definition(selected_from(definition) or "")
-        return f'"{table}" is a view that can hide rows'
-
-    def view_definition(self, name: str) -> str | None:
-        """Return the SQL of a view, empty where it may not be read; None where it is no view."""
-        views = sa.table(
-            "views",
-            *map(sa.column, ("table_schema", "table_name", "view_definition")),
-            schema="information_schema",
-        )
-        where = (
-            views.c.table_name == name,
-            views.c.table_schema == (self.schema_name() or self.here()),
-        )
-        found = self.connection.execute(sa.select(views.c.view_definition).where(*where)).first()
-        return None if found is None else _text(found[0])
-
-    def here(self) -> Element:
-        """Return the expression that names the schema where unqualified tables are found."""
-        return sa.func.database()
+        """Return why a table of Airflow's may show only some of its rows, None if it shows all."""
 
     def storage_facts(self, *, exact: bool) -> StorageFacts:
         """Return the sizes of tables with XComs or states, and replication, from the catalogue.
@@ -373,56 +248,24 @@ class Backend(ABC):
         """Return what lies on disk; NULL where the database does not tell."""
         return sa.null()
 
-    @property
-    def groups(self) -> bool:
-        """Return whether the server groups faster than it sends the rows."""
-        return False
-
-    def packs(self) -> bool:
-        """Return whether the server may hold every size at once, so that `packed` is to be used.
-
-        Where it may, it is made ready to.
-        """
-        return False
-
-    def packed(self, size: Element) -> Element:
-        """Return the aggregate of a group's sizes, four bytes each, most significant first.
-
-        Asked for only where `packs` says yes.
-        """
-        raise NotImplementedError
-
-    def percentiles(self, size: Element, shares: Sequence[float]) -> Element:
-        """Return the aggregate of a group's percentiles, each of them one of the sizes.
-
-        Asked for only where the server `groups`.
-        """
-        raise NotImplementedError
-
-    def sampled(self, value: Element) -> Element | None:
-        """Return the aggregate that names a row of the group whose first byte is costly to read.
-
-        None where no row's is, or where no such row can be named.
-        """
+    def aggregation(self) -> Aggregation | None:
+        """Return how the server aggregates sizes, None if sending it every row is faster."""
         return None
 
-    def sampled_pickles(self, table: sa.FromClause, rows: Sequence[Any]) -> bool:
-        """Return whether one of the rows that `sampled` named starts like a pickle.
-
-        Asked for only where it names any.
-        """
-        raise NotImplementedError
+    def pickle_sampling(self) -> PickleSampling | None:
+        """Return how to look at one large value of each group only, None to look at all."""
+        return None
 
     def may_be_pickle(self, value: Element, *, in_row: bool = False) -> Element:
         """Return whether the first byte, or the size and the last one, are a pickle's.
 
-        With `in_row` values whose first byte is costly to read are left out (see `sampled`).
+        With `in_row` values whose first byte is costly to read are left out (see `pickle_sampling`).
 
         No JSON begins so or ends so; what is small enough ends at its last byte.
         """
         size = self.size(value, "bytes")
-        first = sa.func.substr(value, 1, 1) == sa.literal_column("x'80'")
-        last = sa.func.substr(value, -1, 1) == sa.literal_column("x'2e'")
+        first = sa.func.substr(value, 1, 1) == sa.literal(b"\x80", sa.LargeBinary)
+        last = sa.func.substr(value, size, 1) == sa.literal(b".", sa.LargeBinary)
         return sa.or_(first, sa.and_(size.between(2, MAX_SNIFFED), last))
 
     def same(self, column: Element, text: str) -> Element:
@@ -466,6 +309,22 @@ class Backend(ABC):
     def needs_separate_sort(self, storage: Storage) -> bool:
         """Return whether rows cannot be sorted while their values are touched."""
         return False
+
+    def sorts_sizes_apart(self) -> bool:
+        """Return whether a sort by size is faster over a derived table of keys and sizes."""
+        return False
+
+    def size_ties(self, key: list[Element]) -> list[Element]:
+        """Return the order of rows of one size, given the primary key as an order.
+
+        Nothing if a scan meets rows in the key's order every time: long keys would be most of
+        the sort's work.
+        """
+        return []
+
+    def has_statistics(self) -> bool:
+        """Return whether the planner estimates how many rows a condition selects."""
+        return True
 
     # --- every row ----------------------------------------------------------------------------
 
@@ -528,16 +387,8 @@ class Backend(ABC):
             statement,
             execution_options={"stream_results": True, "max_row_buffer": self.paged_values.rows},
         )
-        dags, tasks, runs, keys = name_memos(sink, lambda text: text)
-        dates = Memo(lambda date: sink.encode_name("logical_date", iso(date)))
-        write_row = sink.write_row
         with result:
-            for index, run, orphan, stamp, date, run_id, dag, task, key, raw in result:
-                data = raw.encode() if type(raw) is str else raw
-                write_row((
-                    dags[dag], tasks[task], runs[run_id], index, keys[key], iso(stamp), dates[date],
-                    None if data is None else len(data), run, orphan != 0, None, data,
-                ))  # fmt: skip
+            write_rows(result, sink)
 
     def knows_runs(self, runs: sa.FromClause, date: Element) -> bool:
         """Return whether `stream_into` looks runs up by itself, so that its statement need not join them.
@@ -572,12 +423,7 @@ class Backend(ABC):
 
     def driver_sql(self, statement: sa.ClauseElement) -> tuple[str, Any]:
         """Return a statement and its parameters as the driver itself takes them."""
-        compiled = statement.compile(
-            dialect=self.connection.dialect, compile_kwargs={"render_postcompile": True}
-        )
-        given = compiled.params
-        names = getattr(compiled, "positiontup", None)
-        return str(compiled), given if names is None else tuple(given[name] for name in names)
+        return with_parameters(statement, self.connection.dialect)
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -603,46 +449,9 @@ class Backend(ABC):
             return columns[0].in_([row[0] for row in rows])
         return sa.tuple_(*columns).in_(rows)
 
-    # --- SQL for people to run --------------------------------------------------------------
-
-    def sql_text(self, statement: sa.ClauseElement) -> str:
-        """Return a statement as one line of text, with its values in it."""
-
-        def replace(element: Any, **_: Any) -> Any:
-            value = getattr(element, "value", None)
-            if not isinstance(element, sa.BindParameter):
-                return None
-            plain = isinstance(value, str) and value.isprintable() and "\\" not in value
-            if isinstance(value, str | bytes) and not plain:
-                return sa.literal_column(self.literal(value))
-            return None
-
-        replaced: Any = sa.sql.visitors.replacement_traverse(statement, {}, replace)
-        # "named", because the driver's own style doubles every per cent sign.
-        make: Callable[..., sa.Dialect] = type(self.connection.dialect)
-        dialect = make(paramstyle="named")
-        compiled = replaced.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
-        return " ".join(str(compiled).split("\n"))
-
-    def literal(self, value: str | bytes) -> str:
-        """Return a value in SQL, on one line, whatever characters it holds."""
-        if isinstance(value, bytes):
-            return f"X'{value.hex()}'"
-        return f"CAST(X'{value.encode('utf-8', 'surrogateescape').hex()}' AS TEXT)"
-
-    def session_statements(self) -> list[str]:
-        """Return the SQL that makes a client read `sql_text` as it is meant."""
-        return []
-
-    def copy_table_text(self, table: str, copy: str) -> str:
-        """Return the statement that makes an empty table of the same columns."""
-        return f"CREATE TABLE IF NOT EXISTS {self._named(copy)} AS SELECT * FROM {self._named(table)} WHERE 1 = 0"
-
-    def _named(self, table: str) -> str:
-        quote = self.connection.dialect.identifier_preparer.quote
-        return f"{quote(self.target.schema)}.{quote(table)}" if self.target.schema else quote(table)
-
-    # --- limits -------------------------------------------------------------------------------
+    def script(self) -> SqlScript:
+        """Return what writes statements as text, for people to run."""
+        return SqlScript(self.connection.dialect, self.target.schema)
 
     def limits(self, schema: Schema) -> list[Limit]:
         """Return the limits of the value column, the one in force first."""
@@ -667,7 +476,7 @@ class Backend(ABC):
             blockers=self.blockers,
         )
         found = self.diagnose_connecting(cause) if connecting else self.diagnose(cause)
-        return to_error(found, self._said(cause), at)
+        return to_error(found, self.said(cause), at)
 
     @property
     def blockers(self) -> str:
@@ -682,7 +491,7 @@ class Backend(ABC):
     def diagnose_connecting(self, cause: BaseException) -> Diagnosis:
         """Return what the driver's error means that kept us from connecting."""
 
-    def _said(self, error: object) -> str:
+    def said(self, error: object) -> str:
         """Return the first line of what the driver or the server says, without the password."""
         return self.target.hide_secrets(self._first_line(error))
 
@@ -690,14 +499,3 @@ class Backend(ABC):
     def _first_line(error: object) -> str:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return lines[0] if lines else type(error).__name__
-
-
-_MOST_VIEWS = 10
-"""Views upon views that are looked at."""
-
-
-def _text(value: object) -> str:
-    """Return a catalogue's text, which MySQL may hand over as bytes."""
-    if isinstance(value, bytes):
-        return value.decode()
-    return "" if value is None else str(value)

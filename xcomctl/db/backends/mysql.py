@@ -12,23 +12,24 @@ from xcomctl.db.backends import mysql_ids, mysql_storage
 from xcomctl.db.backends.base import (
     Backend,
     Element,
-    Memo,
     MovedError,
-    Page,
-    name_memos,
 )
+from xcomctl.db.backends.mysql_catalogue import read_columns, view_definition
 from xcomctl.db.backends.mysql_errors import diagnose, diagnose_connecting
 from xcomctl.db.backends.mysql_rows import CAN_READ_RAW, raw_rows
 from xcomctl.db.backends.mysql_sessions import Session
 from xcomctl.db.backends.mysql_tls import connect_with_tls, connect_without_tls, tls_context
+from xcomctl.db.backends.sql_script import MySQLScript, SqlScript
+from xcomctl.db.backends.streaming import Memo, Page, name_memos
 from xcomctl.db.backends.times import Times, iso
+from xcomctl.db.backends.views import why_rows_are_hidden
 from xcomctl.db.backends.watch import GRACE_S, Watch
 from xcomctl.model import Limit, Size
 from xcomctl.sizes.limits import CAPACITY_BY_TYPE
 from xcomctl.text import is_utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from xcomctl.config.drivers import Options
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from xcomctl.config.urls import Url
     from xcomctl.db.backends.diagnosis import Diagnosis
     from xcomctl.db.backends.storage import StorageFacts
-    from xcomctl.db.schema import Schema
+    from xcomctl.db.schema import Column, Schema
     from xcomctl.model import Raw, RowSink, Storage
 
 _A_DAY_S = 86_400
@@ -73,7 +74,6 @@ class MySQL(Backend):
         "InnoDB reuses the pages after purge; the table's file keeps its size until "
         "OPTIMIZE TABLE xcom, which rebuilds it"
     )
-    measures_first: ClassVar[bool] = True
     paged_values: ClassVar[Page] = Page(4)
 
     def __init__(self, target: Target, lock_timeout_s: float | None = None) -> None:
@@ -284,7 +284,7 @@ class MySQL(Backend):
             schema="information_schema",
         ).c
         statement = sa.select(c.collation_name).where(
-            c.table_schema == (self.schema_name() or self.here()),
+            c.table_schema == (self.schema_name() or sa.func.database()),
             c.table_name.in_(("xcom", "dag_run")),
             c.column_name == "run_id",
         )
@@ -329,21 +329,9 @@ class MySQL(Backend):
     def stored_size(self, value: Element, storage: Storage) -> Element:
         return sa.func.json_storage_size(value) if storage == "json" else sa.null()
 
-    def session_statements(self) -> list[str]:
-        return ["SET NAMES utf8mb4", "SET time_zone = '+00:00'"]
-
-    def literal(self, value: str | bytes) -> str:
-        if isinstance(value, bytes):
-            return f"X'{value.hex()}'"
-        # What a backslash means in a plain literal depends on sql_mode.
-        return f"_utf8mb4 X'{value.encode().hex()}'"
-
-    def copy_table_text(self, table: str, copy: str) -> str:
-        if not self._has_primary_key():
-            return super().copy_table_text(table, copy)
-        # With AS SELECT it would have no primary key, which sql_require_primary_key demands, and
-        # enforce_gtid_consistency forbids it before 8.0.21.
-        return f"CREATE TABLE IF NOT EXISTS {self._named(copy)} LIKE {self._named(table)}"
+    def script(self) -> SqlScript:
+        has_key = self._has_primary_key()
+        return MySQLScript(self.connection.dialect, self.target.schema, has_primary_key=has_key)
 
     def _has_primary_key(self) -> bool:
         """Return whether xcom has one: a view has none."""
@@ -369,6 +357,19 @@ class MySQL(Backend):
 
     def bound_moment(self, moment: datetime) -> datetime:
         return moment.replace(tzinfo=None)
+
+    def columns(self, table: str) -> Mapping[str, Column]:
+        return read_columns(self.connection, table, self.schema_name())
+
+    def hidden_rows(self, table: str) -> str | None:
+        # Of a table the server hides no rows; a view can.
+        schema = self.schema_name()
+        return why_rows_are_hidden(
+            table, lambda name: view_definition(self.connection, name, schema)
+        )
+
+    def sorts_sizes_apart(self) -> bool:
+        return True
 
     def needs_separate_sort(self, storage: Storage) -> bool:
         # Error 1038, out of sort memory, as soon as one JSON value outgrows the sort buffer: seen

@@ -15,24 +15,33 @@ from xcomctl.db.backends.base import (
     Backend,
     Element,
     MovedError,
-    Page,
 )
 from xcomctl.db.backends.globs import glob_within
+from xcomctl.db.backends.postgresql_aggregation import (
+    IN_ROW,
+    PostgreSQLAggregation,
+    PostgreSQLSampling,
+    about_table,
+    begins_like_pickle,
+)
 from xcomctl.db.backends.postgresql_copy import CopiedRows
 from xcomctl.db.backends.postgresql_errors import diagnose, diagnose_connecting
 from xcomctl.db.backends.postgresql_policies import hidden_rows
 from xcomctl.db.backends.postgresql_watch import WatchedConnection
+from xcomctl.db.backends.sql_script import SqlScript
 from xcomctl.db.backends.sqlite import skip_scan
+from xcomctl.db.backends.streaming import Page
 from xcomctl.db.schema import Column
 from xcomctl.errors import UsageError
 from xcomctl.model import Limit
 from xcomctl.sizes.limits import MAX_BYTEA, MAX_JSONB, MAX_READABLE_BYTEA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from xcomctl.config.drivers import Options
     from xcomctl.config.urls import Url
+    from xcomctl.db.backends.aggregation import Aggregation, PickleSampling
     from xcomctl.db.backends.diagnosis import Diagnosis
     from xcomctl.db.backends.storage import StorageFacts
     from xcomctl.db.schema import Schema
@@ -40,18 +49,6 @@ if TYPE_CHECKING:
 
 _SLICE_BYTES = 6 * 1024 * 1024
 """The answer is text, two digits a byte, of which libpq and psycopg2 hold three copies."""
-
-_MOST_PACKED = 50_000_000
-"""Rows whose sizes, 200 MB, the server may hold for us."""
-_ROOM = "64MB"
-"""What it may hold them in before it writes them to its disk."""
-
-_IN_ROW = 2000
-"""Values up to this size lie in the row itself, where their first byte costs nothing; a larger
-one's is a look-up in the TOAST table, three times the cost of a whole scan of sizes.
-
-https://www.postgresql.org/docs/current/storage-toast.html
-"""
 
 _A_DAY_S = 86_400
 _KEEPALIVES = {
@@ -75,8 +72,6 @@ class PostgreSQL(Backend):
         "the rows' space, large values' too, is reused after autovacuum; the files "
         "keep their size until VACUUM FULL, which locks the table, or pg_repack"
     )
-    # Several processes scan, and what they send comes as it comes.
-    scans_in_order: ClassVar[bool] = False
     paged_values: ClassVar[Page] = Page(64, inline_bytes=256 * 1024)
 
     _driver: WatchedConnection | None = None
@@ -158,16 +153,11 @@ class PostgreSQL(Backend):
         if self._driver:
             self._driver.backend_pid = told.one()[0]
 
-    def session_statements(self) -> list[str]:
-        return ["SET client_encoding TO 'UTF8'"]
-
-    def literal(self, value: str | bytes) -> str:
-        if isinstance(value, bytes):
-            return f"'\\x{value.hex()}'::bytea"
-        return postgresql_ids.escape_literal(value)
+    def script(self) -> SqlScript:
+        return PostgreSQLScript(self.connection.dialect, self.target.schema)
 
     def own_id(self, table: sa.TableClause) -> Element | None:
-        named = self._named("xcom")
+        named = self.script().quoted("xcom")
         statement = sa.text(
             "SELECT coalesce(has_sequence_privilege(pg_get_serial_sequence(:name, 'id'), 'USAGE'),"
             " true)"
@@ -230,10 +220,10 @@ class PostgreSQL(Backend):
         }
 
     def storage_facts(self, *, exact: bool) -> StorageFacts:
-        return postgresql_storage.storage_facts(self.connection, self._xcom())
+        return postgresql_storage.storage_facts(self.connection, self._xcom)
 
     def hidden_rows(self, table: str) -> str | None:
-        return hidden_rows(self.connection, table, self._named(table))
+        return hidden_rows(self.connection, table, self.script().quoted(table))
 
     def raw(self, value: Element, storage: Storage) -> Element:
         return sa.cast(value, sa.Text) if storage == "json" else value
@@ -248,7 +238,7 @@ class PostgreSQL(Backend):
             # Every slice would make the whole text again, and who may not write cannot keep it.
             yield from super().slices(table, is_row, storage)
             return
-        if self._about_table("relkind") not in ("r", "p"):
+        if about_table(self.connection, self._xcom, "relkind") not in ("r", "p"):
             # Rows of a view have no version.
             yield from super().slices(table, is_row, storage)
             return
@@ -331,52 +321,20 @@ class PostgreSQL(Backend):
         milliseconds = str(int(seconds * 1000))
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", (milliseconds,))
 
+    def aggregation(self) -> Aggregation:
+        return PostgreSQLAggregation(self.connection, self._xcom)
+
+    def pickle_sampling(self) -> PickleSampling | None:
+        version = self.connection.dialect.server_version_info or (0,)
+        if version < (14,) or about_table(self.connection, self._xcom, "relkind") != "r":
+            # It has no max() of row addresses, or a view has none.
+            return None
+        return PostgreSQLSampling(self.connection)
+
     @property
-    def groups(self) -> bool:
-        return True
-
-    def packs(self) -> bool:
-        if float(self._about_table("reltuples") or 0) > _MOST_PACKED:
-            return False
-        # For this transaction: with the usual 4 MB a million rows go through the server's disk,
-        # which takes half as long again.
-        room = sa.func.set_config("work_mem", _ROOM, True)
-        has = sa.func.pg_size_bytes(sa.func.current_setting("work_mem"))
-        self.connection.execute(sa.select(room).where(has < sa.func.pg_size_bytes(_ROOM)))
-        return True
-
-    def _about_table(self, column: str) -> Any:
-        """Return what the catalogue says of the xcom table."""
-        relation = sa.table("pg_class", sa.column("oid"), sa.column(column), schema="pg_catalog")
-        is_ours = relation.c.oid == sa.func.to_regclass(self._xcom())
-        return self.connection.scalar(sa.select(relation.c[column]).where(is_ours))
-
     def _xcom(self) -> str:
         schema = self.schema_name()
         return f"{_quoted(schema)}.xcom" if schema else "xcom"
-
-    def packed(self, size: Element) -> Element:
-        # Half the time of percentile_disc, which sorts every row.
-        return sa.func.string_agg(sa.func.int4send(size), sa.literal_column("''::bytea"))
-
-    def percentiles(self, size: Element, shares: Sequence[float]) -> Element:
-        wanted: Element = sa.literal_column(f"ARRAY[{', '.join(map(str, shares))}]")
-        return sa.func.percentile_disc(wanted).within_group(size)
-
-    def sampled(self, value: Element) -> Element | None:
-        version = self.connection.dialect.server_version_info or (0,)
-        if version < (14,) or self._about_table("relkind") != "r":
-            # It has no max() of row addresses, or a view has none.
-            return None
-        large = sa.func.octet_length(value) > _IN_ROW
-        return sa.func.max(sa.literal_column("x.ctid")).filter(large)
-
-    def sampled_pickles(self, table: sa.FromClause, rows: Sequence[Any]) -> bool:
-        # One text for all of them: a parameter each takes longer to write than to look up.
-        listed = "{" + ",".join(f'"{one}"' for one in rows) + "}"
-        named = sa.text("x.ctid = ANY(CAST(:listed AS tid[]))").bindparams(listed=listed)
-        found = sa.select(sa.literal(1)).select_from(table)
-        return self.connection.scalar(found.where(named, _is_pickle(table.c.value)).limit(1)) == 1
 
     def may_be_pickle(self, value: Element, *, in_row: bool = False) -> Element:
         # get_byte reads a small value where it lies, and would fetch the whole of a large one. The
@@ -386,7 +344,7 @@ class PostgreSQL(Backend):
         last = sa.func.get_byte(value, size - 1) == ord(".")
         small = sa.and_(size > 1, last)
         return sa.case(
-            (size > _IN_ROW, sa.false() if in_row else _is_pickle(value)),
+            (size > IN_ROW, sa.false() if in_row else begins_like_pickle(value)),
             (size > MAX_SNIFFED, first),
             (size > 0, sa.or_(first, small)),
             else_=sa.false(),
@@ -414,6 +372,10 @@ class PostgreSQL(Backend):
         driver: Any = self.connection.connection.driver_connection
         encoding = driver.info.parameter_status("server_encoding")
         return postgresql_ids.holds(text, encoding or "UTF8")
+
+    def size_ties(self, key: list[Element]) -> list[Element]:
+        # Several processes scan, and what they send comes as it comes.
+        return key
 
     def distinct(self, table: sa.FromClause, column: str, *conditions: Element) -> sa.Select[Any]:
         return skip_scan(table, column, *conditions)
@@ -467,10 +429,6 @@ class PostgreSQL(Backend):
         return Backend._first_line(error).removeprefix("ERROR:").strip()
 
 
-def _is_pickle(value: Element) -> Element:
-    return sa.func.substring(value, 1, 1) == sa.literal_column("'\\x80'::bytea")
-
-
 def _texts(*columns: Element) -> Element:
     return sa.cast(array([sa.cast(one, sa.Text) for one in columns]), ARRAY(sa.Text))
 
@@ -481,6 +439,17 @@ def _document(value: Element) -> Element:
     An empty path leads to the whole document.
     """
     return value.op("#>")(sa.literal_column("'{}'"))
+
+
+class PostgreSQLScript(SqlScript):
+    """PostgreSQL's."""
+
+    preamble = ("SET client_encoding TO 'UTF8'",)
+
+    def literal(self, value: str | bytes) -> str:
+        if isinstance(value, bytes):
+            return f"'\\x{value.hex()}'::bytea"
+        return postgresql_ids.escape_literal(value)
 
 
 def _name(table: sa.FromClause) -> str:

@@ -6,7 +6,7 @@ import struct
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from xcomctl.db.backends.base import Memo
+from xcomctl.db.backends.streaming import Memo
 from xcomctl.db.backends.times import iso
 
 if TYPE_CHECKING:

@@ -14,10 +14,13 @@ import sqlalchemy as sa
 
 from xcomctl.config import urls
 from xcomctl.db.backends import sqlite_storage
-from xcomctl.db.backends.base import Backend, Element, Memo, MovedError, name_memos
+from xcomctl.db.backends.base import Backend, Element, MovedError
 from xcomctl.db.backends.sqlite_errors import diagnose, holds_something
+from xcomctl.db.backends.sqlite_sampling import IN_ROW, SQLiteSampling
 from xcomctl.db.backends.sqlite_text import AnyTextConnection
+from xcomctl.db.backends.streaming import Memo, name_memos
 from xcomctl.db.backends.times import Times, iso
+from xcomctl.db.backends.views import why_rows_are_hidden
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError
 from xcomctl.model import Limit, Size
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from xcomctl.db.backends.aggregation import PickleSampling
     from xcomctl.db.backends.diagnosis import Diagnosis
     from xcomctl.db.backends.storage import StorageFacts
     from xcomctl.db.schema import Schema
@@ -34,8 +38,6 @@ if TYPE_CHECKING:
 
 _OPCODES_BETWEEN_CHECKS = 20_000
 _VALUES_AT_ONCE = 64
-_IN_ROW = 2000
-"""Blobs up to this size lie in the row's page (of 4096 bytes, the usual one), or near it."""
 _SLICE_BYTES = 8 * 1024 * 1024
 
 
@@ -43,7 +45,6 @@ class SQLite(Backend):
     """A SQLite file."""
 
     name: ClassVar[str] = "sqlite"
-    needs_hints: ClassVar[bool] = True
     # One writer at a time, and no queue: who waits looks again every 100 ms.
     breather_s: ClassVar[float] = 0.12
     peeks: ClassVar[bool] = True
@@ -185,7 +186,10 @@ class SQLite(Backend):
     def storage_facts(self, *, exact: bool) -> StorageFacts:
         return sqlite_storage.storage_facts(self.connection, exact=exact)
 
-    def view_definition(self, name: str) -> str | None:
+    def hidden_rows(self, table: str) -> str | None:
+        return why_rows_are_hidden(table, self._view_definition)
+
+    def _view_definition(self, name: str) -> str | None:
         schema = (
             "sqlite_master"
             if self.target.schema is None
@@ -286,36 +290,19 @@ class SQLite(Backend):
         whole = sa.func.length(sa.cast(value, sa.LargeBinary))
         return sa.case({"blob": sa.func.length(value)}, value=sa.func.typeof(value), else_=whole)
 
-    def sampled(self, value: Element) -> Element | None:
+    def pickle_sampling(self) -> PickleSampling | None:
         made = self.connection.scalar(
             sa.text("SELECT sql FROM sqlite_master WHERE name = 'xcom' AND type = 'table'")
         )
         if not made or "WITHOUT ROWID" in str(made).upper():
             return None
-        return sa.case((sa.func.length(value) > _IN_ROW, sa.literal_column("x.rowid")))
-
-    def sampled_pickles(self, table: sa.FromClause, rows: Sequence[Any]) -> bool:
-        # Through a blob handle, because substr() would load the whole of each value.
-        name = self.schema_name() or "main"
-        with self.driver_errors():
-            for rowid in rows:
-                try:
-                    blob = self._driver().blobopen("xcom", "value", rowid, readonly=True, name=name)
-                except sqlite3.OperationalError as error:
-                    if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
-                        # "no such rowid": deleted a moment ago.
-                        continue
-                    raise
-                with blob:
-                    if blob.read(1) == b"\x80":
-                        return True
-        return False
+        return SQLiteSampling(self._driver(), self.schema_name() or "main")
 
     def may_be_pickle(self, value: Element, *, in_row: bool = False) -> Element:
         # Both are told by the row's header; anything else reads the value to its end.
         cheap = [sa.func.typeof(value) == "blob"]
         if in_row:
-            cheap.append(sa.func.length(value) <= _IN_ROW)
+            cheap.append(sa.func.length(value) <= IN_ROW)
         return sa.and_(*cheap, super().may_be_pickle(value))
 
     def streamed_besides(self, value: Element, storage: Storage) -> dict[str, Element]:
@@ -403,6 +390,9 @@ class SQLite(Backend):
 
     def bound_moment(self, moment: datetime) -> str:
         return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+    def has_statistics(self) -> bool:
+        return False
 
     def without_index(self, column: Element) -> Element:
         # What the sign is for: https://www.sqlite.org/optoverview.html#uplus

@@ -152,7 +152,7 @@ class PartedSQLite(SQLite):
         # Other tables of the file make it fewer than there could be.
         rows = _PART_BYTES * self._span() // max(self._bytes(), 1)
         rows = min(max(rows, _PART_ROWS[0]), _PART_ROWS[1])
-        find = f"SELECT rowid FROM {self._named('xcom')} WHERE rowid >= ? ORDER BY rowid LIMIT 1 OFFSET ?"
+        find = f"SELECT rowid FROM {self.script().quoted('xcom')} WHERE rowid >= ? ORDER BY rowid LIMIT 1 OFFSET ?"
         first = _FIRST
         while found := self._ask(find, first, rows):
             yield Part(first, found[0] - 1)
@@ -173,7 +173,9 @@ class PartedSQLite(SQLite):
         return int(self._ask("PRAGMA page_count")[0] * self._ask("PRAGMA page_size")[0])
 
     def _ends(self) -> tuple[int, int]:
-        ends = (f"(SELECT {one}(rowid) FROM {self._named('xcom')})" for one in ("min", "max"))
+        ends = (
+            f"(SELECT {one}(rowid) FROM {self.script().quoted('xcom')})" for one in ("min", "max")
+        )
         try:
             first, last = self._ask(f"SELECT {', '.join(ends)}")
         except DatabaseError:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TEXTS = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _QUOTED = re.compile(r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]')
@@ -35,3 +39,21 @@ def selected_from(definition: str) -> str | None:
         re.IGNORECASE,
     )
     return found[1].strip('"`[]') if found else None
+
+
+def why_rows_are_hidden(table: str, definition_of: Callable[[str], str | None]) -> str | None:
+    """Return why a table may show only some rows, None if it is no view or one that shows all.
+
+    `definition_of` returns the SQL of a view, empty if it may not be read, None for a table.
+    """
+    definition = definition_of(table)
+    for _ in range(_MOST_VIEWS):
+        if definition is None:
+            return None
+        if hides_rows(definition):
+            break
+        definition = definition_of(selected_from(definition) or "")
+    return f'"{table}" is a view that can hide rows'
+
+
+_MOST_VIEWS = 10

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from xcomctl.db.backends.base import STREAMED, MovedError
+from xcomctl.db.backends.base import MovedError
 from xcomctl.db.backends.storage import optional
+from xcomctl.db.backends.streaming import STREAMED
 from xcomctl.db.read.sorting import MAX_SORTED_KEYS, Details, Order, Sorting, without
 from xcomctl.errors import DatabaseError
 from xcomctl.model import UNMAPPED, Encoding, Raw, Selection, Size, XComEntry

@@ -62,14 +62,10 @@ class Quarantine:
         names = list(self._table.columns["xcom"])
         copied = sa.select(*(xcom.c[name] for name in names)).where(*is_row)
         statements = (other.insert().from_select(names, copied), sa.delete(xcom).where(*is_row))
-        first, second = map(self._backend.sql_text, statements)
+        first, second = map(self._backend.script().statement, statements)
         return first, second
 
     def opening_statements(self, table: str) -> list[str]:
         """Return the SQL before those: it creates a table like xcom and begins a transaction."""
-        mysql = self._backend.name in ("mysql", "mariadb")
-        return [
-            *self._backend.session_statements(),
-            self._backend.copy_table_text("xcom", table),
-            "START TRANSACTION" if mysql else "BEGIN",
-        ]
+        script = self._backend.script()
+        return [*script.preamble, script.copy_table("xcom", table), script.begin]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
+    from xcomctl.db.backends.aggregation import Aggregation
     from xcomctl.db.backends.base import Element
     from xcomctl.db.read.rows import Rows
     from xcomctl.model import Selection, XComEntry
@@ -47,7 +48,7 @@ class Sizes:
     @property
     def groups_in_server(self) -> bool:
         """Return whether the database groups faster than it sends its rows."""
-        return self._backend.groups
+        return self._backend.aggregation() is not None
 
     def by_group(
         self,
@@ -67,8 +68,9 @@ class Sizes:
         # A run that is gone is named by its date, which only `format_time` writes so.
         gone_runs = "run_id" in by and not self._schema.mapped
         with self._table.explained():
-            if self.groups_in_server and not gone_runs:
-                yield from self._grouped(selection, by, days, percentiles, pickles)
+            aggregation = self._backend.aggregation()
+            if aggregation is not None and not gone_runs:
+                yield from self._grouped(aggregation, selection, by, days, percentiles, pickles)
             else:
                 yield from self._gathered(selection, by, days, percentiles, pickles)
 
@@ -88,9 +90,12 @@ class Sizes:
                 samples.append(summary.sample)
         found = any(one.marked for one in groups.values())
         with self._table.explained():
-            for at in range(0, len(samples), _SAMPLES_AT_ONCE):
-                some = samples[at : at + _SAMPLES_AT_ONCE]
-                found = found or self._backend.sampled_pickles(self._table.x, some)
+            sampling = self._backend.pickle_sampling() if samples and not found else None
+            if sampling is not None:
+                found = any(
+                    sampling.any_pickle(self._table.x, samples[at : at + _SAMPLES_AT_ONCE])
+                    for at in range(0, len(samples), _SAMPLES_AT_ONCE)
+                )
         return Survey(groups, found, sampled=bool(samples) and not found)
 
     def candidates(
@@ -107,30 +112,37 @@ class Sizes:
                 yield entry(row)
 
     def _grouped(
-        self, selection: Selection, by: Sequence[str], days: bool, percentiles: bool, pickles: bool
+        self,
+        aggregation: Aggregation,
+        selection: Selection,
+        by: Sequence[str],
+        days: bool,
+        percentiles: bool,
+        pickles: bool,
     ) -> Iterator[tuple[tuple[str | None, ...], Summary]]:
         """Aggregate in the server."""
         backend, size, value = self._backend, self._rows.size(), self._table.x.c.value
         day = sa.cast(self._table.x.c.timestamp, sa.Date)
         names: list[Element] = [day if name == "day" else self._table.x.c[name] for name in by]
         by_day = self._largest_by_day(selection, names) if days else {}
-        sample = backend.sampled(value) if pickles else None
-        mark = backend.may_be_pickle(value, in_row=sample is not None)
+        sampling = backend.pickle_sampling() if pickles else None
+        mark = backend.may_be_pickle(value, in_row=sampling is not None)
         marked = sa.func.count().filter(mark) if pickles else sa.literal(0)
         rows_of = self._rows.over(selection, *(one.label(f"c{at}") for at, one in enumerate(names)))
-        values: list[Element] = [sa.func.count(), marked, sa.null() if sample is None else sample]
-        packs = percentiles and not pickles and backend.packs()
+        sample = sa.null() if sampling is None else sampling.sampled(value)
+        values: list[Element] = [sa.func.count(), marked, sample]
+        packs = percentiles and not pickles and aggregation.packs()
         if packs:
             # OFFSET keeps the sizes apart from what is made of them: rows that are nothing but
             # names and a size are grouped by hashing, whole ones by sorting.
             sized = rows_of.add_columns(size.label("size")).offset(0).subquery("s")
             names = [sized.c[f"c{at}"] for at in range(len(by))]
-            packed = backend.packed(sized.c.size)
+            packed = aggregation.packed(sized.c.size)
             statement = sa.select(*names, sa.func.count(), packed).group_by(*names)
         else:
             values += [sa.func.count(value), sa.func.coalesce(sa.func.sum(size), 0)]
             values += [sa.func.max(size)]
-            values += [backend.percentiles(size, SHARES)] if percentiles else []
+            values += [aggregation.percentiles(size, SHARES)] if percentiles else []
             statement = rows_of.add_columns(*values).group_by(*names)
         width, has_day = len(by), "day" in by
         # Not streamed: PostgreSQL lets no other processes help a cursor.
@@ -171,11 +183,12 @@ class Sizes:
         if not mapped:
             special["run_id"] = run.run_id if self._table.joined else sa.null()
         names = [special[one] if one in special else x[one] for one in by]
-        sample = backend.sampled(x.value) if pickles else None
-        mark = backend.may_be_pickle(x.value, in_row=sample is not None)
+        sampling = backend.pickle_sampling() if pickles else None
+        mark = backend.may_be_pickle(x.value, in_row=sampling is not None)
         facts: list[Element] = [self._rows.size()]
         if pickles:
-            facts += [sa.case((mark, 1)), sa.null() if sample is None else sample]
+            sample = sa.null() if sampling is None else sampling.sampled(x.value)
+            facts += [sa.case((mark, 1)), sample]
         if dated or ("run_id" in by and not mapped):
             facts += [sa.null()] * (3 - len(facts))
             facts += [x.timestamp if dated else sa.null()]

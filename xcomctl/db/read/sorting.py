@@ -145,7 +145,7 @@ class Sorting:
             columns.append(size)
             # By its label: measured once, and not once more for the sort. Equal ones come in the
             # order of the scan, which is the key's; long keys would be most of the sort's work.
-            ties = [] if self._backend.scans_in_order else order_by[-len(identity) :]
+            ties = self._backend.size_ties(order_by[-len(identity) :])
             order_by = [*self._backend.nulls_last(size, order.descending), *ties]
         old_runs = not self._schema.mapped and selection.run_ids
         keys = sa.select(*columns).select_from(self._rows.source() if old_runs else self._table.x)
@@ -156,7 +156,7 @@ class Sorting:
             keys = keys.where(self._backend.beyond(place, order.after, descending=order.descending))
         bounded = selection.min_size is not None or selection.max_size is not None
         separate = self._backend.needs_separate_sort(self._schema.storage) and bounded
-        if separate or (order.by == "size" and self._backend.measures_first):
+        if separate or (order.by == "size" and self._backend.sorts_sizes_apart()):
             measured = keys.limit(_EVERYTHING).subquery("m")
             keys, order_by = sa.select(*measured.c), self._order_by(order, measured.c)
             if order.by == "size":
@@ -196,7 +196,7 @@ class Sorting:
 
         Asked of a database without statistics only. Whatever the answer, the result is the same.
         """
-        if not (self._backend.needs_hints and self._schema.mapped and selection.dag_ids):
+        if not (self._schema.mapped and selection.dag_ids) or self._backend.has_statistics():
             return False
         table, conditions = self._table, self._rows.conditions
         x, run = table.x.c, table.run.c
