@@ -85,8 +85,7 @@ class Backend(ABC):
         self.target = target
         self.lock_timeout_s = lock_timeout_s or 0.0
         self.writes = lock_timeout_s is not None
-        """Whether the connection may write, and waits so long for others' locks. Without a lock
-        timeout it cannot write."""
+        """Whether the connection may write, which it cannot without a lock timeout."""
         self.connection: sa.Connection
         self.tables: Mapping[str, Mapping[str, Column]] = {}
         """The columns of Airflow's tables by name, once the catalogue was read."""
