@@ -217,7 +217,7 @@ def test_words_load_no_database_library() -> None:
     env = os.environ | {"_XCOMCTL_COMPLETE": "fish"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=env, capture_output=True, check=True, text=True)
-    assert done.stdout.startswith("xcom-over-limit\t")
+    assert "\nxcom-over-limit\t" in f"\n{done.stdout}"
 
 
 # --- ids --------------------------------------------------------------------------------------
