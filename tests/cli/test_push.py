@@ -200,7 +200,7 @@ def test_a_name_that_leads_nowhere_is_4(
 def test_a_negative_number_goes_behind_two_dashes(metadata: Metadata, run: Run) -> None:
     """Without them it reads as an option, and the error says so."""
     refused = run("push", *ROW, "-1", "--url", metadata.url)
-    assert (refused.code, 'behind "--"' in refused.err) == (2, True), refused.err
+    assert (refused.code, 'needs "--" before it' in refused.err) == (2, True), refused.err
     assert run("push", *ROW, "--url", metadata.url, "--", "-1").code == 0
     assert [row["value"] for row in rows(run, metadata)] == [-1]
 
