@@ -177,7 +177,7 @@ KEPT_IN_OUTPUT = {"formats/openmetrics.py": '"fate"', "cli/info.py": '"beaten"'}
 
 
 def test_names_are_those_that_people_grep_for() -> None:
-    """Metaphors hide what a thing is: see the words in CONTRIBUTING.md."""
+    """Metaphors hide what a thing is: it is called what it does."""
     found = [
         f"{name}:{number}: {line.strip()}"
         for path in MODULES

@@ -43,7 +43,7 @@ class Rule:
     find: Callable[[bytes | str, str | None], str | None] | None = None
     """For a rule about whole values: called with a stored value and the XCom's key, returns what is
     wrong in a few words, which no secret may be part of, or None. None for rules about anything
-    else, which `audit.checks` applies."""
+    else, which `audit.checks` and `audit.findings` apply."""
     message: str = "{}"
     """The finding's message; `{}` is what `find` returned."""
 

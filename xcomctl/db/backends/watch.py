@@ -99,6 +99,11 @@ class Watch:
     def stop(self) -> None:
         """Watch no longer."""
         self._ended = True
+        if threading.current_thread() is threading.main_thread():
+            # A descriptor of that number may soon be another file's.
+            woken = signal.set_wakeup_fd(-1)
+            if woken not in (-1, self._signalled.fileno()):
+                signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
 
     def _run(self) -> None:
         seen, since = None, monotonic()

@@ -57,7 +57,9 @@ def held() -> Iterator[None]:
         restore()
         raise
     finally:
-        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        # The connection may have been closed meanwhile, and its descriptor with it.
+        with contextlib.suppress(OSError, ValueError):
+            signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         restore()
     _handle(pending)
 
