@@ -66,9 +66,9 @@ _NUMBERS = (
     Column("bar", "bar", machine=False, drop=7),
 )
 _FORECAST = (
-    Column("trend", "id"),
+    Column("trend", "word", drop=-2),
     Column("growth_bytes_per_day", "size", title="growth/day", aliases=("growth",)),
-    Column("meets_limit_on", "id", title="meets limit"),
+    Column("meets_limit_on", "word", title="meets limit"),
     Column("forecast_note", people=False),
 )
 
