@@ -106,7 +106,7 @@ def test_1_only_where_the_gate_trips(run: Run, db: Path) -> None:
         (("pull", "dag", "task", "-o", "xml"), "xml"),
         (("pull", "dag", "task", "--path", "a..[b"), "path"),
         (("pull", "dag", "task", "--default", "{"), "--default"),
-        (("pull", "dag", "task", "-m", "1", "--all-map-indexes"), "contradict"),
+        (("pull", "dag", "task", "-m", "1", "--all-map-indexes"), "cannot be combined"),
         (("audit", "--size-limit", "big"), "big"),
         (("audit", "--warn-at", "120%"), "120%"),
         (("audit", "--fail-on", "panic"), "panic"),

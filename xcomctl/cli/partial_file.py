@@ -84,15 +84,17 @@ class Partial:
             state = json.loads(self._state.read_text(encoding="utf-8"))
             if state.pop("schema") != SCHEMA:
                 raise ValueError
-            asked = state.pop("asked")
+            asked: dict[str, Any] = dict(state.pop("asked"))
             last = state.pop("last")
             progress = Progress(**state, last=None if last is None else tuple(last))
         except OSError as error:
             raise _unwritable(error) from None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise RefusedError(f'cannot read "{self._state}"', hint=remove) from None
-        if asked != self._asked:
-            names = [name for name in self._asked if asked.get(name) != self._asked[name]]
+        # An option that is newer than the file was not given: it is None.
+        both = asked.keys() | self._asked.keys()
+        names = sorted(name for name in both if asked.get(name) != self._asked.get(name))
+        if names:
             raise RefusedError(
                 f'the partial export "{self.path}" belongs to another command',
                 detail=f"Different: {', '.join(names)}.",
