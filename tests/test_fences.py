@@ -19,7 +19,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     "__main__",
     "cli",
-    "report",
     "demo",
     "db",
     "audit",
@@ -231,8 +230,8 @@ def test_nothing_unpickles_or_imports_what_a_value_names() -> None:
         assert not calls & {"eval", "exec", "__import__", "compile"}, path
 
 
-@pytest.mark.parametrize("package", ["formats", "audit", "report"])
-def test_formats_audit_and_report_never_see_db(package: str) -> None:
+@pytest.mark.parametrize("package", ["formats", "audit"])
+def test_formats_and_audit_never_see_db(package: str) -> None:
     """They are given their rows: a command asks the database and hands them over."""
     users = users_of("xcomctl.db", "xcomctl.cli")
     assert not {user for user in users if user.startswith(f"{package}/")}
