@@ -38,7 +38,9 @@ class Run(Protocol):
 
 def clean_environment(home: Path) -> dict[str, str]:
     """Return this process's variables without those that name a database, a home or colours."""
-    dropped = ("AIRFLOW", "XCOMCTL", "PG", "MYSQL", "XDG_", "NO_COLOR", "FORCE_COLOR", "TZ")
+    dropped = (
+        "AIRFLOW", "XCOMCTL", "PG", "MYSQL", "XDG_", "NO_COLOR", "FORCE_COLOR", "TZ", "COLUMNS", "LINES",
+    )  # fmt: skip
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return kept | {"HOME": str(home)}
 

@@ -157,8 +157,8 @@ def test_a_bug_shows_it_not_even_in_a_traceback(run: Run, tmp_path: Path) -> Non
     url = f"postgresql://user:{quote(CANARY, safe='')}@127.0.0.1:1/airflow"
     (tmp_path / "sitecustomize.py").write_text(
         "from xcomctl.db.backends.postgresql import PostgreSQL\n"
-        "def connect(self): raise RuntimeError(self.target.url)\n"
-        "PostgreSQL.connect = connect\n"
+        "def fail(self, target, *_): raise RuntimeError(target.url)\n"
+        "PostgreSQL.__init__ = fail\n"
     )
     from pathlib import Path
 
