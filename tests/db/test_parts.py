@@ -319,7 +319,7 @@ def test_a_worker_is_some_parts_ahead_and_no_more(tmp_path: Path) -> None:
         for answer in workers.in_order(channels, iter(parts)):
             taken.append(answer)
             if len(taken) == 5:
-                # All that were given out: those taken, and so many ahead of each worker.
+                # All parts handed out: those taken, and those queued ahead of each worker.
                 given = 4 + 2 * AHEAD
                 end = time.monotonic() + 60
                 while parts_done() < given and time.monotonic() < end:

@@ -66,7 +66,7 @@ def test_a_network_that_goes_silent_in_a_result_ends_in_an_error(
 def test_a_network_that_goes_silent_in_a_commit_leaves_it_unknown(run: Run, server: Server) -> None:
     """The value is written, and the program cannot know."""
     url = filled(server)
-    # MySQL's comes behind the byte of a query, and is no AUTOCOMMIT.
+    # MySQL's follows the byte that marks a query, and is not AUTOCOMMIT.
     commit = b"COMMIT" if server.backend == "postgresql" else b"\x03COMMIT"
     with silent_network(url, text_from_client=commit) as network:
         begin = time.monotonic()

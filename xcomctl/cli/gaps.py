@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def warn_about_gaps(console: Console, store: Store, selection: Selection, matched: int) -> None:
-    """Print a warning for each reason why a selection that matched so many may be incomplete."""
+    """Print a warning for each reason why the result of a selection may be incomplete."""
     warn_about_hidden_rows(console, store)
     for one in store.visibility.unmatched(selection, matched):
         console.warn(str(one))

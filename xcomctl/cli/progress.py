@@ -114,7 +114,7 @@ class _Part:
         """What a command that is resumed had done before."""
 
     def line(self, now: float, width: int) -> str:
-        """Return the line, without what there is no room for."""
+        """Return the line, without the parts that do not fit."""
         rows, size = self._counted()
         spent = now - self._started
         # The parts, and in which order they go when room is short.

@@ -92,7 +92,7 @@ class SizeSource(Protocol):
     def candidates(
         self, selection: Selection, *, at_least: int, pickles: bool
     ) -> Iterator[XComEntry]:
-        """Yield the XComs of at least so many bytes or, if asked for, maybe pickles."""
+        """Yield the XComs of at least that size and, on request, those that may be pickles."""
 
 
 Name = tuple[Any, ...]

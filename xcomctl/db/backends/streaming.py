@@ -32,7 +32,7 @@ _MOST_KNOWN = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """How rows are fetched: so many at a time, and values up to so many bytes among them."""
+    """How rows are fetched: the number at a time, and the largest value fetched with them."""
 
     rows: int
     inline_bytes: int | None = None

@@ -85,7 +85,7 @@ class Channel:
 
 @contextlib.contextmanager
 def workers(count: int, work: Callable[[Channel, int], object]) -> Iterator[Sequence[Channel]]:
-    """Run `work` in so many processes, and end them with this block or with this process.
+    """Run `work` in that number of processes, which end with this block or this process.
 
     It is called with its channel to this process and its number, from 0. Nothing that may not
     be shared with another process, such as an open database, may be open. Yields no channels

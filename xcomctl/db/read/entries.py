@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _ROWID_SPAN = "SELECT (SELECT max(rowid) FROM xcom) - (SELECT min(rowid) FROM xcom) + 1"
 _COUNTED_SPAN = 1_000_000
-"""So many rows of SQLite are counted in some hundredths of a second."""
+"""Up to this number of rows, SQLite counts exactly in some hundredths of a second."""
 
 _MOST_SPAN = 1_000_000_000
 """Beyond it rows were numbered with holes, not one after the other."""

@@ -101,7 +101,7 @@ class Sizes:
     def candidates(
         self, selection: Selection, *, at_least: int, pickles: bool
     ) -> Iterator[XComEntry]:
-        """Yield the selected XComs of at least so many bytes or, if asked for, maybe pickles."""
+        """Yield the selected XComs of at least that size and, on request, those that may be pickles."""
         reasons = [self._backend.at_least(self._table.x.c.value, self._schema.storage, at_least)]
         if pickles:
             reasons.append(self._backend.may_be_pickle(self._table.x.c.value))

@@ -34,7 +34,7 @@ class ValuePusher(Protocol):
         """Return where the XCom goes; raise NotFoundError where there is no task instance."""
 
     def current(self, place: Place) -> list[Current]:
-        """Return the rows that are there now, with their values."""
+        """Return the stored rows, with their values."""
 
     def write(
         self,
@@ -72,7 +72,7 @@ class Push:
         return self._instances.place(dag_id, task_id, key, run_id, map_index)
 
     def current(self, place: Place) -> list[Current]:
-        """Return the rows that are there now, with their values; 1.10's duplicates newest first."""
+        """Return the stored rows, with their values; 1.10's duplicates newest first."""
         return self._statements.current(place)
 
     def pickles(self, most: int = 100) -> bool | None:

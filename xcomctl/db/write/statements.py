@@ -48,7 +48,7 @@ class Statements:
         self._schema = store.table.schema
 
     def current(self, place: Place) -> list[Current]:
-        """Return the rows that are there now, with their values; 1.10's duplicates newest first."""
+        """Return the stored rows, with their values; 1.10's duplicates newest first."""
         ref, entries = place.ref, self._store.entries
         found = entries.find(
             ref.dag_id, ref.task_id, ref.key or "", run_id=ref.run_id, map_index=ref.map_index
