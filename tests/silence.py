@@ -51,9 +51,9 @@ class Network:
                     if self._left < 0:
                         self.silent.set()
                 if not from_server and self._text and self._text in data.upper():
-                    # This still arrives; what the server answers does not.
-                    target.sendall(data)
+                    # This still arrives; what the server answers does not, however soon it is.
                     self.silent.set()
+                    target.sendall(data)
                     continue
                 if not self.silent.is_set():
                     target.sendall(data)
