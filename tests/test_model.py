@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xcomctl.errors import UsageError
-from xcomctl.model import Size, format_percent, format_sizes, parse_size
+from xcomctl.model import Size, format_percent, parse_size
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,6 @@ def test_ambiguous_or_broken_size_is_refused(text: str) -> None:
 def test_size_for_people(size: int, text: str) -> None:
     """Powers of two with one decimal."""
     assert str(Size(size)) == text
-
-
-def test_sizes_that_round_alike_are_shown_exactly() -> None:
-    """`64.0 KiB exceeds 64.0 KiB` would say nothing."""
-    assert format_sizes(Size(65_536), Size(65_535)) == ("65,536 B", "65,535 B")
-    assert format_sizes(Size(2048), Size(1024)) == ("2.0 KiB", "1.0 KiB")
 
 
 @pytest.mark.parametrize(

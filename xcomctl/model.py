@@ -53,22 +53,6 @@ class Size(int):
         return f"{int(self):,} B"
 
 
-def format_sizes(*sizes: Size) -> tuple[str, ...]:
-    """Return the sizes as text, exact where rounding would make different ones look equal."""
-    texts = tuple(str(size) for size in sizes)
-    if len(set(texts)) < len(set(sizes)):
-        return tuple(size.exactly() for size in sizes)
-    return texts
-
-
-def format_limit(size: Size) -> str:
-    """Return a limit for people, in powers of ten if it is a round number of them: `1 GB`."""
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size and size % factor == 0:
-            return f"{size // factor:,} {unit}"
-    return str(size)
-
-
 def format_percent(percent: float) -> str:
     """Return a percentage for people, rounded, but never to 100 or to 0 where it is neither."""
     if 0 < percent < 0.1:

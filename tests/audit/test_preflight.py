@@ -24,6 +24,7 @@ from lxml import etree
 
 from tests.conftest import clean_environment
 from tests.metadata import Metadata
+from tests.program import at_terminal
 from xcomctl.audit import airflow3
 from xcomctl.audit.airflow3 import Migration
 from xcomctl.audit.outcome import Outcome
@@ -370,6 +371,42 @@ def test_ids_that_are_no_utf_8_can_be_moved_too(tmp_path: Path, run: Run) -> Non
         moved = connection.execute("SELECT CAST(task_id AS BLOB) FROM xcom_quarantine").fetchall()
         left = connection.execute("SELECT task_id FROM xcom").fetchall()
     assert (moved, left) == ([(b"a\xffb",)], [("good",)])
+
+
+def test_what_is_lost_comes_with_its_cause_and_with_what_sql_cannot_do(
+    tmp_path: Path, run: Run
+) -> None:
+    """At 80 columns too: why, where it is explained, and that the SQL moves none of it."""
+    metadata = Metadata(str(tmp_path / "airflow.db"))
+    metadata.add(b"1")
+    arguments = ("preflight", "--url", "airflow.db", "--sql", "move.sql")
+    shown = at_terminal(arguments, width=80, env=clean_environment(tmp_path), cwd=tmp_path)
+    said = " ".join(shown.split())
+    assert "is lost: SQLite deletes it with its task instance when the migration rebuilds" in said
+    assert '"xcomctl rules xcom-airflow3-lost" explains it and how to fix it' in said
+    assert 'wrote "move.sql", which moves nothing: no XCom stops the migration' in said
+    assert "it cannot keep the 1 that SQLite deletes, so copy the database file first" in said
+    assert "DELETE" not in (tmp_path / "move.sql").read_text()
+    metadata.add(b"", task_id="empty")
+    assert "moves 1 XCom to the table xcom_quarantine" in run(*arguments).err
+
+
+def test_a_message_that_has_no_room_stands_below_the_table(tmp_path: Path) -> None:
+    """Once for findings of a rule that differ in numbers only; wide terminals show it in its row."""
+    metadata = Metadata(str(tmp_path / "airflow.db"))
+    for task, value in (("a", b"NaN"), ("b", b"[NaN]"), ("c", b"3.0"), ("d", b"1" * 40)):
+        metadata.add(value, task_id=task)
+    for width in (60, 80, 100, 240):
+        shown = at_terminal(
+            ("preflight", "--url", "airflow.db"),
+            width=width, env=clean_environment(tmp_path) | {"NO_COLOR": "1"}, cwd=tmp_path,
+        )  # fmt: skip
+        said = " ".join(shown.split())
+        wide = width == 240
+        assert said.count("NaN or Infinity becomes null") == (2 if wide else 1)
+        assert said.count("a float comes back as an integer") == 1
+        assert said.count("an integer beyond 64 bits is rounded") == 1
+        assert all(len(line) <= width for line in shown.splitlines())
 
 
 def test_rows_without_a_run_and_duplicate_rows(empty_url: str, run: Run) -> None:

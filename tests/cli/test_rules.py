@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import clean_environment
+from tests.program import at_terminal
 from xcomctl.audit.rules import AIRFLOW3_RULES, RULES
 from xcomctl.formats import FORMATS
 
@@ -25,6 +27,18 @@ def test_every_rule_is_listed_in_every_format(run: Run, form: str) -> None:
     out = run("rules", "-o", form).out
     places = [out.index(rule.title) for rule in EVERY]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
+def test_no_title_is_cut_at_a_terminal(tmp_path: Path, width: int) -> None:
+    """Nor a rule's name; other columns are left out first."""
+    env = clean_environment(tmp_path) | {"NO_COLOR": "1"}
+    shown = at_terminal(("rules",), width=width, env=env, cwd=tmp_path)
+    for rule in EVERY:
+        assert rule.id in shown
+        assert rule.title in " ".join(shown.split())
+    assert "explains one" in " ".join(shown.split())
+    assert all(len(line) <= width for line in shown.splitlines())
 
 
 def test_json_says_everything(run: Run) -> None:

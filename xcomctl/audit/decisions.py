@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from xcomctl.audit import rules
 from xcomctl.audit.report import Finding, Report, in_order
 from xcomctl.errors import UsageError
-from xcomctl.model import Size, XComRef, format_sizes
+from xcomctl.model import Size, XComRef
+from xcomctl.sizes.notation import format_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

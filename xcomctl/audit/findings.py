@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from xcomctl.audit import rules
 from xcomctl.audit.report import Finding
 from xcomctl.audit.rule import SEVERITY_BY_NAME
-from xcomctl.model import Size, XComRef, format_percent, format_sizes
+from xcomctl.model import Size, XComRef, format_percent
+from xcomctl.sizes.notation import size_and_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -130,8 +131,7 @@ def _limit(group: _Group, policy: Policy) -> Size | None:
 def _message(group: _Group, size: Size | None, limit: Size | None) -> str:
     shown = shown_limit = ""
     if size is not None:
-        shown, *others = format_sizes(size, *(() if limit is None else (limit,)))
-        shown_limit = others[0] if others else ""
+        shown, shown_limit = (str(size), "") if limit is None else size_and_limit(size, limit)
     rule = group.rule
     if rule is rules.OVER_LIMIT:
         return f"{shown} exceeds the limit of {shown_limit}"
@@ -160,7 +160,7 @@ def total_finding(total: Total) -> Finding:
     """Return the finding for a sum or a count that exceeds its budget."""
     budget = total.budget
     if total.bound_bytes is not None:
-        shown, bound = format_sizes(total.size, total.bound_bytes)
+        shown, bound = size_and_limit(total.size, total.bound_bytes)
         text = f"{shown} in {total.entries:,} XComs exceed the budget of {bound}"
     else:
         text = f"{total.entries:,} XComs exceed the budget of {budget.max_count:,}"

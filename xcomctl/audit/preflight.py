@@ -89,7 +89,7 @@ class Preflight:
             )
             found.append(Problem(rules.AIRFLOW3_DANGLING, outcome, reason))
         elif self.migration.backend == "sqlite":
-            reason = "deleted with its task instance when dag_run is rebuilt"
+            reason = "SQLite deletes it with its task instance when the migration rebuilds dag_run"
             found.append(Problem(rules.AIRFLOW3_LOST, Outcome.LOST, reason))
         if entry.ref.key is None:
             reason = "its key is NULL, which a primary key does not allow"

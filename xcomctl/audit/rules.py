@@ -11,7 +11,7 @@ from xcomctl.values.references import stored_reference
 HIDDEN_ROWS: Final = Rule(
     "xcom-hidden-rows",
     Severity.ERROR,
-    "XComs that this role may not see",
+    "XComs hidden from this role",
     why="Row-level security or a view can hide rows from the role that xcomctl connects as. The "
     "audit is not complete then, and exits with 3.",
     fix="Connect as a role that sees every row: give it BYPASSRLS, or a policy FOR SELECT USING "
@@ -67,7 +67,7 @@ PICKLED: Final = Rule(
 DOUBLE_ENCODED: Final = Rule(
     "xcom-double-encoded",
     Severity.WARNING,
-    "XCom that contains JSON text as a string",
+    "JSON text stored as a string",
     why="The value is a string whose text is a JSON object, array or string. "
     "xcom_pull returns that text, not the object.",
     fix="Push the object itself instead of the result of json.dumps. Airflow's "
@@ -98,7 +98,7 @@ TOTAL_OVER_BUDGET: Final = Rule(
 GREW: Final = Rule(
     "xcom-grew",
     Severity.WARNING,
-    "XCom larger than in the baseline",
+    "XCom grown past the baseline",
     why="The finding is in the baseline, and its XCom has grown by more than both "
     "growth caps since.",
     fix="Make it smaller, or accept the new size with --update-baseline.",
@@ -135,7 +135,7 @@ def _scheme(raw: bytes | str, key: str | None) -> str | None:
 EXTERNAL: Final = Rule(
     "xcom-external",
     Severity.NOTE,
-    "XCom that may be stored outside the database",
+    "Reference to an object store",
     why="The value is a single URL of an object store. If an object storage XCom "
     "backend wrote it, the data is there: its size is not counted here, and "
     "deleting the XCom leaves the object.",
@@ -172,7 +172,7 @@ def _airflow3(name: str, title: str, *, why: str, fix: str, example: str) -> Rul
 
 AIRFLOW3_PICKLE: Final = _airflow3(
     "pickle",
-    "Pickle that does not survive the upgrade",
+    "Pickle that the upgrade drops",
     why="The migration moves pickles of protocol 2 and newer to the table "
     "_xcom_archive, which no task reads. It treats older pickles as JSON and "
     "stops.",
@@ -218,7 +218,7 @@ AIRFLOW3_INVALID: Final = _airflow3(
 )
 AIRFLOW3_NUMBER: Final = _airflow3(
     "number",
-    "Number that the new column cannot store exactly",
+    "Number that cannot stay exact",
     why="The database's JSON type has a limited range and precision. A number beyond "
     "it stops the migration, is rounded, or comes back as another type.",
     fix="Push such a number as a string.",
@@ -226,7 +226,7 @@ AIRFLOW3_NUMBER: Final = _airflow3(
 )
 AIRFLOW3_UNREADABLE: Final = _airflow3(
     "unreadable",
-    "XCom that cannot be pulled after the upgrade",
+    "Value that cannot be read back",
     why="The migration keeps the value, but xcom_pull of the new release raises an "
     "error on it: its class no longer exists, was serialized by a newer version, "
     "or holds a value that is not read back.",
@@ -236,7 +236,7 @@ AIRFLOW3_UNREADABLE: Final = _airflow3(
 )
 AIRFLOW3_KEY_ORDER: Final = _airflow3(
     "key-order",
-    "Objects that lose the order of their keys",
+    "Object whose keys are reordered",
     why="PostgreSQL's jsonb and MySQL's JSON sort the keys of every object by length, "
     "then by bytes.",
     fix="A task that relies on the order of a dict must sort it itself.",
@@ -244,7 +244,7 @@ AIRFLOW3_KEY_ORDER: Final = _airflow3(
 )
 AIRFLOW3_TOO_LARGE: Final = _airflow3(
     "too-large",
-    "Value too large or too deep for the new column",
+    "Value too large or too deep",
     why="The JSON type holds less than the binary column did.",
     fix=_MOVE,
     example='return "x" * 300_000_000  # jsonb holds 268,435,455 bytes',
@@ -275,7 +275,7 @@ AIRFLOW3_LOST: Final = _airflow3(
 )
 AIRFLOW3_BACKEND: Final = _airflow3(
     "backend",
-    "Database that this release cannot migrate",
+    "Database that cannot migrate",
     why="A statement of the migration fails on this database, regardless of its contents.",
     fix="Move to PostgreSQL or MySQL.",
     example="airflow db migrate  # from Airflow 2 to 3.0, with MariaDB",

@@ -183,7 +183,7 @@ def _random(text: str, least: float) -> bool:
 RULE: Final = Rule(
     "xcom-secret",
     Severity.WARNING,
-    "XCom that looks like a credential",
+    "Value that looks like a secret",
     why="XComs are stored in clear text and shown unmasked in the UI.",
     fix="Keep the credential in a connection or a secrets backend, revoke it, and delete the XCom.",
     example='return {"bucket": "landing", "aws_secret_access_key": secret}',

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from xcomctl.formats import Row
     from xcomctl.model import Ignore
 
+_MOST_OF_RULE = 3
+"""Messages of one rule in a legend."""
+
 FINDING_COLUMNS = (
     Column("severity", "word", drop=-1),
     Column("rule", "word"),
@@ -34,7 +37,7 @@ FINDING_COLUMNS = (
     Column("map_index", "index", machine=False, people=False, title="map", usual=-1),
     Column("occurrences", "number", title="count", drop=3),
     Column("max_size_bytes", "size", title="largest", aliases=("size",), drop=-1),
-    Column("limit_bytes", "exact", people=False, title="limit"),
+    Column("limit_bytes", "limit", people=False, title="limit"),
     Column("percent", "percent", title="of limit", drop=2),
     Column("message", drop=4),
     Column("fingerprint", people=False),
@@ -226,6 +229,34 @@ def _fold_notes(rows: Sequence[Row]) -> Iterator[Row]:
             "key": _one_or_count((row["key"] for row in folded), "keys"),
             "occurrences": sum(cast("int", row["occurrences"]) for row in folded),
         }
+
+
+def legend(report: Report) -> list[str]:
+    """Return what the findings say, one line for messages of a rule that differ in numbers only."""
+    messages: dict[str, dict[str, str]] = {}
+    for finding, lead in _with_leads(report):
+        if finding.state == "open" and lead.occurrences:
+            words = re.sub(r"\d[\d.,]*", "", lead.message)
+            messages.setdefault(lead.rule.id, {}).setdefault(words, lead.message)
+    width = max(map(len, messages), default=0)
+    lines = []
+    for rule, found in messages.items():
+        shown = list(found.values())
+        if len(shown) > _MOST_OF_RULE + 1:
+            left = len(shown) - _MOST_OF_RULE
+            shown[_MOST_OF_RULE:] = [f"{left:,} other reasons; -o plain shows every message"]
+        lines += [f"{rule:<{width}}  {text}" for text in shown]
+    return lines
+
+
+def pointer(report: Report) -> list[str]:
+    """Return the line that says where the rules of the findings are explained."""
+    rules = {lead.rule.id for finding, lead in _with_leads(report) if finding.state == "open"}
+    if not rules:
+        return []
+    one = len(rules) == 1
+    name = next(iter(rules)) if one else "RULE"
+    return [f'"xcomctl rules {name}" explains {"it" if one else "a rule"} and how to fix it']
 
 
 def _one_or_count(names: Iterable[object], noun: str) -> object:

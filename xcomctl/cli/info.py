@@ -160,6 +160,7 @@ def _facts(document: dict[str, dict[str, Any]]) -> list[dict[str, object]]:
     """Return the document as rows: a name such as `server.version`, and its value as text."""
     from xcomctl.cli.info_sections import table_text
     from xcomctl.model import Size
+    from xcomctl.sizes.notation import limit_exactly
 
     rows: list[dict[str, object]] = []
     for section, content in document.items():
@@ -169,6 +170,8 @@ def _facts(document: dict[str, dict[str, Any]]) -> list[dict[str, object]]:
                 continue
             if name == "overridden":
                 text = "; ".join(f"{one['url']} from {one['origin']}" for one in value) or None
+            elif name == "limit_bytes":
+                text = limit_exactly(value)
             elif name.endswith("_bytes") and value is not None:
                 text = f"{Size(value)} ({Size(value).exactly()})"
             elif name in ("archived", "state_stores"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from xcomctl.formats import LABEL_WIDTH
 from xcomctl.model import Size
+from xcomctl.sizes.notation import limit_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -117,8 +118,7 @@ def _size(xcom: Mapping[str, Any], storage: Mapping[str, Any], backend: str) -> 
 
 
 def _limit(xcom: Mapping[str, Any]) -> Iterator[Line]:
-    size = Size(xcom["limit_bytes"])
-    yield "one value", f"{size} ({size.exactly()})"
+    yield "one value", f"up to {limit_exactly(xcom['limit_bytes'])}"
     yield "set by", xcom["limit_source"]
     yield "column type", xcom["column_type"]
 

@@ -9,6 +9,7 @@ import typer
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.options import Connection, Manners, Output
 from xcomctl.formats import Column, Layout
+from xcomctl.sizes.notation import limit_exactly
 
 if TYPE_CHECKING:
     from xcomctl.db.read.store import Store
@@ -23,12 +24,12 @@ _COLUMNS = (
     Column("where", "id"),
     Column("backend", people=False),
     Column("airflow", "id", drop=1),
-    Column("name", "id"),
-    Column("bytes", "exact", title="limit"),
-    Column("in_force", title="in force"),
+    Column("name", "id", title="set by"),
+    Column("bytes", "limit", title="limit"),
+    Column("in_force", people=False, title="in force"),
     Column("hard", people=False),
     Column("source", drop=2),
-    Column("beyond", title="a larger value", drop=3),
+    Column("beyond", people=False, title="a larger value"),
 )
 
 CHOICES = {"columns": [one.name for one in _COLUMNS]}
@@ -74,6 +75,7 @@ def command(
             "limit_bytes": rows[0]["bytes"],
             "warnings": warnings,
         },
+        opening=lambda: [] if chosen else _answer(rows[0]),
         chosen=chosen,
         header=not output.no_header,
         raw_cells=output.raw_cells,
@@ -104,6 +106,28 @@ def _rows(store: Store, as_: str | None) -> list[Row]:
     if version[0] >= 3:
         rows.append(_elsewhere("mysql", (2, 8)))
     return rows
+
+
+_PRODUCTS = {
+    "sqlite": "SQLite",
+    "postgresql": "PostgreSQL",
+    "mysql": "MySQL",
+    "mariadb": "MariaDB",
+}
+
+
+def _answer(limit: Row) -> list[str]:
+    """Return how large an XCom may be, and what sets that limit."""
+    here = limit["where"] == "here"
+    place = (
+        "in this database"
+        if here
+        else f"on {_PRODUCTS[str(limit['backend'])]} with Airflow {limit['airflow']}"
+    )
+    size = limit["bytes"]
+    assert isinstance(size, int)
+    lines = [f"An XCom {place} can be up to {limit_exactly(size)}.", f"Set by {limit['source']}."]
+    return [*lines, f"A larger value is {limit['beyond']}."] if limit["beyond"] else lines
 
 
 def _elsewhere(backend: str, version: tuple[int, int], where: str = "elsewhere") -> Row:

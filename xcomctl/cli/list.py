@@ -46,7 +46,7 @@ _COLUMNS = (
     Column("logical_date", "time", people=False),
     Column("size_bytes", "size", title="size"),
     Column("percent", "percent", machine=False, title="of limit", drop=2),
-    Column("limit_bytes", "exact", people=False, title="limit"),
+    Column("limit_bytes", "limit", people=False, title="limit"),
     Column("encoding", "id", usual="json", drop=3),
 )
 _EXTRA = (

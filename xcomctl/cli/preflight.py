@@ -20,7 +20,9 @@ from xcomctl.cli.findings import (
     digest_findings,
     finding_columns,
     finding_rows,
+    legend,
     parse_threshold,
+    pointer,
     refuse_incomplete,
     rule_texts,
     severity_counts,
@@ -210,17 +212,18 @@ def _check(
         owner=store.schema.release if facts.storage == "json" else None,
     )
     started = time.monotonic()
+    rows = 0
     with temporary_text("surrogateescape") as moves:
         if preflight.owner is not None:
             console.note("this is already an Airflow 3 database: its XComs are JSON")
         if preflight.owner is None or preflight.owner < request.release:
             moved = None if sql is None else moves
-            _read_values(store, request.selection, preflight, moved, work)
+            rows = _read_values(store, request.selection, preflight, moved, work)
         seconds = time.monotonic() - started
         if sql is not None:
             moves.seek(0)
             console.save(Path(sql), _quarantine(store, request.release_name, moves))
-            console.note(f'wrote "{sql}": review it, then run it while no task is running')
+            console.note(_what_sql_does(sql, rows, preflight))
     report = decisions.apply_ignores(
         audit.with_hidden_rows(preflight.report(), store.visibility.hidden()),
         [one for one in ignores if one.rule.startswith(("xcom-airflow3", "xcom-hidden-rows"))],
@@ -258,6 +261,7 @@ def _layout(
                 "read_seconds": round(result.seconds, 3),
             },
         },
+        legend=lambda: legend(result.report),
         closing=lambda: closing,
         digest=digest_findings,
         group_by="dag_id",
@@ -274,11 +278,17 @@ def _read_values(
     preflight: Preflight,
     moves: IO[str] | None,
     work: Progress,
-) -> None:
-    """Pass every value to the check, and write the statements that move those it names."""
+) -> int:
+    """Pass every value to the check, and write the statements that move those it names.
+
+    Returns how many XComs they move.
+    """
     moved: set[tuple[object, ...]] = set()
+    rows = 0
 
     def move(entry: XComEntry, problem: Problem) -> None:
+        nonlocal rows
+        rows += 1
         if moves is None:
             return
         first, second = store.quarantine.move_statements(entry, QUARANTINE)
@@ -296,6 +306,24 @@ def _read_values(
         why = preflight.add(entry, raw)
         if why is not None and entry.row not in moved:
             move(entry, why)
+    return rows
+
+
+def _what_sql_does(file: str, rows: int, preflight: Preflight) -> str:
+    """Return what the SQL moves, and what it cannot keep."""
+    from xcomctl.audit.outcome import Outcome
+
+    if rows:
+        text = f'wrote "{file}", which moves {rows:,} XCom{"s" if rows != 1 else ""} to the table '
+        text += f"{QUARANTINE}: review it, then run it while no task is running"
+    else:
+        text = f'wrote "{file}", which moves nothing: no XCom stops the migration'
+    lost = preflight.rows_by_outcome[Outcome.LOST]
+    if preflight.migration.backend == "sqlite" and lost:
+        text += (
+            f"; it cannot keep the {lost:,} that SQLite deletes, so copy the database file first"
+        )
+    return text
 
 
 def _comment(entry: XComEntry, problem: Problem) -> str:
@@ -308,7 +336,8 @@ def _quarantine(store: Store, release: str, moves: IO[str]) -> Iterator[bytes]:
     """Yield the SQL that moves the rows, in one transaction."""
     opening = store.quarantine.opening_statements(QUARANTINE)
     head = (
-        f"-- XComs that stop the migration to Airflow {release}, or that it loses: moved, not dropped.\n"
+        f"-- Before an upgrade to Airflow {release}: moves to the table {QUARANTINE} the XComs that\n"
+        "-- would stop the migration or lose their value, and those that belong to no run.\n"
         "-- Review, take a backup, stop the scheduler, run once.\n"
         + "".join(f"{statement};\n" for statement in opening)
     )
@@ -336,6 +365,17 @@ def _summary(report: Report, preflight: Preflight) -> dict[str, object]:
     }
 
 
+_VERBS = {
+    "stops": ("stops the migration", "stop the migration"),
+    "lost": ("is lost", "are lost"),
+    "archived": ("is archived", "are archived"),
+    "unreadable": ("cannot be pulled afterwards", "cannot be pulled afterwards"),
+    "altered": ("is altered", "are altered"),
+    "reordered": ("loses the order of its keys", "lose the order of their keys"),
+}
+"""What happens to one XCom and to several, by outcome."""
+
+
 def _closing(result: _Result, threshold: Severity | None, *, quiet: bool) -> list[str]:
     """Return what the upgrade would do, and the verdict."""
     from xcomctl.model import Size
@@ -347,16 +387,8 @@ def _closing(result: _Result, threshold: Severity | None, *, quiet: bool) -> lis
     if preflight.owner is not None and not preflight.scanned:
         return ["passed: nothing to check"]
     lines = []
-    verbs = {
-        "stops": "stop the migration",
-        "lost": "are lost",
-        "archived": "are archived",
-        "unreadable": "cannot be pulled afterwards",
-        "altered": "are altered",
-        "reordered": "lose the order of their keys",
-    }
     parts = [
-        f"{rows:,} {verbs[outcome.value]} ({Size(preflight.bytes_by_outcome[outcome])})"
+        f"{rows:,} {_VERBS[outcome.value][rows != 1]} ({Size(preflight.bytes_by_outcome[outcome])})"
         for outcome, rows in preflight.rows_by_outcome.items()
         if rows
     ]
@@ -371,6 +403,7 @@ def _closing(result: _Result, threshold: Severity | None, *, quiet: bool) -> lis
             f"reading the values took {result.seconds:.1f} s here"
         )
     found = severity_counts(report)
+    lines += [] if quiet else pointer(report)
     lines.append(
         f"{'failed' if failed else 'passed'}: {f'{found} in ' if found else ''}{xcoms}, "
         f"for an upgrade to Airflow {result.release}"

@@ -19,9 +19,10 @@ from xcomctl.model import (
     RETURN_VALUE,
     UNMAPPED,
     Size,
-    format_sizes,
+    format_percent,
     format_time,
 )
+from xcomctl.sizes.notation import size_and_limit
 from xcomctl.text import suggestion, visible
 
 if TYPE_CHECKING:
@@ -326,7 +327,7 @@ class _SizeCheck:
             raise self._too_large(size, budget.max_size, said, hint)
 
     def _too_large(self, size: Size, most: Size, source: str, hint: str | None) -> RefusedError:
-        own, limit = format_sizes(size, most)
+        own, limit = size_and_limit(size, most)
         return RefusedError(
             f'could not write "{self._place.ref}": {own} exceeds the limit of {limit}',
             detail=f"The limit: {source} ({self._product}).",
@@ -338,9 +339,9 @@ class _SizeCheck:
         most = self._soft.size
         at = most * self._warn_at if isinstance(self._warn_at, float) else self._warn_at
         if size >= at:
-            own, limit = format_sizes(size, most)
+            own, limit = size_and_limit(size, most)
             self._console.warn(
-                f"{own} is {100 * size / most:.0f} % of the limit of {limit}: {self._soft.source}"
+                f"{own} is {format_percent(100 * size / most)} of the limit of {limit}: {self._soft.source}"
             )
 
 

@@ -26,8 +26,8 @@ EXAMPLES = (
 )
 _COLUMNS = (
     Column("rule", "id"),
-    Column("severity", "id"),
-    Column("found_by", "id", title="found by", drop=1),
+    Column("severity", "id", drop=1),
+    Column("found_by", "id", title="found by", drop=2),
     Column("title"),
     Column("why", people=False),
     Column("example", people=False),
@@ -60,6 +60,9 @@ def command(
         raise UsageError(f'unknown rule "{rule}"', hint=suggestion(rule or "", known))
     if rule == rows[0]["rule"] and not layout.chosen:
         layout = replace(layout, prose=_paragraphs)
+    elif len(rows) > 1:
+        closing = '"xcomctl rules RULE" explains one: why it matters, and how to fix or ignore it'
+        layout = replace(layout, closing=lambda: [closing])
     console.write(layout, rows, outputs)
 
 

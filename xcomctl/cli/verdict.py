@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xcomctl.cli.findings import severity_counts
+from xcomctl.cli.findings import pointer, severity_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,8 @@ def closing_lines(report: Report, threshold: Severity | None, *, quiet: bool) ->
     failed = report.verdict(threshold) != 0
     if quiet and not failed:
         return []
-    return [*_scope(report), _verdict(report, failed=failed)]
+    found = [] if quiet else pointer(report)
+    return [*_scope(report), *found, _verdict(report, failed=failed)]
 
 
 def _scope(report: Report) -> Iterator[str]:
@@ -68,17 +69,16 @@ def _scope(report: Report) -> Iterator[str]:
 
 def _verdict(report: Report, *, failed: bool) -> str:
     """Return one sentence: `passed: 630 XComs, largest 92.8 KiB, limit 1 GB`."""
-    from xcomctl.model import format_limit, format_sizes
+    from xcomctl.sizes.notation import limit_text, size_and_limit
 
     found = severity_counts(report)
     parts = [f"{found} in {_xcoms(report.scanned)}" if found else _xcoms(report.scanned)]
     limit = report.policy.limit.size
     if report.largest is None:
-        parts.append(f"limit {format_limit(limit)}")
+        parts.append(f"limit {limit_text(limit)}")
     else:
-        largest, bound = format_sizes(report.largest, limit)
-        parts.append(f"largest {largest}")
-        parts.append(f"limit {bound if report.largest > limit // 2 else format_limit(limit)}")
+        largest, bound = size_and_limit(report.largest, limit)
+        parts += [f"largest {largest}", f"limit {bound}"]
     for state in ("ignored", "known"):
         number = sum(one.state == state for one in report.findings)
         parts += [f"{number:,} {state}"] * bool(number)

@@ -26,7 +26,7 @@ Kind = Literal[
     "index",
     "number",
     "size",
-    "exact",
+    "limit",
     "delta",
     "percent",
     "bar",
@@ -34,8 +34,8 @@ Kind = Literal[
 """How people see a value.
 
 `id` and `run` are shortened in the middle and `text` at its end where room is short; a `word` is
-shortened last, at its beginning. `size` is rounded to a unit, `delta` is one with a sign, `exact` is
-in bytes, `index` is a number without separators, and `bar` is decoration.
+shortened last, at its beginning. `size` is rounded to a unit, `delta` is one with a sign, `limit` is
+written as documented and exactly, `index` is a number without separators, and `bar` is decoration.
 """
 Part = Literal["title", "item", "fact", "text", "code", "command"]
 """What a paragraph is. Commands can be copied: they are not wrapped. A fact is a label,
@@ -93,8 +93,12 @@ class Layout:
     """Returns the document's fields in front of the rows."""
     after: Callable[[], Row] = _nothing
     """Returns the document's fields behind the rows. Called once all rows are written."""
+    opening: Callable[[], Sequence[str]] = tuple
+    """Returns the lines above the rows of a table or in Markdown."""
     closing: Callable[[], Sequence[str]] = tuple
     """Returns the lines below the rows in formats for people."""
+    legend: Callable[[], Sequence[str]] = tuple
+    """Returns the lines that a table adds where it has no room for every `text` of its rows."""
     chosen: tuple[str, ...] = ()
     """The columns that the user named; empty for the format's default."""
     header: bool = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from xcomctl.model import Size, format_percent
+from xcomctl.sizes.notation import limit_exactly
 from xcomctl.text import visible
 from xcomctl.values.strictjson import dumps
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 ABSENT: Final = "-"
 
-RIGHT: Final = frozenset({"index", "number", "size", "exact", "delta", "percent"})
+RIGHT: Final = frozenset({"index", "number", "size", "limit", "delta", "percent"})
 """Kinds of columns that are aligned to the right."""
 
 _UNITS: Final = (("B", 1), ("KiB", 2**10), ("MiB", 2**20), ("GiB", 2**30), ("TiB", 2**40))
@@ -81,8 +82,8 @@ def _text(value: object, column: Column) -> str:
             return str(Size(value))
         if column.kind == "delta":
             return format_delta(value)
-        if column.kind == "exact":
-            return Size(value).exactly()
+        if column.kind == "limit":
+            return limit_exactly(value)
         if column.kind == "number":
             return f"{value:,}"
     if isinstance(value, int | float) and column.kind == "percent":

@@ -32,7 +32,7 @@ class Markdown:
         self._columns = layout.people_columns()
         self._cells = Cells(self._columns)
         self._batch: list[Row] = []
-        self._written = False
+        self._written = self._opened = False
 
     def row(self, row: Row) -> None:
         self._batch.append(row)
@@ -43,6 +43,7 @@ class Markdown:
     def end(self) -> None:
         if self._layout.digest is not None:
             self._batch = list(self._layout.digest(self._batch))
+        self._write_opening()
         closing = "\n\n".join(map(inert, self._layout.closing()))
         if self._layout.fold:
             self._write_folded(closing)
@@ -70,7 +71,14 @@ class Markdown:
                 self._flush()
                 self._out.write("\n</details>\n" if folded else "")
 
+    def _write_opening(self) -> None:
+        """Write the lines above the rows, once."""
+        for line in [] if self._opened else self._layout.opening():
+            self._out.write(f"{inert(line)}\n\n")
+        self._opened = True
+
     def _flush(self) -> None:
+        self._write_opening()
         rows, self._batch = self._batch, []
         if not self._written and self._layout.header:
             headings = [inert(column.heading) for column in self._columns]

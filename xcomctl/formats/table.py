@@ -102,6 +102,9 @@ class Table:
         self._ellipsis = ELLIPSIS if _can_encode(ELLIPSIS, destination.out) else "~"
         self._shown: list[str] = []
         self._group: object = None
+        self._opened = False
+        self._cut = False
+        """Whether a text was shortened or dropped."""
 
     def row(self, row: Row) -> None:
         self._rows.append(row)
@@ -112,12 +115,28 @@ class Table:
         if self._layout.digest is not None:
             self._rows = list(self._layout.digest(self._rows))
         self._flush()
+        legend = self._layout.legend() if self._cut and not self._layout.chosen else ()
+        if legend:
+            self._write("")
+            for line in legend:
+                for part in wrap(line, self._destination.width or 10_000, indent=" " * 4):
+                    self._write(part, indented=False)
         closing = self._layout.closing()
         if closing and self._shown:
             self._write("")
         for line in closing:
             for part in wrap(line, self._destination.width or 10_000):
                 self._write(self._verdict(part), indented=False)
+
+    def _write_opening(self) -> None:
+        """Write the lines above the rows, once."""
+        opening = [] if self._opened else self._layout.opening()
+        self._opened = True
+        for line in opening:
+            for part in wrap(line, self._destination.width or 10_000):
+                self._write(part, indented=False)
+        if opening:
+            self._write("")
 
     def _write(self, line: str, *, indented: bool = True) -> None:
         indent = self._indent if indented else ""
@@ -135,6 +154,7 @@ class Table:
 
     def _flush(self) -> None:
         rows, self._rows = self._rows, []
+        self._write_opening()
         # An empty table has no header either.
         if not rows:
             return
@@ -190,6 +210,11 @@ class Table:
             for column, cells in zip(self._cells.columns, texts, strict=True)
             if column.name in widths
         ]
+        whole = {column.name: list(cells) for column, _, cells in shown}
+        self._cut = self._cut or any(
+            column.kind == "text" and list(cells) != whole.get(column.name)
+            for column, cells in zip(self._cells.columns, texts, strict=True)
+        )
         changed = list(widths) != self._shown
         self._shown = list(widths)
         if self._layout.header and changed:

@@ -394,7 +394,7 @@ class PostgreSQL(Backend):
                     "jsonb",
                     MAX_JSONB,
                     f"{column}: 28 bits for a string and for the sum of a container's elements",
-                    "refused: the value is too large for jsonb",
+                    "refused: it is too large for jsonb",
                 ),
                 Limit("field", MAX_BYTEA, "a field holds 1 GiB at most", "refused"),
             ]
@@ -403,7 +403,7 @@ class PostgreSQL(Backend):
                 "bytea_readable",
                 MAX_READABLE_BYTEA,
                 f"{column}, which the server sends as text of two digits a byte",
-                "can be stored, and not read back as text",
+                "stored, but cannot be read back as text",
             ),
             Limit("field", MAX_BYTEA, "a field holds 1 GiB at most", "refused"),
         ]

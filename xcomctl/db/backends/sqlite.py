@@ -418,7 +418,7 @@ class SQLite(Backend):
                 "sqlite_max_length",
                 Size(length),
                 "SQLITE_MAX_LENGTH of this SQLite library, which counts the whole row",
-                'fails with "string or blob too big"',
+                'refused with "string or blob too big"',
             )
         ]
 
