@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from xcomctl.db.read.entries import Entries
+from xcomctl.db.read.pages import Pages
 from xcomctl.db.read.quarantine import Quarantine
 from xcomctl.db.read.rows import Rows
 from xcomctl.db.read.sizes import Sizes
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 class Store:
     """An open metadata database.
 
-    `entries` lists and reads XComs, `sizes` aggregates them, `suggest` knows which names and
-    runs exist, `visibility` knows what a listing does not show, `quarantine` writes SQL for rows
-    that an upgrade trips over.
+    `entries` lists and reads XComs, `pages` reads their values in bulk, `sizes` aggregates them,
+    `suggest` knows which names and runs exist, `visibility` knows what a listing does not show,
+    `quarantine` writes SQL for rows that an upgrade trips over.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -39,6 +40,7 @@ class Store:
         self.table = Table(backend)
         self.rows = Rows(self.table)
         self.entries = Entries(self.rows)
+        self.pages = Pages(self.rows, self.entries)
         self.sizes = Sizes(self.rows)
         self.suggest = Suggest(self.rows)
         self.visibility = Visibility(self.rows, self.suggest)
