@@ -331,6 +331,13 @@ class Selection:
     until: datetime | None = None
     min_size: Size | None = None
     max_size: Size | None = None
+    contains: str | None = None
+    """A text that the stored value holds, case counting."""
+
+    @property
+    def touches_values(self) -> bool:
+        """Return whether it takes a look at the values to know what is selected."""
+        return any(one is not None for one in (self.min_size, self.max_size, self.contains))
 
     @property
     def narrows(self) -> bool:

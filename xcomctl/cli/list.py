@@ -30,7 +30,7 @@ EXAMPLES = (
         "What one DAG has pushed since yesterday, with a preview",
         "xcomctl list -d xcom_dag --since 24h --value",
     ),
-    ("Some keys, in another format", "xcomctl list -k 'model_*' -n 20 -o json"),
+    ("Which XComs name a file", "xcomctl list --contains part-001850.parquet -o json"),
     ("Every XCom over 48 KiB, to a file", "xcomctl list --min-size 48KiB -n 0 -o csv=large.csv"),
 )
 DEFAULT_LIMIT = 100

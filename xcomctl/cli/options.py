@@ -215,6 +215,14 @@ class Filters:
     max_size: Annotated[_Text, typer.Option("--max-size", metavar="SIZE", help="Maximum size.")] = (
         None
     )
+    contains: Annotated[
+        _Text,
+        typer.Option(
+            "--contains",
+            metavar="TEXT",
+            help="Only values whose stored JSON or text contains this (literal; case counts).",
+        ),
+    ] = None
 
     def selection(self) -> Selection:
         """Return the filters as a selection.
@@ -222,6 +230,8 @@ class Filters:
         Raises:
             UsageError: a time or a size is invalid, or contradicts another.
         """
+        if self.contains == "":
+            raise UsageError("--contains is empty", hint="Leave it out to match every value.")
         since = parse_moment(self.since) if self.since else None
         until = self._until()
         smallest = parse_size(self.min_size) if self.min_size else None
@@ -241,6 +251,7 @@ class Filters:
             until=until,
             min_size=smallest,
             max_size=largest,
+            contains=self.contains,
         )
 
     def _until(self) -> datetime | None:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from xcomctl.config import urls
 from xcomctl.db.backends.diagnosis import Circumstances, to_error
 from xcomctl.db.backends.engine import make_engine
+from xcomctl.db.backends.searching import Searching
 from xcomctl.db.backends.sql_script import SqlScript, with_parameters
 from xcomctl.db.backends.storage import StorageFacts
 from xcomctl.db.backends.streaming import Page, write_rows
@@ -232,10 +233,13 @@ class Backend(ABC):
         """Return whether the value is of at least so many bytes."""
         return self.size(value, storage) >= int(size)
 
+    def searching(self) -> Searching:
+        """Return what finds a text in values."""
+        return Searching(self.raw)
+
     def nulls_last(self, size: Element, descending: bool) -> list[Element]:
         """Return the order by a size that has what has none last, whichever way."""
-        if descending:
-            # A NULL is less than everything.
+        if descending:  # A NULL is less than everything.
             return [size.desc()]
         return [sa.case((size.is_(None), 1), else_=0), size.asc()]
 
@@ -259,7 +263,6 @@ class Backend(ABC):
         """Return whether the first byte, or the size and the last one, are a pickle's.
 
         With `in_row` values whose first byte is costly to read are left out (see `pickle_sampling`).
-
         No JSON begins so or ends so; what is small enough ends at its last byte.
         """
         size = self.size(value, "bytes")
@@ -273,10 +276,7 @@ class Backend(ABC):
 
     @abstractmethod
     def like(self, column: Element, glob: str) -> Element:
-        """Return whether the column matches a shell glob, case counting.
-
-        No standard SQL says so: every product has its own.
-        """
+        """Return whether the column matches a shell glob, case counting."""
 
     def same_column(self, left: Element, right: Element, *, exact: bool = True) -> Element:
         """Return whether two id columns are equal, found along an index of the left one.

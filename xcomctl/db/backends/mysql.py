@@ -19,6 +19,7 @@ from xcomctl.db.backends.mysql_errors import diagnose, diagnose_connecting
 from xcomctl.db.backends.mysql_rows import CAN_READ_RAW, raw_rows
 from xcomctl.db.backends.mysql_sessions import Session
 from xcomctl.db.backends.mysql_tls import connect_with_tls, connect_without_tls, tls_context
+from xcomctl.db.backends.searching import MySQLSearching
 from xcomctl.db.backends.sql_script import MySQLScript, SqlScript
 from xcomctl.db.backends.streaming import Memo, Page, name_memos
 from xcomctl.db.backends.times import Times, iso
@@ -325,6 +326,9 @@ class MySQL(Backend):
             # Told first and more quickly, so that few texts are made.
             return sa.and_(sa.func.json_storage_size(value) >= fewest, large)
         return large
+
+    def searching(self) -> MySQLSearching:
+        return MySQLSearching(self.raw)
 
     def stored_size(self, value: Element, storage: Storage) -> Element:
         return sa.func.json_storage_size(value) if storage == "json" else sa.null()

@@ -28,6 +28,7 @@ from xcomctl.db.backends.postgresql_copy import CopiedRows
 from xcomctl.db.backends.postgresql_errors import diagnose, diagnose_connecting
 from xcomctl.db.backends.postgresql_policies import hidden_rows
 from xcomctl.db.backends.postgresql_watch import WatchedConnection
+from xcomctl.db.backends.searching import PostgreSQLSearching
 from xcomctl.db.backends.sql_script import SqlScript
 from xcomctl.db.backends.sqlite import skip_scan
 from xcomctl.db.backends.streaming import Page
@@ -349,6 +350,9 @@ class PostgreSQL(Backend):
             (size > 0, sa.or_(first, small)),
             else_=sa.false(),
         )
+
+    def searching(self) -> PostgreSQLSearching:
+        return PostgreSQLSearching(self.raw, self._holds)
 
     def same(self, column: Element, text: str) -> Element:
         if not self._holds(text):

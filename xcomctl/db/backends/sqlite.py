@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from xcomctl.config import urls
 from xcomctl.db.backends import sqlite_storage
 from xcomctl.db.backends.base import Backend, Element, MovedError
+from xcomctl.db.backends.searching import SQLiteSearching
 from xcomctl.db.backends.sqlite_errors import diagnose, holds_something
 from xcomctl.db.backends.sqlite_sampling import IN_ROW, SQLiteSampling
 from xcomctl.db.backends.sqlite_text import AnyTextConnection
@@ -289,6 +290,9 @@ class SQLite(Backend):
         # costs half as much as one of a comparison.
         whole = sa.func.length(sa.cast(value, sa.LargeBinary))
         return sa.case({"blob": sa.func.length(value)}, value=sa.func.typeof(value), else_=whole)
+
+    def searching(self) -> SQLiteSearching:
+        return SQLiteSearching(self.raw)
 
     def pickle_sampling(self) -> PickleSampling | None:
         made = self.connection.scalar(

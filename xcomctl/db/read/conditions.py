@@ -11,7 +11,7 @@ from xcomctl.config.target import parse_iso
 from xcomctl.model import UNMAPPED, is_glob, runs_back
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from xcomctl.db.backends.base import Element
     from xcomctl.db.read.table import Table
@@ -34,7 +34,7 @@ class Conditions:
 
         With `along_key`, written so that no index on dag_id is used for them.
         """
-        x, backend, schema = self._table.x.c, self._backend, self._table.schema
+        x, backend = self._table.x.c, self._backend
         conditions: list[Element] = []
         if selection.dag_ids:
             dag_id = backend.without_index(x.dag_id) if along_key else x.dag_id
@@ -48,7 +48,7 @@ class Conditions:
         if selection.keys:
             conditions.append(self.any_of(x.key, selection.keys))
         if selection.map_indexes:
-            if schema.mapped:
+            if self._table.schema.mapped:
                 conditions.append(x.map_index.in_(selection.map_indexes))
             elif UNMAPPED not in selection.map_indexes:
                 conditions.append(sa.false())
@@ -58,12 +58,19 @@ class Conditions:
         if selection.until:
             moment = backend.bound_moment(selection.until)
             conditions.append(backend.moment(x.timestamp) <= moment)
+        # Last, because they may read whole values.
+        return [*conditions, *self._of_values(selection)]
+
+    def _of_values(self, selection: Selection) -> Iterator[Element]:
+        """Yield the conditions on values, the cheapest first."""
+        value, backend, schema = self._table.x.c.value, self._backend, self._table.schema
         if selection.min_size is not None:
-            conditions.append(backend.at_least(x.value, schema.storage, selection.min_size))
+            yield backend.at_least(value, schema.storage, selection.min_size)
         if selection.max_size is not None:
-            size = backend.size(x.value, schema.storage)
-            conditions.append(size <= int(selection.max_size))
-        return conditions
+            yield backend.size(value, schema.storage) <= int(selection.max_size)
+        if selection.contains is not None:
+            searching, kind = backend.searching(), schema.value_type
+            yield searching.holds(value, schema.storage, kind, selection.contains)
 
     def named(self, dag_id: str, task_id: str, key: str | None) -> list[Element]:
         """Return the conditions for exact names; any key where `key` is None."""

@@ -154,8 +154,8 @@ class Sorting:
         if order.after is not None:
             place = [x[name] for name in self._rows.run_order]
             keys = keys.where(self._backend.beyond(place, order.after, descending=order.descending))
-        bounded = selection.min_size is not None or selection.max_size is not None
-        separate = self._backend.needs_separate_sort(self._schema.storage) and bounded
+        separate = self._backend.needs_separate_sort(self._schema.storage)
+        separate = separate and selection.touches_values
         if separate or (order.by == "size" and self._backend.sorts_sizes_apart()):
             measured = keys.limit(_EVERYTHING).subquery("m")
             keys, order_by = sa.select(*measured.c), self._order_by(order, measured.c)
