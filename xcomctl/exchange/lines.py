@@ -6,8 +6,6 @@ bytes) as base64.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +16,7 @@ from xcomctl.model import UNMAPPED
 from xcomctl.values import strictjson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from xcomctl.model import Storage, StoredRow, Write
 
@@ -75,7 +73,66 @@ class Lines(ABC):
 
 
 class PlainLines(Lines):
-    """Writes lines that do not depend on earlier ones, so they can be made elsewhere: a `LineSink`."""
+    """Writes lines that do not depend on earlier ones, so they can be made elsewhere: a `LineSink`.
+
+    One page at a time. A subclass must override `_pieces`, and may set `_header`.
+    """
+
+    def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
+        super().__init__(write, storage, strict=strict)
+        self._page: list[StoredRow] = []
+        self._header = b""
+        """What the file starts with."""
+
+    @abstractmethod
+    def _pieces(self, *, checked: bool) -> list[bytes]:
+        """Return the lines of the page in pieces.
+
+        Without `checked`, a value may contain a line end or invalid UTF-8. Checking the whole
+        page for these costs half as much as checking each value.
+        """
+
+    def write_row(self, row: StoredRow) -> None:
+        raw = row[-1]
+        length = len(raw) if type(raw) is bytes else 0
+        self.rows += 1
+        self.bytes += row[7] or 0
+        if length >= _PAGE_BYTES:
+            self.flush()
+            self._page.append(row)
+            # Not joined: that would copy it.
+            for piece in self._pieces(checked=True):
+                self._write(piece)
+            self._page.clear()
+            return
+        self._page.append(row)
+        self._held_bytes += length + _ABOUT_HEAD_BYTES
+        if self._held_bytes >= _PAGE_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._header:
+            self._write(self._header)
+            self._header = b""
+        if self._page:
+            page = b"".join(self._pieces(checked=self._strict))
+            if not self._strict and not _are_lines(page, len(self._page)):
+                page = b"".join(self._pieces(checked=True))
+            self._write(page)
+            self._page.clear()
+            self._held_bytes = 0
+        self.watch()
+
+    def _is_json(self, *, checked: bool) -> Callable[[bytes], bool]:
+        """Return how `_pieces` finds out whether a value is written as JSON."""
+        if not checked:
+            return strictjson.is_json_text
+        return (lambda _: True) if self._strict else is_strict_line
+
+    def resume(self, rows: int, size: int) -> None:
+        super().resume(rows, size)
+        # The file has its header already.
+        self._header = b""
 
     def divert(self, write: Write) -> None:
         """Write to another file from now on, and start counting at 0."""
@@ -100,18 +157,32 @@ class PlainLines(Lines):
         self.watch()
 
 
+_PAGE_BYTES = 256 * 1024
+_ABOUT_HEAD_BYTES = 256
+
+
+def _are_lines(page: bytes, count: int) -> bool:
+    """Return whether the page consists of exactly `count` lines of valid UTF-8."""
+    at = -1
+    for _ in range(count):
+        # Many times faster than count().
+        at = page.find(b"\n", at + 1)
+    if at != len(page) - 1 or b"\r" in page:
+        return False
+    try:
+        return page.isascii() or bool(page.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
+
+
 class JsonLines(PlainLines):
-    """Writes rows as JSON Lines, one page at a time.
+    """Writes rows as JSON Lines.
 
     Every line has every field, and no rare field is null in ordinary lines: DuckDB and polars
     infer columns from the first lines, and lose what only later ones have. `value_base64` is empty
     if the value is in `value`, and `stored_as` unless SQLite holds the value in another storage
     class than Airflow writes.
     """
-
-    def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
-        super().__init__(write, storage, strict=strict)
-        self._page: list[StoredRow] = []
 
     def encode_name(self, name: str, text: str | None) -> Any:
         quoted = strictjson.dumps(text)
@@ -120,44 +191,9 @@ class JsonLines(PlainLines):
     def decode_name(self, name: str, encoded: Any) -> Any:
         return json.loads(encoded if name == "logical_date" else encoded[len(_BEFORE[name]) :])
 
-    def write_row(self, row: StoredRow) -> None:
-        raw = row[-1]
-        length = len(raw) if type(raw) is bytes else 0
-        self.rows += 1
-        self.bytes += row[7] or 0
-        if length >= _PAGE_BYTES:
-            self.flush()
-            self._page.append(row)
-            # Not joined: that would copy it.
-            for piece in self._pieces(checked=True):
-                self._write(piece)
-            self._page.clear()
-            return
-        self._page.append(row)
-        self._held_bytes += length + _ABOUT_HEAD_BYTES
-        if self._held_bytes >= _PAGE_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._page:
-            page = b"".join(self._pieces(checked=self._strict))
-            if not self._strict and not _are_lines(page, len(self._page)):
-                page = b"".join(self._pieces(checked=True))
-            self._write(page)
-            self._page.clear()
-            self._held_bytes = 0
-        self.watch()
-
     def _pieces(self, *, checked: bool) -> list[bytes]:
-        """Return the lines of the page in pieces.
-
-        Without `checked`, a value may contain a line end or invalid UTF-8. Checking the whole
-        page for these costs half as much as checking each value.
-        """
         pieces: list[bytes] = []
-        is_json: Callable[[bytes], bool] = strictjson.is_json_text
-        if checked:
-            is_json = (lambda _: True) if self._strict else is_strict_line
+        is_json = self._is_json(checked=checked)
         for dag, task, run, index, key, time, date, size, run_number, orphan, stored_as, raw in self._page:  # fmt: skip
             if type(raw) is bytes and is_json(raw):
                 encoding, encoded, value = "json", "", raw
@@ -192,20 +228,6 @@ class JsonLines(PlainLines):
         return pieces
 
 
-def _are_lines(page: bytes, count: int) -> bool:
-    """Return whether the page consists of exactly `count` lines of valid UTF-8."""
-    at = -1
-    for _ in range(count):
-        # Many times faster than count().
-        at = page.find(b"\n", at + 1)
-    if at != len(page) - 1 or b"\r" in page:
-        return False
-    try:
-        return page.isascii() or bool(page.decode("utf-8"))
-    except UnicodeDecodeError:
-        return False
-
-
 _BEFORE = {
     "dag_id": '{"dag_id": ',
     "task_id": ', "task_id": ',
@@ -213,11 +235,10 @@ _BEFORE = {
     "key": ', "key": ',
 }
 """The text before each name."""
-_ABOUT_HEAD_BYTES = 256
 
 
 class CsvLines(PlainLines):
-    """Writes rows as CSV, or as what `encode_line` makes of the fields of each."""
+    """Writes rows as CSV; with `escape`, every cell is quoted, and is what that makes of its text."""
 
     def __init__(
         self,
@@ -225,53 +246,69 @@ class CsvLines(PlainLines):
         storage: Storage,
         *,
         strict: bool = False,
-        encode_line: Callable[[Iterable[str]], bytes] | None = None,
+        escape: Callable[[str], str] | None = None,
     ) -> None:
         super().__init__(write, storage, strict=strict)
-        self._encode_line = encode_line or _encode_line
-        self._held = [self._encode_line([*FIELDS, "stored_as", "value", "value_base64"])]
+        self._escape = escape
+        names = [*FIELDS, "stored_as", "value", "value_base64"]
+        self._header = ",".join(map(self._cell, names)).encode() + b"\n"
 
-    def resume(self, rows: int, size: int) -> None:
-        super().resume(rows, size)
-        # The file has its header already.
-        self._held.clear()
+    def encode_name(self, name: str, text: str | None) -> Any:
+        cell = self._cell(text or "")
+        if name == "logical_date":
+            return cell
+        # SQLite allows names that are not UTF-8.
+        return _NameCell(text, f"{cell},".encode("utf-8", "backslashreplace"))
 
-    def write_row(self, row: StoredRow) -> None:
-        self.rows += 1
-        *named, size, _, _, stored_as, raw = row
-        self.bytes += size or 0
-        text, encoded = encode_value(raw)
-        cells = [*named, size, encoding_of(raw, self._storage), stored_as]
-        plain = "" if text is None else text.decode("utf-8")
-        line = self._encode_line([*map(_cell, cells), plain, encoded or ""])
-        if len(line) >= _PAGE_BYTES:
-            # Not joined with others: that would copy it.
-            self.flush()
-        self._held.append(line)
-        self._held_bytes += len(line)
-        if self._held_bytes >= _PAGE_BYTES:
-            self.flush()
+    def decode_name(self, name: str, encoded: Any) -> Any:
+        return encoded if name == "logical_date" else encoded.text
 
-    def flush(self) -> None:
-        self._write(self._held[0] if len(self._held) == 1 else b"".join(self._held))
-        self._held.clear()
-        self._held_bytes = 0
-        self.watch()
+    def _cell(self, text: str) -> str:
+        if self._escape is not None:
+            text = self._escape(text)
+        elif not any(special in text for special in _SPECIAL):
+            return text
+        return '"' + text.replace('"', '""') + '"'
+
+    def _pieces(self, *, checked: bool) -> list[bytes]:
+        pieces: list[bytes] = []
+        escape = self._escape
+        is_json = self._is_json(checked=checked or escape is not None)
+        q = '"' if escape else ""
+        for dag, task, run, index, key, time, date, size, _, _, stored_as, raw in self._page:
+            encoded = ""
+            if type(raw) is bytes and is_json(raw):
+                encoding, text = "json", raw
+            else:
+                encoding = encoding_of(raw, self._storage)
+                strict_json, base64 = encode_value(raw)
+                encoded, text = base64 or "", strict_json or b""
+            if escape is not None:
+                text = escape(text.decode("utf-8")).encode()
+            head = (
+                f"{q}{time or ''}{q},{date},{q}{'' if size is None else size}{q},"
+                f"{q}{encoding}{q},{q}{stored_as or ''}{q},"
+            )
+            pieces += (dag, task, run, f"{q}{index}{q},".encode(), key, head.encode())
+            if b'"' in text:
+                text = text.replace(b'"', b'""')
+            elif b"," not in text and not q:
+                pieces += (text, f",{encoded}\n".encode())
+                continue
+            pieces += (b'"', text, f'",{q}{encoded}{q}\n'.encode())
+        return pieces
 
 
-_PAGE_BYTES = 256 * 1024
+_SPECIAL = ('"', ",", "\n", "\r")
+"""What makes a cell need quotes."""
 
 
-def _encode_line(fields: Iterable[str]) -> bytes:
-    """Return the fields as a row of CSV."""
-    out = io.StringIO()
-    write: Callable[[Iterable[str]], object] = csv.writer(out, lineterminator="\n").writerow
-    write(fields)
-    return out.getvalue().encode("utf-8", "backslashreplace")
+class _NameCell(bytes):
+    """The cell of a name, with the comma behind it, that knows the name."""
 
+    text: str | None
 
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    # str() of a Size is for people.
-    return str(int(value)) if isinstance(value, int) else str(value)
+    def __new__(cls, text: str | None, cell: bytes) -> Self:
+        new = super().__new__(cls, cell)
+        new.text = text
+        return new

@@ -10,7 +10,6 @@ from xcomctl.text import UNSAFE, json_escaped, visible
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterable
 
     from xcomctl.model import Storage, Write
 
@@ -35,9 +34,4 @@ def terminal_csv_lines(write: Write, storage: Storage, *, strict: bool = False) 
 
     Every field is quoted, so that no line begins with a workflow command of a CI system.
     """
-    return CsvLines(write, storage, strict=strict, encode_line=_quoted_line)
-
-
-def _quoted_line(fields: Iterable[str]) -> bytes:
-    cells = (visible(field).replace('"', '""') for field in fields)
-    return ",".join(f'"{cell}"' for cell in cells).encode() + b"\n"
+    return CsvLines(write, storage, strict=strict, escape=visible)
