@@ -83,6 +83,7 @@ def test_only_formats_that_a_command_has_are_offered(run: Run, command: str) -> 
     text = " ".join(help_of(run, command).split())
     for name in ("sarif", "junit", "gitlab", "openmetrics"):
         assert (f" {name}" in text) == (command in ("audit", "preflight"))
+    assert (" ncdu" in text) == (command == "top")
 
 
 def test_every_example_runs_on_the_demo(run: Run) -> None:

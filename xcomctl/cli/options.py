@@ -21,7 +21,7 @@ from xcomctl.cli.help import OWN
 from xcomctl.config.file import Config, load_config
 from xcomctl.config.target import Target, parse_duration, parse_moment, resolve_target
 from xcomctl.errors import RefusedError, UsageError
-from xcomctl.formats import AUDIT_FORMATS, FORMATS
+from xcomctl.formats import AUDIT_FORMATS, FORMATS, TOP_FORMATS
 from xcomctl.model import MAX_INTEGER, MIN_INTEGER, Selection, parse_size
 from xcomctl.text import canonical, suggestion
 
@@ -424,6 +424,15 @@ class FindingsOutput(Output):
     formats: ClassVar = AUDIT_FORMATS
 
     output: Annotated[_Texts, _output_option(AUDIT_FORMATS)] = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupsOutput(Output):
+    """Output formats of a command that groups XComs, and columns."""
+
+    formats: ClassVar = TOP_FORMATS
+
+    output: Annotated[_Texts, _output_option(TOP_FORMATS)] = None
 
 
 def spread(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,9 +9,9 @@ import typer
 
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.gaps import warn_about_gaps
-from xcomctl.cli.options import Connection, Filters, Manners, Output
+from xcomctl.cli.options import Connection, Filters, GroupsOutput, Manners
 from xcomctl.errors import UsageError
-from xcomctl.formats import Column
+from xcomctl.formats import TOP_FORMATS, Column
 from xcomctl.model import MAX_INTEGER
 from xcomctl.text import canonical, suggestion
 
@@ -34,6 +34,7 @@ EXAMPLES = (
         "What grows fastest, and when it reaches the limit",
         "xcomctl top --sort growth --as mysql:2.8",
     ),
+    ("Browse the sizes with ncdu -f xcom.ncdu", "xcomctl top -o ncdu=xcom.ncdu"),
 )
 DEFAULT_LIMIT = 20
 SORTS = {
@@ -99,7 +100,7 @@ class Options:
             metavar="N",
             min=0,
             max=MAX_INTEGER,
-            help=f"Maximum number of groups (0 = all). [default: {DEFAULT_LIMIT}]",
+            help=f"Maximum number of groups (0 = all). [default: {DEFAULT_LIMIT}; all for ncdu]",
         ),
     ] = None
     sort: Annotated[
@@ -128,14 +129,21 @@ class Options:
 
 
 def command(
-    connection: Connection, filters: Filters, output: Output, manners: Manners, options: Options
+    connection: Connection,
+    filters: Filters,
+    output: GroupsOutput,
+    manners: Manners,
+    options: Options,
 ) -> None:
     """Show which DAGs and tasks use the most space."""
     from xcomctl.cli import console
 
     manners.apply(console)
-    outputs = parse_outputs(output.output)
+    outputs = parse_outputs(output.output, TOP_FORMATS)
     query = _read_options(filters, output, options)
+    if options.limit is None and any(name == "ncdu" for name, _ in outputs):
+        # Without the small groups its totals would be wrong.
+        query = replace(query, limit=0)
     target, _ = connection.resolve(console)
 
     from xcomctl.db import open_store
@@ -165,7 +173,7 @@ class _Query:
     layout: Layout
 
 
-def _read_options(filters: Filters, output: Output, options: Options) -> _Query:
+def _read_options(filters: Filters, output: GroupsOutput, options: Options) -> _Query:
     """Return the query that the options describe.
 
     Raises:

@@ -171,6 +171,9 @@ AUDIT_FORMATS = FORMATS | {
 }
 """`FORMATS`, and those that only findings have."""
 
+TOP_FORMATS = FORMATS | {"ncdu": "ncdu"}
+"""`FORMATS`, and the one that only groups of XComs have."""
+
 PEOPLE_FORMATS = frozenset({"table", "plain", "markdown"})
 """Formats that people read."""
 
@@ -187,9 +190,12 @@ Many readers of SARIF take a suppressed result for an open one.
 """
 
 
+_MODULES = AUDIT_FORMATS | TOP_FORMATS
+
+
 def writer(name: str, layout: Layout, destination: Destination) -> Writer:
     """Return a writer of the named format."""
     is_prose = layout.prose is not None and name in PEOPLE_FORMATS
-    module = import_module(f"xcomctl.formats.{'prose' if is_prose else AUDIT_FORMATS[name]}")
+    module = import_module(f"xcomctl.formats.{'prose' if is_prose else _MODULES[name]}")
     make = cast("Callable[[str, Layout, Destination], Writer]", module.writer)
     return make(name, layout, destination)
