@@ -315,6 +315,19 @@ def format_time(moment: datetime | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyRange:
+    """A range of xcom's leading key: `dag_run_id`, Airflow 1.10's `id`, or 2.0-2.2's `dag_id`.
+
+    `db.read.parts` plans such ranges. Texts are in the order of the database.
+    """
+
+    start: int | str | None = None
+    """The first key of the range, None from the beginning."""
+    end: int | str | None = None
+    """The first key behind the range, None up to the end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """Filters; without any, everything is selected.
 
@@ -333,6 +346,8 @@ class Selection:
     max_size: Size | None = None
     contains: str | None = None
     """A text that the stored value holds, case counting."""
+    part: KeyRange | None = None
+    """Only rows of this part of the table."""
 
     @property
     def touches_values(self) -> bool:
@@ -341,8 +356,9 @@ class Selection:
 
     @property
     def narrows(self) -> bool:
-        """Return whether it names DAGs, runs, tasks or keys, so that an index may help."""
-        return any((self.dag_ids, self.run_ids, self.task_ids, self.keys, self.map_indexes))
+        """Return whether it names DAGs, runs, tasks, keys or a part, so that an index may help."""
+        names = self.dag_ids, self.run_ids, self.task_ids, self.keys, self.map_indexes
+        return any(names) or self.part is not None
 
 
 def is_glob(text: str) -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from xcomctl.db.backends.base import Element
     from xcomctl.db.read.table import Table
-    from xcomctl.model import Selection, XComEntry
+    from xcomctl.model import KeyRange, Selection, XComEntry
 
 
 _FEW_NAMES = 100
@@ -35,7 +35,7 @@ class Conditions:
         With `along_key`, written so that no index on dag_id is used for them.
         """
         x, backend = self._table.x.c, self._backend
-        conditions: list[Element] = []
+        conditions: list[Element] = [*self._in_part(selection.part)]
         if selection.dag_ids:
             dag_id = backend.without_index(x.dag_id) if along_key else x.dag_id
             conditions.append(self.any_of(dag_id, selection.dag_ids))
@@ -60,6 +60,14 @@ class Conditions:
             conditions.append(backend.moment(x.timestamp) <= moment)
         # Last, because they may read whole values.
         return [*conditions, *self._of_values(selection)]
+
+    def _in_part(self, part: KeyRange | None) -> Iterator[Element]:
+        """Yield the conditions on the leading key."""
+        leading = self._table.x.c[self._table.schema.generation.identity[0]]
+        if part is not None and part.start is not None:
+            yield leading >= self._backend.bound_key(part.start)
+        if part is not None and part.end is not None:
+            yield leading < self._backend.bound_key(part.end)
 
     def _of_values(self, selection: Selection) -> Iterator[Element]:
         """Yield the conditions on values, the cheapest first."""

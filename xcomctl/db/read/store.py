@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from xcomctl.db.read.entries import Entries
 from xcomctl.db.read.pages import Pages
+from xcomctl.db.read.parts import Parts
 from xcomctl.db.read.quarantine import Quarantine
 from xcomctl.db.read.rows import Rows
 from xcomctl.db.read.sizes import Sizes
@@ -27,7 +28,7 @@ class Store:
     """An open metadata database.
 
     `entries` lists and reads XComs, `pages` reads their values in bulk, `sizes` aggregates them,
-    `suggest` knows which names and runs exist, `visibility` knows what a listing does not show,
+    `parts` plans how to read the table in parts, `suggest` knows which names and runs exist, `visibility` knows what a listing does not show,
     `quarantine` writes SQL for rows that an upgrade trips over.
     """
 
@@ -42,6 +43,7 @@ class Store:
         self.entries = Entries(self.rows)
         self.pages = Pages(self.rows, self.entries)
         self.sizes = Sizes(self.rows)
+        self.parts = Parts(self.rows)
         self.suggest = Suggest(self.rows)
         self.visibility = Visibility(self.rows, self.suggest)
         self.quarantine = Quarantine(self.rows)
