@@ -193,6 +193,17 @@ def test_forecast_names_the_day_of_the_limit(tmp_path: Path, run: Run) -> None:
     assert (second["trend"], second["meets_limit_on"]) == ("flat", None)
 
 
+def test_the_last_line_is_the_total(tmp_path: Path, run: Run) -> None:
+    """Of all groups, however many are shown."""
+    metadata = Metadata(str(tmp_path / "airflow.db"))
+    for task, size in (("a", 3000), ("b", 72)):
+        metadata.add(b"1" * size, task_id=task)
+    for arguments in ((), ("-n", "1"), ("--by", "dag_id")):
+        out = run("top", "--url", "airflow.db", *arguments).out
+        assert out.endswith("\n\ntotal: 2 XComs, 3.0 KiB\n")
+    assert "total:" not in run("top", "--url", "airflow.db", "-d", "nope").out
+
+
 def test_orders_limits_and_mistakes(tmp_path: Path, run: Run) -> None:
     """What was cut is said, and a wrong word brings the right one."""
     path = tmp_path / "airflow.db"

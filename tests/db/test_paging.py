@@ -86,7 +86,14 @@ def test_totals_count_what_other_pages_show(tmp_path: Path, run: Run) -> None:
     last = ("list", "--url", path, "--after", first["next"], "-o", "json")
     page = run(*last).json()
     assert (page["returned"], page["truncated"], page["total_entries"]) == (2, False, None)
-    assert run(*last, "--total").json()["total_entries"] == 5
+    assert page["total_bytes"] is None
+    page = run(*last, "--total").json()
+    assert (page["total_entries"], page["total_bytes"]) == (5, 5)
+    assert run("list", "--url", path, "-n", "3", "--total").out.endswith(
+        "\n\ntotal: 5 XComs, 5 B\n"
+    )
+    whole = run("list", "--url", path, "-o", "json").json()
+    assert (whole["total_entries"], whole["total_bytes"]) == (5, 5)
     assert run("list", "--url", path, "-n", "3", "--sort", "size", "-o", "json").json()["next"] is None  # fmt: skip
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import clean_environment
+from tests.program import at_terminal
 from xcomctl.demo.build import LAYOUTS, MODELS, build
 from xcomctl.errors import DatabaseError, RefusedError, UsageError
 
@@ -270,3 +272,19 @@ def test_days_out_of_range_are_refused(tmp_path: Path, days: int) -> None:
     with pytest.raises(UsageError, match=f"a demo of {days} days"):
         build(tmp_path / "demo.db", days=days)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_tour_fits_the_terminal_and_its_commands_can_be_copied(
+    tmp_path: Path, width: int
+) -> None:
+    """No line is wider, and a command that is has a backslash where it is broken."""
+    path = "a-longer-name.db"
+    env = clean_environment(tmp_path) | {"NO_COLOR": "1"}
+    shown = at_terminal(("demo", path, "--days", "3"), width=width, env=env, cwd=tmp_path)
+    assert all(len(line) <= width for line in shown.splitlines())
+    commands = shown.replace(" \\\n", "").split("\n$ ")[1:]
+    first = [one.splitlines()[0].split() for one in commands]
+    assert first[0] == ["xcomctl", "list", "--url", path, "--sort", "-size", "-n", "5"]
+    assert len(first) == 7
+    assert all(one[0] == "xcomctl" for one in first)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from xcomctl.formats.width import (
     shorten_runs,
     shorten_start,
     wrap,
+    wrap_command,
 )
 
 SCHEDULED = "scheduled__2026-03-31T00:00:00+00:00"
@@ -117,3 +120,29 @@ def test_wrapping_breaks_at_spaces_only() -> None:
     ]
     assert wrap("日本 日本", 6) == ["日本", "日本"]
     assert wrap("", 5) == [""]
+
+
+def test_a_command_is_continued_with_a_backslash() -> None:
+    """An option stays with its value, and a short command stays as it is."""
+    line = "xcomctl list --url /tmp/demo.db --sort -size -n 5"
+    assert wrap_command(line, 80, prompt="$ ") == [f"$ {line}"]
+    assert wrap_command(line, 34, prompt="$ ") == [
+        "$ xcomctl list \\",
+        "      --url /tmp/demo.db --sort \\",
+        "      -size -n 5",
+    ]
+
+
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"])), min_size=1),
+    st.integers(1, 120),
+)
+def test_a_shell_reads_a_wrapped_command_as_it_was(words: list[str], width: int) -> None:
+    """Whatever is in its words; only a word that is wider than the terminal exceeds it."""
+    line = shlex.join(words)
+    lines = wrap_command(line, width)
+    joined = "".join(part.removesuffix("\\") for part in lines)
+    assert shlex.split(joined) == words
+    assert all(
+        cell_width(one) <= width or len(shlex.split(one.strip(" \\") or "''")) <= 2 for one in lines
+    )

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 import threading
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 from xcomctl.errors import ClosedPipeError, DatabaseError, RefusedError, UsageError, XcomctlError
 from xcomctl.text import styled, suggestion, visible
@@ -178,9 +179,7 @@ class Console:
             self._show_progress("")
             lines = [line]
             if wrapped and sys.stderr.isatty():
-                from xcomctl.formats.width import wrap
-
-                lines = wrap(line, _terminal_width(sys.stderr), indent="  ")
+                lines = _wrapped(line, _terminal_width(sys.stderr))
                 if label and self._colored(terminal=True):
                     lines[0] = lines[0].replace(f"{label}:", f"{styled(label, label)}:", 1)
             print(*lines, sep="\n", file=sys.stderr, flush=True)  # noqa: T201
@@ -251,6 +250,24 @@ class Console:
         if not self._colored(self.terminal):
             return text
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+
+    def paragraph(self, text: str, *, indent: str = "", style: str = "") -> None:
+        """Write a text to stdout, wrapped at words at a terminal."""
+        from xcomctl.formats.width import wrap
+
+        width = _terminal_width(sys.stdout) - len(indent) if self.terminal else 10_000
+        lines = wrap(visible(text), width)
+        self.text(
+            "".join(f"{indent}{self.styled(one, style) if style else one}\n" for one in lines)
+        )
+
+    def command_line(self, line: str) -> None:
+        """Write a command to copy to stdout, behind a prompt; it is never broken within a word."""
+        from xcomctl.formats.width import wrap_command
+
+        width = _terminal_width(sys.stdout) if self.terminal else len(line) + 2
+        lines = wrap_command(visible(line), width, prompt="$ ")
+        self.text("".join(f"{self.styled(one, 'cyan')}\n" for one in lines))
 
     def data(self, pieces: Iterable[bytes]) -> None:
         """Write bytes to stdout, unchanged."""
@@ -334,6 +351,19 @@ class Console:
         if os.environ.get("FORCE_COLOR"):
             return True
         return terminal and os.environ.get("TERM") != "dumb"
+
+
+_COMMAND_AT_END: Final = re.compile(r"(.*[:?]) (xcomctl [^.\n]*[^.\s])", re.DOTALL)
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """Return a message in lines for a terminal, a command to copy at its end on lines of its own."""
+    from xcomctl.formats.width import cell_width, wrap, wrap_command
+
+    match = _COMMAND_AT_END.fullmatch(line) if cell_width(line) > width else None
+    if match is None:
+        return wrap(line, width, indent="  ")
+    return [*wrap(match[1], width, indent="  "), *wrap_command(match[2], width, prompt="    ")]
 
 
 def _terminal_width(stream: TextIO) -> int:

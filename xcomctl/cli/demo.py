@@ -76,22 +76,25 @@ def command(
         seed=seed or 0,
         last_day=_day(last_day),
     )
-    console.text(
+    console.paragraph(
         f"Created {path}: {facts.rows:,} XComs of {facts.runs:,} runs of {' and '.join(facts.dags)}, "
-        f"as Airflow {facts.layout} stores them.\n"
+        f"as Airflow {facts.layout} stores them."
     )
-    if no_tour:
-        return
+    if not no_tour:
+        _take_tour(console, path)
+
+
+def _take_tour(console: Console, path: str) -> None:
+    """Run the commands of the tour, and print what to try next."""
     for words, arguments in _steps(path):
-        console.text(f"\n{console.styled(words, 'bold')}\n{_prompt(console, arguments)}\n")
+        console.text("\n")
+        console.paragraph(words, style="bold")
+        console.command_line(_shown(arguments))
         _run(console, arguments)
     console.text(f"\n{console.styled('Try next', 'bold')}\n")
     for words, arguments in _next_steps(path):
-        console.text(f"{_prompt(console, arguments)}\n    {words}\n")
-
-
-def _prompt(console: Console, arguments: list[str]) -> str:
-    return console.styled(f"$ {_shown(arguments)}", "cyan")
+        console.command_line(_shown(arguments))
+        console.paragraph(words, indent="    ")
 
 
 def _day(text: str | None) -> date | None:

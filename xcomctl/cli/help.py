@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from typer.core import TyperCommand, TyperGroup
 
 from xcomctl.cli.commands import ALIASES, COMMANDS, GROUPS, TRY_FIRST, load
+from xcomctl.formats.width import wrap_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,6 +19,11 @@ MAX_WIDTH: Final = 100
 
 _MAX_NAMES: Final = 32
 """Width of the column of option names. The text of a longer one starts on the next line."""
+
+_NARROW: Final = 60
+"""Below this width, each text starts on the line below its names."""
+_INDENT: Final = 2
+"""Further columns that such a text is indented."""
 
 OWN: Final = "Options"
 SECTIONS: Final = ("Arguments", OWN, "Filters", "Output", "Connection")
@@ -56,7 +62,8 @@ def program_help(summary: str, params: Iterable[Any]) -> str:
         "xcomctl COMMAND [ARGS] [OPTIONS]",
         groups,
         '"xcomctl COMMAND --help" shows the options of a command, with examples that run on the '
-        "demo database after: export XCOMCTL_URL=xcomctl-demo.db",
+        "demo database after this:",
+        "  export XCOMCTL_URL=xcomctl-demo.db",
     )
 
 
@@ -64,13 +71,7 @@ def command_help(name: str, params: Sequence[Any]) -> str:
     """Return the help of a command."""
     words = [one.metavar for one in params if one.param_type_name == "argument"]
     usage = " ".join(["xcomctl", name, *words, "[OPTIONS]"])
-    lines = [
-        line
-        for text, example in load(name).EXAMPLES
-        for line in ("", f"  # {text}", f"  {example}")
-    ]
-    examples = "\n".join(["Examples:", *lines[1:]])
-    return _page(COMMANDS[name], usage, _by_section(params), before=examples)
+    return _page(COMMANDS[name], usage, _by_section(params), examples=load(name).EXAMPLES)
 
 
 def _by_section(params: Iterable[Any]) -> dict[str, list[Entry]]:
@@ -93,25 +94,45 @@ def _names(option: Any) -> str:
 
 
 def _page(
-    summary: str, usage: str, sections: dict[str, list[Entry]], after: str = "", before: str = ""
+    summary: str,
+    usage: str,
+    sections: dict[str, list[Entry]],
+    after: str = "",
+    command: str = "",
+    examples: Sequence[tuple[str, str]] = (),
 ) -> str:
+    """Return a page of help.
+
+    Args:
+        after: a sentence at the end, and `command` a command below it.
+        examples: what each shows, and its command.
+    """
     width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
     parts = [textwrap.fill(summary, width), textwrap.fill(f"Usage: {usage}", width)]
-    parts += [before] if before else []
+    parts += [_examples(examples, width)] if examples else []
     for heading, entries in sections.items():
         if entries:
-            column = max(
-                (len(names) for names, _ in entries if len(names) <= _MAX_NAMES), default=0
-            )
+            fitting = (len(names) for names, _ in entries if len(names) <= _MAX_NAMES)
+            column = max(fitting, default=0) if width >= _NARROW else _INDENT
             lines = (line for entry in entries for line in _entry(entry, column, width))
             parts.append("\n".join([f"{heading}:", *lines]))
-    parts += [textwrap.fill(after, width)] if after else []
+    parts += [f"{textwrap.fill(after, width)}\n{command}"] if after else []
     return "\n\n".join(parts) + "\n"
+
+
+def _examples(examples: Sequence[tuple[str, str]], width: int) -> str:
+    lines: list[str] = []
+    for text, example in examples:
+        comment = textwrap.wrap(text, width, initial_indent="  # ", subsequent_indent="  # ")
+        lines += ["", *comment, *wrap_command(example, width, prompt="  ")]
+    return "\n".join(["Examples:", *lines[1:]])
 
 
 def _entry(entry: Entry, column: int, width: int) -> list[str]:
     """Return the lines of an option or a command."""
     names, text = entry
+    if width < _NARROW:
+        names = names.lstrip()
     indent = column + 4
     lines = textwrap.wrap(
         text, max(width - indent, 20), break_long_words=False, break_on_hyphens=False

@@ -106,7 +106,11 @@ class Options:
         ),
     ] = None
     total: Annotated[
-        bool, typer.Option("--total", help="Count all matches, not just the rows shown.")
+        bool,
+        typer.Option(
+            "--total",
+            help="Add the number and the total size of all matches, not just the rows shown.",
+        ),
     ] = False
     as_: Annotated[
         str | None,
@@ -133,7 +137,7 @@ def command(
 
     with open_store(target) as store:
         listing = _Listing(store, query)
-        layout = replace(query.layout, after=listing.summary)
+        layout = replace(query.layout, after=listing.summary, closing=listing.closing)
         with console.working("list: reading XComs") as work:
             rows = work.counting("list: reading XComs", listing.rows())
             console.write(layout, rows, outputs, private=query.shows("value"))
@@ -205,6 +209,7 @@ class _Listing:
         self._truncated = False
         self._last: XComEntry | None = None
         self._total: int | None = None
+        self._total_size: int | None = None
 
     def rows(self) -> Iterator[Row]:
         """Yield the entries as rows, up to the limit."""
@@ -220,17 +225,23 @@ class _Listing:
             heads=PREVIEW_BYTES if query.shows("value") else None,
             after=self._after,
         )
+        shown_size = 0
         for entry in entries:
             if query.limit and self.returned == query.limit:
                 self._truncated = True
                 continue
             self.returned += 1
+            shown_size += entry.size or 0
             self._last = entry
             yield self._row(entry)
         if not self._truncated and query.cursor is None:
-            self._total = self.returned
+            self._total, self._total_size = self.returned, shown_size
         elif query.with_total:
-            self._total = self._store.entries.count(query.selection)
+            groups = [
+                sizes for _, sizes in self._store.sizes.by_group(query.selection, ("dag_id",))
+            ]
+            self._total = sum(sizes.rows for sizes in groups)
+            self._total_size = sum(sizes.total for sizes in groups)
 
     def summary(self) -> Row:
         """Return the document's fields behind the rows."""
@@ -238,8 +249,17 @@ class _Listing:
             "returned": self.returned,
             "truncated": self._truncated,
             "total_entries": self._total,
+            "total_bytes": self._total_size,
             "next": self._next(),
         }
+
+    def closing(self) -> list[str]:
+        """Return the line with the totals, if they were asked for."""
+        from xcomctl.sizes.notation import total_line
+
+        if not self._query.with_total or not self._total:
+            return []
+        return [total_line(self._total, self._total_size or 0)]
 
     def note(self) -> str | None:
         """Return what to say about a listing that is cut or empty."""

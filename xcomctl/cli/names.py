@@ -78,12 +78,17 @@ def resolve(store: Store, text: str) -> XComName:
         if len(found) > 1:
             raise UsageError(
                 f'"{text}" names {len(found)} XComs',
-                hint=f"Choose one: xcomctl pull '{found[0].dag_id}' '{found[0].task_id}' "
-                f"'{found[0].key}' -r '{found[0].run_id}'",
+                hint=f"Choose one: {shlex.join(_pull_words(found[0]))}",
             )
         if found:
             return found[0]
     return _likeliest(text)
+
+
+def _pull_words(name: XComName) -> list[str]:
+    """Return the command that pulls exactly this XCom."""
+    run = [] if name.run_id is None else ["-r", name.run_id]
+    return ["xcomctl", "pull", name.dag_id, name.task_id, name.key, *run]
 
 
 def _readings(store: Store, text: str) -> Iterator[XComName]:

@@ -30,6 +30,7 @@ from xcomctl.cli.findings import (
 )
 from xcomctl.cli.options import Connection, Filters, FindingsOutput, Manners
 from xcomctl.formats import AUDIT_FORMATS
+from xcomctl.sizes.notation import xcoms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -314,7 +315,7 @@ def _what_sql_does(file: str, rows: int, preflight: Preflight) -> str:
     from xcomctl.audit.outcome import Outcome
 
     if rows:
-        text = f'wrote "{file}", which moves {rows:,} XCom{"s" if rows != 1 else ""} to the table '
+        text = f'wrote "{file}", which moves {xcoms(rows)} to the table '
         text += f"{QUARANTINE}: review it, then run it while no task is running"
     else:
         text = f'wrote "{file}", which moves nothing: no XCom stops the migration'
@@ -392,9 +393,9 @@ def _closing(result: _Result, threshold: Severity | None, *, quiet: bool) -> lis
         for outcome, rows in preflight.rows_by_outcome.items()
         if rows
     ]
-    xcoms = f"{preflight.scanned:,} XCom{'' if preflight.scanned == 1 else 's'}"
+    checked = xcoms(preflight.scanned)
     if parts:
-        lines.append(f"of {xcoms}, {', '.join(parts)}")
+        lines.append(f"of {checked}, {', '.join(parts)}")
     if preflight.scanned and preflight.owner is None:
         times = "twice" if preflight.migration.passes == 2 else "once"
         lines.append(
@@ -405,7 +406,7 @@ def _closing(result: _Result, threshold: Severity | None, *, quiet: bool) -> lis
     found = severity_counts(report)
     lines += [] if quiet else pointer(report)
     lines.append(
-        f"{'failed' if failed else 'passed'}: {f'{found} in ' if found else ''}{xcoms}, "
+        f"{'failed' if failed else 'passed'}: {f'{found} in ' if found else ''}{checked}, "
         f"for an upgrade to Airflow {result.release}"
     )
     return lines

@@ -152,7 +152,9 @@ def command(
         ranking = _Ranking(store, query)
         warn_about_gaps(console, store, query.selection, ranking.scanned)
 
-    layout = replace(query.layout, before=ranking.facts, after=ranking.counts)
+    layout = replace(
+        query.layout, before=ranking.facts, after=ranking.counts, closing=ranking.closing
+    )
     console.write(layout, ranking.rows(), outputs)
     note = ranking.note()
     if note:
@@ -260,6 +262,12 @@ class _Ranking:
     def counts(self) -> Row:
         """Return the document's fields behind the rows."""
         return {"returned": len(self._shown), "total_groups": len(self._groups)}
+
+    def closing(self) -> list[str]:
+        """Return the number and size of all XComs, those of groups that are not shown included."""
+        from xcomctl.sizes.notation import total_line
+
+        return [total_line(self.scanned, self._total)] if self._groups else []
 
     def note(self) -> str | None:
         """Return what to say about a ranking that is cut or empty."""

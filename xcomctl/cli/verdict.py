@@ -69,10 +69,10 @@ def _scope(report: Report) -> Iterator[str]:
 
 def _verdict(report: Report, *, failed: bool) -> str:
     """Return one sentence: `passed: 630 XComs, largest 92.8 KiB, limit 1 GB`."""
-    from xcomctl.sizes.notation import limit_text, size_and_limit
+    from xcomctl.sizes.notation import limit_text, size_and_limit, xcoms
 
     found = severity_counts(report)
-    parts = [f"{found} in {_xcoms(report.scanned)}" if found else _xcoms(report.scanned)]
+    parts = [f"{found} in {xcoms(report.scanned)}" if found else xcoms(report.scanned)]
     limit = report.policy.limit.size
     if report.largest is None:
         parts.append(f"limit {limit_text(limit)}")
@@ -84,7 +84,3 @@ def _verdict(report: Report, *, failed: bool) -> str:
         parts += [f"{number:,} {state}"] * bool(number)
     word = "failed" if failed else "passed" if report.complete else "incomplete"
     return f"{word}: {', '.join(parts)}"
-
-
-def _xcoms(number: int) -> str:
-    return f"{number:,} XCom{'' if number == 1 else 's'}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from xcomctl.formats import LABEL_WIDTH
 from xcomctl.formats.markdown import inert
-from xcomctl.formats.width import wrap
+from xcomctl.formats.width import wrap, wrap_command
 from xcomctl.text import visible
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ class Prose:
                 self._destination.out.write(f"{line}\n")
 
     def _lines(self, part: Part, text: str) -> Sequence[str]:
+        width = self._destination.width or 10_000
         if part == "command":
-            return [f"  $ {text}"]
+            return wrap_command(text, width, prompt="  $ ")
         if part == "code":
             return [f"    {text}"]
-        width = self._destination.width or 10_000
         if part == "item":
             return wrap(f"  - {text}", width, indent="    ")
         if part == "fact":

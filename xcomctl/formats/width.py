@@ -153,6 +153,36 @@ def wrap(text: str, width: int, *, indent: str = "") -> list[str]:
     return [*lines, line]
 
 
+_WORD: Final = re.compile(r"""(?:[^\s'"\\]|'[^']*'|"(?:\\.|[^"\\])*"|\\.|['"\\])+""", re.DOTALL)
+"""A word of a shell, with its quotes."""
+
+
+def wrap_command(line: str, width: int, *, prompt: str = "") -> list[str]:
+    """Return a command line in lines of at most `width` columns that a shell reads as one.
+
+    It is broken between words only, an option stays with its value, and every line but the last
+    ends with a backslash. A word that is wider gets a line of its own.
+    """
+    if cell_width(prompt + line) <= width:
+        return [prompt + line]
+    room = width - cell_width(prompt) - len("     \\")
+    parts: list[str] = []
+    for word in _WORD.findall(line):
+        is_value = parts and re.fullmatch(r"--?[\w-]+", parts[-1]) and not word.startswith("-")
+        if is_value and room >= cell_width(f"{parts[-1]} {word}"):
+            parts[-1] += f" {word}"
+        else:
+            parts.append(word)
+    lines, current, indent = [], prompt + parts[0], " " * (cell_width(prompt) + 4)
+    for part in parts[1:]:
+        if cell_width(current) + 1 + cell_width(part) + len(" \\") <= width:
+            current += f" {part}"
+        else:
+            lines.append(f"{current} \\")
+            current = indent + part
+    return [*lines, current]
+
+
 def widest(texts: Iterable[str]) -> int:
     """Return the width of the widest text, 0 for none."""
     return max(map(cell_width, texts), default=0)

@@ -1,4 +1,4 @@
-"""How limits are written for people: one number looks the same everywhere."""
+"""How numbers, sizes and limits are written for people: each looks the same everywhere."""
 
 from __future__ import annotations
 
@@ -42,3 +42,13 @@ def format_sizes(*sizes: Size) -> tuple[str, ...]:
     if len(set(texts)) < len(set(sizes)):
         return tuple(size.exactly() for size in sizes)
     return texts
+
+
+def xcoms(number: int) -> str:
+    """Return `1 XCom` or `630 XComs`."""
+    return f"{number:,} XCom{'' if number == 1 else 's'}"
+
+
+def total_line(number: int, size: int) -> str:
+    """Return the number and size of all XComs of a result: `total: 630 XComs, 4.3 MiB`."""
+    return f"total: {xcoms(number)}, {Size(size)}"
