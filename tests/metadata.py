@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
+
+from tests.split_tables import Attempts, create_statements
 
 WHEN = dt.datetime(2026, 1, 31, 7, 8, 9, 123456)
 
@@ -28,7 +31,10 @@ def _write_quickly(connection: Any, _record: object) -> None:
 
 @dataclass
 class Metadata:
-    """An xcom table with its runs, of one generation: `1.10`, `2.0`, `2.3` or `3.0`."""
+    """An xcom table with its runs, of one generation: `1.10`, `2.0`, `2.3`, `3.0` or `3.4`.
+
+    Of 3.4 rows are added to xcom_v2 and xcom_v1 in turn, unless a test says to which.
+    """
 
     url: str
     generation: str = "2.3"
@@ -36,6 +42,7 @@ class Metadata:
     with_instances: bool = False
     """Whether there is a table of task instances, too, of those generations that map tasks."""
     runs: dict[tuple[str, str], int] = field(default_factory=dict)
+    _added: int = 0
 
     def __post_init__(self) -> None:
         url = self.url if "://" in self.url else f"sqlite:///{self.url}"
@@ -46,6 +53,8 @@ class Metadata:
         storage = "json" if self.generation.startswith("3") else "bytes"
         self.value_type = self.value_type or _VALUE_TYPES[self.backend, storage]
         self.json = storage == "json"
+        self.split = self.generation >= "3.4"
+        self.attempts = Attempts(self.backend, self.execute)
         self._create()
 
     @property
@@ -66,7 +75,9 @@ class Metadata:
         )
         long = text.replace("250", "512")
         date = "logical_date" if self.generation.startswith("3") else "execution_date"
-        if self.mapped:
+        if self.split:
+            columns = ""
+        elif self.mapped:
             columns = (
                 f"dag_run_id INTEGER NOT NULL, task_id {text} NOT NULL, map_index INTEGER DEFAULT -1 NOT NULL,"
                 f" {key} {long} NOT NULL, dag_id {text} NOT NULL, run_id {text} NOT NULL,"
@@ -93,7 +104,13 @@ class Metadata:
             f"CREATE TABLE dag_run (id {serial} PRIMARY KEY, dag_id {text} NOT NULL, run_id {text} NOT NULL, {date} {stamp_null}, state VARCHAR(50))",
             f"CREATE TABLE dag (dag_id {text} PRIMARY KEY, fileloc VARCHAR(2000))",
         ]
-        if self.with_instances:
+        if self.split:
+            kind = str(self.value_type)
+            statements = [
+                *statements[1:],
+                *create_statements(self.backend, text, long, stamp, kind),
+            ]
+        elif self.with_instances:
             statements.append(
                 f"CREATE TABLE task_instance (task_id {text} NOT NULL, dag_id {text} NOT NULL, run_id {text} NOT NULL,"
                 " map_index INTEGER NOT NULL, state VARCHAR(20), PRIMARY KEY (dag_id, task_id, run_id, map_index))"
@@ -122,6 +139,12 @@ class Metadata:
     def instance(self, dag_id: str, task_id: str, run_id: str, map_index: int = -1) -> None:
         """Make a task instance, with its run."""
         self.run(dag_id, run_id)
+        if self.split:
+            self.attempts.instance(
+                dag_id, task_id, run_id, map_index,
+                legacy=False, try_number=1, current=True, region=None,
+            )  # fmt: skip
+            return
         self.execute(
             "INSERT INTO task_instance (dag_id, task_id, run_id, map_index) VALUES (:dag, :task, :run, :index)",
             dag=dag_id, task=task_id, run=run_id, index=map_index,
@@ -140,17 +163,39 @@ class Metadata:
         timestamp: dt.datetime = WHEN,
         dag_run_id: int | None = None,
         with_run: bool = True,
+        store: Literal["xcom_v1", "xcom_v2"] | None = None,
+        try_number: int = 1,
+        current: bool = True,
+        region: tuple[uuid.UUID, int] | None = None,
     ) -> None:
-        """Insert a row whose value column holds exactly this."""
+        """Insert a row whose value column holds exactly this.
+
+        The last four are Airflow 3.4's: which table, and which attempt of which region.
+        """
         number = dag_run_id
         if with_run:
             number = self.run(dag_id, run_id, date) if number is None else number
+        if self.split and store is None:
+            store = ("xcom_v2", "xcom_v1")[self._added % 2]
+        self._added += 1
         name = "`key`" if self.backend == "mysql" else '"key"'
         given: dict[str, Any] = {
             "dag_id": dag_id, "task_id": task_id, name: key,
             "timestamp": self._moment(timestamp), "value": value,
         }  # fmt: skip
-        if self.mapped:
+        if self.split:
+            instance = self.attempts.instance(
+                dag_id, task_id, run_id, map_index, legacy=store == "xcom_v1",
+                try_number=try_number, current=current, region=region,
+            )  # fmt: skip
+        if store == "xcom_v2":
+            given = {"id": uuid.uuid4().hex, "task_instance_id": instance, **given}
+            del given["dag_id"], given["task_id"]
+        elif store == "xcom_v1":
+            self.attempts.own(dag_id, task_id, run_id, map_index, instance)
+        if store == "xcom_v2":
+            pass
+        elif self.mapped:
             given |= {"dag_run_id": number or 999, "run_id": run_id, "map_index": map_index}
         else:
             given["execution_date"] = self._moment(date)
@@ -162,7 +207,8 @@ class Metadata:
             for column, parameter in zip(given, parameters, strict=True)
         ]
         self.execute(
-            f"INSERT INTO xcom ({', '.join(given)}) VALUES ({', '.join(places)})", **parameters
+            f"INSERT INTO {store or 'xcom'} ({', '.join(given)}) VALUES ({', '.join(places)})",
+            **parameters,
         )
 
     def execute(self, statement: str, **parameters: Any) -> None:

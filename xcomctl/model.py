@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_che
 from xcomctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
     from datetime import date, datetime
 
 RETURN_VALUE = "return_value"
@@ -139,6 +138,8 @@ class XComRef:
     map_index: int = UNMAPPED
     logical_date: datetime | None = None
     """In UTC. Identifies the run where `run_id` is None."""
+    region: str | None = None
+    """`ID:INDEX` of a task in a loop (Airflow 3.4), where the rest names several XComs."""
 
     @property
     def run(self) -> str:
@@ -148,9 +149,25 @@ class XComRef:
         return format_time(self.logical_date) or "?"
 
     def __str__(self) -> str:
-        """Return `dag/run/task:key`, with `[3]` after the task where it is mapped."""
+        """Return `dag/run/task[3]#REGION:2:key`, without what does not apply."""
         index = "" if self.map_index == UNMAPPED else f"[{self.map_index}]"
-        return f"{self.dag_id}/{self.run}/{self.task_id}{index}:{self.key}"
+        region = "" if self.region is None else f"#{self.region}"
+        return f"{self.dag_id}/{self.run}/{self.task_id}{index}{region}:{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Which attempt of which task instance pushed an XCom (Airflow 3.4)."""
+
+    region_id: str
+    """A UUID; zeros for a task that is neither mapped nor in a loop."""
+    region_index: int
+    """The map index or the pass of a loop; -1 outside."""
+    try_number: int
+    is_current: bool
+    """Whether Airflow reads it: neither of an earlier attempt nor hidden by a newer row."""
+    store: Literal["xcom_v1", "xcom_v2"]
+    """The table that holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +191,8 @@ class XComEntry:
     """Whether the row's run or task instance is missing; False if not requested."""
     position: tuple[object, ...] = ()
     """Where the row stands in the order of runs. Only `db` reads it."""
+    attempt: Attempt | None = None
+    """Known from Airflow 3.4 on."""
     others: tuple[tuple[str, object], ...] = ()
     """Further columns of the row with their values, if requested: Airflow 3.3's dag_result."""
 
@@ -344,6 +363,8 @@ class Selection:
     until: datetime | None = None
     min_size: Size | None = None
     max_size: Size | None = None
+    regions: tuple[tuple[str, int], ...] = ()
+    """Regions of Airflow 3.4, 32 hexadecimal digits, each with an index."""
     contains: str | None = None
     """A text that the stored value holds, case counting."""
     part: KeyRange | None = None
@@ -357,8 +378,8 @@ class Selection:
     @property
     def narrows(self) -> bool:
         """Return whether it names DAGs, runs, tasks, keys or a part, so that an index may help."""
-        names = self.dag_ids, self.run_ids, self.task_ids, self.keys, self.map_indexes
-        return any(names) or self.part is not None
+        names = self.dag_ids, self.run_ids, self.task_ids, self.keys
+        return any((*names, self.map_indexes, self.regions, self.part is not None))
 
 
 def is_glob(text: str) -> bool:
@@ -396,89 +417,3 @@ class Facts:
 
 SortKey = Literal["run", "size", "timestamp", "dag_id"]
 """What entries can be sorted by."""
-
-
-class EntrySource(Protocol):
-    """What lists and reads XComs: `db.read.entries.Entries`, or a stand-in in a test.
-
-    Every method raises DatabaseError where the database cannot be read.
-    """
-
-    def scan(
-        self,
-        selection: Selection,
-        *,
-        sort: SortKey | None = None,
-        descending: bool = False,
-        limit: int | None = None,
-        text: bool = False,
-        stored: bool = False,
-        heads: int | None = None,
-        after: Sequence[object] | None = None,
-    ) -> Iterator[XComEntry]:
-        """Yield the selected XComs without their values, lazily; unsorted by default."""
-
-    def count(self, selection: Selection) -> int:
-        """Return how many XComs are selected."""
-
-    def find(
-        self,
-        dag_id: str,
-        task_id: str,
-        key: str,
-        *,
-        run_id: str | None = None,
-        map_index: int | None = UNMAPPED,
-    ) -> list[XComEntry]:
-        """Return the entries of one name in its newest run that has it, or in `run_id`."""
-
-    def values(
-        self, selection: Selection, *, text: bool = False
-    ) -> Iterator[tuple[XComEntry, Raw]]:
-        """Yield the selected XComs with their whole values, unsorted, one by one."""
-
-    def read(self, entry: XComEntry) -> Raw:
-        """Return the whole value of an entry as it is stored."""
-
-    def read_pieces(self, entry: XComEntry) -> Iterator[bytes]:
-        """Yield the whole value of an entry, text as UTF-8, in pieces of some MB."""
-
-    def stream_into(
-        self,
-        selection: Selection,
-        sink: RowSink,
-        *,
-        ordered: bool = False,
-        after: tuple[int, str, int, str] | None = None,
-    ) -> None:
-        """Write the selected rows with their values into a sink; `ordered` by primary key."""
-
-
-class NameSource(Protocol):
-    """What knows which names and runs exist: `db.read.suggest.Suggest`, or a stand-in in a test.
-
-    Every method raises DatabaseError where the database cannot be read.
-    """
-
-    def dag_ids(self) -> list[str]:
-        """Return the dag_ids that have an XCom."""
-
-    def names(
-        self,
-        column: Literal["task_id", "key", "run_id", "map_index"],
-        dag_id: str,
-        task_id: str | None = None,
-        key: str | None = None,
-        run_id: str | None = None,
-        most: int = 1000,
-    ) -> list[str]:
-        """Return up to `most` names under which XComs exist, sorted; map indexes as text."""
-
-    def has_run(self, dag_id: str, run_id: str) -> bool:
-        """Return whether dag_run has the run."""
-
-    def newer_run(self, entry: XComEntry) -> str | None:
-        """Return the newest run of the DAG where it is newer than the entry's, else None."""
-
-    def has_its_run(self, entry: XComEntry) -> bool:
-        """Return whether the run that the row points to is the run that it names."""

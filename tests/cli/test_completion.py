@@ -282,7 +282,7 @@ def test_ids_fit_what_was_typed_before(line: str) -> None:
     assert offered(*line.split(" ")) == IDS[line]
 
 
-@pytest.mark.parametrize("generation", ["1.10", "2.0", "2.3", "3.0"])
+@pytest.mark.parametrize("generation", ["1.10", "2.0", "2.3", "3.0", "3.4"])
 def test_ids_of_every_generation(server: Server, generation: str) -> None:
     """Servers and old layouts offer the same."""
     db = Metadata(server.create_database(), generation)

@@ -48,7 +48,7 @@ def kinds(document: Any) -> dict[str, tuple[str, list[str]]]:
     return {one["key"]: (one["change"], one["paths"]) for one in document["changes"]}
 
 
-@pytest.mark.parametrize("generation", ["1.10", "2.0", "2.3", "3.0"])
+@pytest.mark.parametrize("generation", ["1.10", "2.0", "2.3", "3.0", "3.4"])
 def test_runs_of_every_generation(empty_url: str, generation: str, run: Run) -> None:
     """Each change once, with where it is; `latest` names the newest run."""
     fill(Metadata(empty_url, generation))

@@ -215,7 +215,7 @@ def document(megabytes: float) -> str:
     return json.dumps({"text": text, "rows": [1, 2.5, None]}, ensure_ascii=False)
 
 
-@pytest.mark.parametrize("generation", ["1.10", "2.0", "2.3", "3.0"])
+@pytest.mark.parametrize("generation", ["1.10", "2.0", "2.3", "3.0", "3.4"])
 @pytest.mark.usefixtures("small_slices")
 def test_slices_make_the_value(empty_url: str, generation: str) -> None:
     """Whatever the border cuts; and of what fits no slice, the plain read is the same."""

@@ -157,7 +157,7 @@ def test_groups_are_what_is_stored(empty_url: str, run: Run) -> None:
     ]
 
 
-@pytest.mark.parametrize("generation", ["1.10", "2.0", "2.3", "3.0"])
+@pytest.mark.parametrize("generation", ["1.10", "2.0", "2.3", "3.0", "3.4"])
 def test_runs_and_keys_are_grouped_in_every_generation(
     tmp_path: Path, run: Run, generation: str
 ) -> None:

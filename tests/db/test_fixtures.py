@@ -54,7 +54,9 @@ def test_list_holds_every_row_and_no_other(
     fixture: Fixture, load: Callable[[Fixture], str]
 ) -> None:
     """Orphans, duplicates, NULLs and text-class values included; sizes to the byte."""
-    code, out, err = call("list", "-n", "0", "-o", "json", "--text", "--url", load(fixture))
+    code, out, err = call(
+        "list", "-n", "0", "-o", "json", "--text", *fixture.scope, "--url", load(fixture)
+    )
     assert code == 0, err
     entries = json.loads(out)["xcom_entries"]
     measure = "size_bytes"
@@ -80,7 +82,7 @@ def test_list_holds_every_row_and_no_other(
 def normalised(text: str) -> str:
     """Return a repr with time zones and datetime classes written one way."""
     text = re.sub(r"(?:zoneinfo\.ZoneInfo\(key=|Timezone\()('[^']+')\)", r"ZONE(\1)", text)
-    text = text.replace("'Etc/UTC'", "'UTC'")
+    text = text.replace("'Etc/UTC'", "'UTC'").replace("datetime.timezone.utc", "ZONE('UTC')")
     seconds = r"datetime\.timezone\(datetime\.timedelta\(seconds=(\d+)\)\)"
     text = re.sub(rf"(?:{seconds}|FixedTimezone\((\d+), name=\"[^\"]+\"\))", r"ZONE(\1\2)", text)
     return text.replace("datetime.datetime(", "DateTime(").replace("datetime.date(", "Date(")
@@ -192,7 +194,7 @@ def test_deep_audit_finds_the_broken_rows_and_no_other(
     fixture: Fixture, load: Callable[[Fixture], str]
 ) -> None:
     """Cut, broken, pickled and double-encoded rows, told from the oracle's bytes."""
-    code, out, err = call("audit", "--deep", "-o", "json", "--url", load(fixture))
+    code, out, err = call("audit", "--deep", "-o", "json", *fixture.scope, "--url", load(fixture))
     assert code in (0, 1), err
     report = json.loads(out)
     seen: dict[str, Counter[tuple[object, ...]]] = {rule: Counter() for rule in kinds(fixture)}
@@ -211,7 +213,7 @@ def test_audit_by_sizes_finds_the_cut_and_the_pickled(
     fixture: Fixture, load: Callable[[Fixture], str]
 ) -> None:
     """Without --deep the rest is not looked at, and the summary says so."""
-    code, out, err = call("audit", "-o", "json", "--url", load(fixture))
+    code, out, err = call("audit", "-o", "json", *fixture.scope, "--url", load(fixture))
     assert code in (0, 1), err
     report = json.loads(out)
     for rule in ("xcom-truncated", "xcom-pickled"):

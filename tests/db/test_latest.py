@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.conftest import Run
     from tests.servers import Server
 
-GENERATIONS = ("1.10", "2.0", "2.3", "3.0")
+GENERATIONS = ("1.10", "2.0", "2.3", "3.0", "3.4")
 
 
 def fill(db: Metadata) -> None:

@@ -64,7 +64,7 @@ def lines(url: str) -> list[Any]:
     return [json.loads(line) for line in written.splitlines()]
 
 
-@pytest.mark.parametrize("generation", ["1.10", "2.0", "2.3", "3.0"])
+@pytest.mark.parametrize("generation", ["1.10", "2.0", "2.3", "3.0", "3.4"])
 def test_rows_are_as_from_the_drivers_own_reading(
     mysql_like: Server, monkeypatch: pytest.MonkeyPatch, generation: str
 ) -> None:

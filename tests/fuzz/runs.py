@@ -89,7 +89,7 @@ def _can_be_passed(text: str) -> bool:
 def _parameters(command: str) -> tuple[list[tuple[str, ...]], int]:
     """Return the options of a command, each with its type and names, and the number of arguments."""
     from xcomctl.cli.commands import load
-    from xcomctl.cli.options import spread
+    from xcomctl.cli.spread import spread
 
     options, arguments = [], 0
     for parameter in inspect.signature(spread(load(command).command)).parameters.values():

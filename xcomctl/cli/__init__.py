@@ -79,7 +79,7 @@ def build_app(first: str | None = None) -> typer.Typer:
     app.callback()(_root)
     for shown, name in ({name: name for name in COMMANDS} | ALIASES).items():
         if shown == first:
-            from xcomctl.cli.options import spread
+            from xcomctl.cli.spread import spread
 
             command = spread(load(name).command)
         else:

@@ -188,7 +188,10 @@ def command(
     from xcomctl.audit.rules import HIDDEN_ROWS
     from xcomctl.db import open_store
 
-    with open_store(target) as store, console.working("audit: measuring sizes") as work:
+    with (
+        open_store(target, all_attempts=filters.all_attempts) as store,
+        console.working("audit: measuring sizes") as work,
+    ):
         with_totals = any(name == "openmetrics" for name, _ in outputs)
         result = _audit(store, request, config, work, with_totals=with_totals)
         for warning in store.warnings():

@@ -24,7 +24,7 @@ EXAMPLES = (
 SAMPLE = 1000
 """XComs, the newest, whose encodings are counted."""
 
-_LAYOUTS = {"1.10": "1.10", "2.0": "2.0 to 2.2", "2.3": "2.3 and later"}
+_LAYOUTS = {"1.10": "1.10", "2.0": "2.0 to 2.2", "2.3": "2.3 to 3.3", "3.4": "3.4"}
 """The releases of Airflow with each layout of the xcom table."""
 
 _COLUMNS = (Column("fact", "id"), Column("value", "id"))

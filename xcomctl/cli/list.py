@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xcomctl.cli import attempts
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.gaps import warn_about_gaps
 from xcomctl.cli.options import Connection, Filters, Manners, Output
@@ -53,6 +54,7 @@ _EXTRA = (
     Column("text_bytes", "size", title="text", drop=-1),
     Column("stored_bytes", "size", title="stored", drop=-1),
     Column("value"),
+    *attempts.COLUMNS,
 )
 """Columns that cost extra work: shown with an option of their own, or by --columns."""
 
@@ -135,9 +137,10 @@ def command(
 
     from xcomctl.db import open_store
 
-    with open_store(target) as store:
+    with open_store(target, all_attempts=filters.all_attempts) as store:
         listing = _Listing(store, query)
-        layout = replace(query.layout, after=listing.summary, closing=listing.closing)
+        layout = attempts.shown(query.layout, store)
+        layout = replace(layout, after=listing.summary, closing=listing.closing)
         with console.working("list: reading XComs") as work:
             rows = work.counting("list: reading XComs", listing.rows())
             console.write(layout, rows, outputs, private=query.shows("value"))
@@ -181,7 +184,10 @@ def _read_options(filters: Filters, output: Output, options: Options) -> _Query:
         )
     cursor = None if options.cursor is None else _parse_cursor(options.cursor)
     asked = {"text_bytes": options.text, "stored_bytes": options.stored, "value": options.value}
-    extra = [replace(one, machine=asked[one.name], people=asked[one.name]) for one in _EXTRA]
+    extra = [
+        replace(one, machine=asked[one.name], people=asked[one.name]) if one.name in asked else one
+        for one in _EXTRA
+    ]
     layout = output.layout("xcomctl.list/1", "xcom_entries", (*_COLUMNS, *extra))
     return _Query(
         selection,
@@ -297,6 +303,7 @@ class _Listing:
             "encoding": entry.encoding.value,
             "text_bytes": entry.text_size,
             "stored_bytes": entry.stored_size,
+            **attempts.cells(entry),
         }
         if entry.size is not None:
             row["percent"] = 100 * entry.size / self._limit.size

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from xcomctl.cli.attempts import parse_region
 from xcomctl.errors import NotFoundError, UsageError
 from xcomctl.model import RETURN_VALUE, UNMAPPED, Selection, is_glob
 from xcomctl.text import nearest, unescaped
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from xcomctl.db.read.store import Store
 
 _FORM = "DAG/RUN/TASK[INDEX]:KEY"
+_REGION = r"(?:#([0-9a-fA-F-]{32,36}:-?[0-9]{1,9}))?"
+"""Behind the index: the region of a task in a loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,15 @@ class XComName:
     key: str = RETURN_VALUE
     run_id: str | None = None
     map_index: int | None = None
+    region: str | None = None
+    """`ID:INDEX` of a task in a loop (Airflow 3.4)."""
 
     def __str__(self) -> str:
         """Return the form in which notes and findings print it."""
         run = "" if self.run_id is None else f"{self.run_id}/"
         index = "" if self.map_index in (None, UNMAPPED) else f"[{self.map_index}]"
-        return f"{self.dag_id}/{run}{self.task_id}{index}:{self.key}"
+        region = "" if self.region is None else f"#{self.region}"
+        return f"{self.dag_id}/{run}{self.task_id}{index}{region}:{self.key}"
 
 
 def read_name(
@@ -98,17 +104,18 @@ def _readings(store: Store, text: str) -> Iterator[XComName]:
             continue
         rest = text[len(dag_id) + 1 :]
         for task_id in _tasks(store, dag_id):
-            task = rf"{re.escape(task_id)}(?:\[(-?[0-9]{{1,9}})\])?(?::(.*))?"
+            task = rf"{re.escape(task_id)}(?:\[(-?[0-9]{{1,9}})\])?{_REGION}(?::(.*))?"
             for start in (0, *(one.end() for one in re.finditer("/", rest))):
                 match = re.compile(task, re.DOTALL).fullmatch(rest, start)
                 if match:
-                    index, key = match.groups()
+                    index, region, key = match.groups()
                     yield XComName(
                         dag_id,
                         task_id,
                         RETURN_VALUE if key is None else key,
                         rest[: start - 1] if start else None,
                         None if index is None else int(index),
+                        region,
                     )
 
 
@@ -123,7 +130,10 @@ def _exists(store: Store, name: XComName) -> bool:
     if run_id is not None:
         run_id = store.suggest.run_id(name.dag_id, run_id)
     index = UNMAPPED if name.map_index is None else name.map_index
-    found = store.entries.find(name.dag_id, name.task_id, name.key, run_id=run_id, map_index=index)
+    region = None if name.region is None else parse_region(name.region)
+    found = store.entries.find(
+        name.dag_id, name.task_id, name.key, run_id=run_id, map_index=index, region=region
+    )
     return bool(found)
 
 

@@ -1,22 +1,19 @@
 """The options that commands share, in groups: `Connection`, `Filters`, `Output` and so on.
 
 A group is a dataclass with one field per option. A command takes groups as parameters; `spread`
-turns each field into an option of its own for typer. Options of one command alone are a group in
+turns each field into an option for typer. Options of one command alone are a group in
 its module.
 """
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import inspect
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from xcomctl.cli.attempts import parse_region
 from xcomctl.cli.help import OWN
 from xcomctl.config.file import Config, load_config
 from xcomctl.config.target import Target, parse_duration, parse_moment, resolve_target
@@ -26,7 +23,7 @@ from xcomctl.model import MAX_INTEGER, MIN_INTEGER, Selection, parse_size
 from xcomctl.text import canonical, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from xcomctl.cli.console import Console
     from xcomctl.formats import Column, Layout
@@ -192,6 +189,22 @@ class Filters:
             help="Only these indexes of mapped tasks; -1 is a task that is not mapped. Repeatable.",
         ),
     ] = None
+    region: Annotated[
+        _Texts,
+        typer.Option(
+            "--region",
+            metavar="ID:INDEX",
+            help="Only these regions of Airflow 3.4, each with its index or pass. Repeatable.",
+        ),
+    ] = None
+    attempts: Annotated[
+        _Text,
+        typer.Option(
+            "--attempts",
+            metavar="current|all",
+            help="Also XComs that Airflow 3.4 does not read: of earlier attempts, or replaced. [default: current]",
+        ),
+    ] = None
     since: Annotated[
         _Text,
         typer.Option(
@@ -224,6 +237,19 @@ class Filters:
         ),
     ] = None
 
+    @property
+    def all_attempts(self) -> bool:
+        """Return whether XComs are wanted that Airflow 3.4 does not read.
+
+        Raises:
+            UsageError: --attempts is neither current nor all.
+        """
+        if self.attempts not in (None, "current", "all"):
+            raise UsageError(
+                f'unknown --attempts "{self.attempts}"', hint="Valid values: current, all."
+            )
+        return self.attempts == "all"
+
     def selection(self) -> Selection:
         """Return the filters as a selection.
 
@@ -247,6 +273,7 @@ class Filters:
             task_ids=tuple(self.task_id or ()),
             keys=tuple(self.key or ()),
             map_indexes=tuple(self.map_index or ()),
+            regions=tuple(map(parse_region, self.region or ())),
             since=since,
             until=until,
             min_size=smallest,
@@ -433,56 +460,3 @@ class GroupsOutput(Output):
     formats: ClassVar = TOP_FORMATS
 
     output: Annotated[_Texts, _output_option(TOP_FORMATS)] = None
-
-
-def spread(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function for typer: the fields of its option groups as parameters of their own.
-
-    The help shows the fields below the group's `heading`, or with the command's own options.
-    """
-    hints = get_type_hints(function, include_extras=True)
-    own: list[inspect.Parameter] = []
-    shared: list[inspect.Parameter] = []
-    groups: dict[str, type] = {}
-    for parameter in inspect.signature(function).parameters.values():
-        annotation = hints[parameter.name]
-        if not dataclasses.is_dataclass(annotation):
-            own.append(parameter.replace(annotation=annotation))
-            continue
-        assert isinstance(annotation, type)  # which is_dataclass does not say to mypy
-        groups[parameter.name] = annotation
-        fields = get_type_hints(annotation, include_extras=True)
-        # The help shows a command's own options first.
-        place = shared if hasattr(annotation, "heading") else own
-        place += [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if field.default is MISSING else field.default,
-                annotation=_below(getattr(annotation, "heading", OWN), fields[field.name]),
-            )
-            for field in dataclasses.fields(annotation)
-        ]
-    parameters = own + shared
-
-    @wraps(function)
-    def gather(**given: Any) -> Any:
-        for name, group in groups.items():
-            fields = [field.name for field in dataclasses.fields(group)]
-            given[name] = group(**{field: given.pop(field) for field in fields})
-        return function(**given)
-
-    for index, parameter in enumerate(parameters):
-        parameters[index] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-    gather.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    gather.__annotations__ = {one.name: one.annotation for one in parameters}
-    del gather.__wrapped__
-    return gather
-
-
-def _below(heading: str, annotation: Any) -> Any:
-    """Return the annotation of an option with the heading below which the help shows it."""
-    kind, option = get_args(annotation)
-    shown = copy.copy(option)
-    shown.rich_help_panel = heading
-    return Annotated[kind, shown]

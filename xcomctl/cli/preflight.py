@@ -128,7 +128,10 @@ def command(
 
     from xcomctl.db import open_store
 
-    with open_store(target) as store, console.working("preflight: checking values") as work:
+    with (
+        open_store(target, all_attempts=filters.all_attempts) as store,
+        console.working("preflight: checking values") as work,
+    ):
         result = _check(console, store, request, config, ignores, work)
         for one in store.visibility.unmatched(request.selection, result.preflight.scanned):
             console.warn(str(one))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xcomctl.cli.attempts import parse_region, refuse_ambiguous
 from xcomctl.cli.gaps import warn_about_hidden_rows
 from xcomctl.cli.names import XComName, absence, read_name, resolve
 from xcomctl.cli.options import Connection, Manners
@@ -92,6 +93,24 @@ class Options:
             "--all-map-indexes", help="Print the values of all indexes of a mapped task, as a list."
         ),
     ] = False
+    region: Annotated[
+        str | None,
+        typer.Option(
+            "--region",
+            metavar="ID:INDEX",
+            help="Region and pass of a task in a loop (Airflow 3.4).",
+        ),
+    ] = None
+    try_number: Annotated[
+        int | None,
+        typer.Option(
+            "--try-number",
+            metavar="N",
+            min=0,
+            max=MAX_INTEGER,
+            help="What this attempt pushed, which Airflow 3.4 keeps. [default: the current one]",
+        ),
+    ] = None
     output: Annotated[
         str | None,
         typer.Option(
@@ -134,7 +153,8 @@ def command(connection: Connection, manners: Manners, options: Options) -> None:
     from xcomctl.db import open_store
 
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(open_store(target))
+        all_attempts = request.try_number is not None
+        store = stack.enter_context(open_store(target, all_attempts=all_attempts))
         work = stack.enter_context(console.working("pull: reading the value"))
         pieces = _read_value(console, store, request, work)
         if isinstance(pieces, list):
@@ -165,6 +185,8 @@ class _Request:
     to_terminal: bool
     opcodes: bool
     """Whether a pickle is described instead of decoded."""
+    region: tuple[str, int] | None = None
+    try_number: int | None = None
 
 
 def _read_options(console: Console, options: Options) -> _Request:
@@ -207,6 +229,8 @@ def _read_options(console: Console, options: Options) -> _Request:
         None if options.default is None else (_parse_default(options.default),),
         to_terminal,
         options.opcodes,
+        None if options.region is None else parse_region(options.region),
+        options.try_number,
     )
 
 
@@ -294,12 +318,16 @@ def _find(console: Console, store: Store, request: _Request) -> list[XComEntry]:
         name.key,
         run_id=name.run_id,
         map_index=None if request.all_map_indexes else index,
+        region=parse_region(name.region) if name.region else request.region,
+        try_number=request.try_number,
     )
     if not entries:
         if request.default is None:
             warn_about_hidden_rows(console, store)
             raise absence(store, name)
         return []
+    if not request.all_map_indexes:
+        refuse_ambiguous(entries)
     entries = _newest_of_each(console, entries)
     if name.run_id is None:
         _note_the_run(console, store, entries[0])
@@ -314,6 +342,8 @@ def _find(console: Console, store: Store, request: _Request) -> list[XComEntry]:
 
 def _newest_of_each(console: Console, entries: list[XComEntry]) -> list[XComEntry]:
     """Return the newest entry of each map_index, because Airflow 1.10 allows duplicates."""
+    if entries[0].attempt is not None:
+        return entries
     newest = {entry.ref.map_index: entry for entry in reversed(entries)}
     if len(newest) < len(entries):
         console.note(

@@ -148,7 +148,10 @@ def command(
 
     from xcomctl.db import open_store
 
-    with open_store(target) as store, console.working("top: measuring sizes"):
+    with (
+        open_store(target, all_attempts=filters.all_attempts) as store,
+        console.working("top: measuring sizes"),
+    ):
         ranking = _Ranking(store, query)
         warn_about_gaps(console, store, query.selection, ranking.scanned)
 

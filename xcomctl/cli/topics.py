@@ -28,6 +28,7 @@ TOPICS = {
     "databases": "how the database is chosen, and its URLs",
     "configuration": "the configuration file, budgets, ignores, baselines",
     "export-format": "the fields of an exported file",
+    "airflow-3.4": "what changes with Airflow 3.4, a pre-release",
     "security": "what xcomctl never does, and the privileges it needs",
     "performance": "measurements against the databases' own clients",
 }

@@ -132,11 +132,13 @@ class UndoFile:
                 detail="Its contents may be needed.",
                 hint="Use another file.",
             )
-        if asked != self._asked:
-            names = [name for name in self._asked if asked.get(name) != self._asked[name]]
+        # An older release did not write options that it did not have.
+        both = asked.keys() | self._asked.keys()
+        names = [name for name in both if asked.get(name) != self._asked.get(name)]
+        if names:
             raise RefusedError(
                 f'the undo file "{self.path}" belongs to another command, which did not finish',
-                detail=f"Different: {', '.join(names) or 'the command'}.",
+                detail=f"Different: {', '.join(sorted(names))}.",
                 hint="Run that command again to resume it, or use another file.",
             )
         size = os.fstat(self._file).st_size

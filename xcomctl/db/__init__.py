@@ -57,14 +57,17 @@ def _connected(target: Target, lock_timeout_s: float | None) -> Backend:
 
 
 @contextmanager
-def open_store(target: Target) -> Iterator[Store]:
+def open_store(target: Target, *, all_attempts: bool = False) -> Iterator[Store]:
     """Open a metadata database for reading only, and close it at the end.
+
+    With `all_attempts`, XComs that Airflow 3.4 does not read are read, too: those of earlier
+    attempts, and those that a newer one replaced. In older Airflows there are none.
 
     Raises:
         UsageError: the url is malformed or of a product that Airflow does not use.
         DatabaseError: it cannot be reached, refuses, or is not Airflow's.
     """
-    with _opened(target, None) as store:
+    with _opened(target, None, all_attempts=all_attempts) as store:
         yield store
 
 
@@ -80,6 +83,12 @@ def open_for_writing(target: Target, *, lock_timeout_s: float | None) -> Iterato
         RefusedError: the table has a column that must be filled and that no known Airflow has.
     """
     with _opened(target, lock_timeout_s) as store:
+        if store.schema.split:
+            raise RefusedError(
+                "cannot write: changing XComs of Airflow 3.4 is not supported yet",
+                detail="They are in two tables, xcom_v1 and xcom_v2, of a pre-release.",
+                hint="Reading is safe. A newer xcomctl may write here.",
+            )
         required = store.schema.unknown_required
         if required and lock_timeout_s is not None:
             raise RefusedError(
@@ -90,12 +99,14 @@ def open_for_writing(target: Target, *, lock_timeout_s: float | None) -> Iterato
 
 
 @contextmanager
-def _opened(target: Target, lock_timeout_s: float | None) -> Iterator[Store]:
+def _opened(
+    target: Target, lock_timeout_s: float | None, *, all_attempts: bool = False
+) -> Iterator[Store]:
     from xcomctl.db.read.store import Store
 
     backend = _backend(target, lock_timeout_s)
     try:
-        store = Store(backend)
+        store = Store(backend, all_attempts=all_attempts)
     except BaseException:
         backend.close()
         raise

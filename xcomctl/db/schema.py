@@ -52,11 +52,26 @@ class Generation:
     """Whether rows carry run_id and map_index; older rows identify a run by its date only."""
     columns: frozenset[str]
     """Every column that xcomctl can fill."""
+    split: bool = False
+    """Whether XComs are in two tables, and belong to attempts of task instances in regions."""
 
 
 _COMMON = frozenset({"key", "value", "timestamp", "task_id", "dag_id"})
 
 GENERATIONS = (
+    Generation(
+        "3.4",
+        frozenset({"region_id", "region_index", "store"}),
+        (
+            *("dag_run_id", "task_id", "map_index", "region_id", "region_index"),
+            *("key", "try_number", "store"),
+        ),
+        mapped=True,
+        columns=_COMMON
+        | {"dag_run_id", "run_id", "map_index", "region_id", "region_index", "try_number"}
+        | {"store", "is_current", "in_loop", "task_instance_id", "dag_result", "mapped_length"},
+        split=True,
+    ),
     Generation(
         "2.3",
         frozenset({"dag_run_id", "run_id", "map_index"}),
@@ -107,6 +122,11 @@ class Schema:
     def mapped(self) -> bool:
         """Return whether rows carry run_id and map_index."""
         return self.generation.mapped
+
+    @property
+    def split(self) -> bool:
+        """Return whether XComs are in two tables, as from Airflow 3.4 on."""
+        return self.generation.split
 
     @property
     def major(self) -> int:
@@ -174,6 +194,7 @@ _RELEASES_BY_HEAD = {
     "509b94a1042d": "3.1.8",
     "1d6611b6ab7c": "3.2",
     "d2f4e1b3c5a7": "3.3",
+    "9cffe90fa0c0": "3.4.0b2",
 }
 
 _JSON_TYPES = ("json", "jsonb")
@@ -188,12 +209,12 @@ def detect(
     """Return the traits that the columns of `xcom` and `dag_run` imply.
 
     Raises:
-        DatabaseError: it is not a table of an Airflow from 1.10 to 3.3.
+        DatabaseError: it is not a table of an Airflow from 1.10 to 3.4.
     """
     generation = next((one for one in GENERATIONS if one.needs <= columns.keys()), None)
     if generation is None or not columns.keys() >= _COMMON:
         raise DatabaseError(
-            "cannot read this xcom table: no Airflow from 1.10 to 3.3 has such columns",
+            "cannot read this xcom table: no Airflow from 1.10 to 3.4 has such columns",
             detail=f"Its columns are {', '.join(sorted(columns)) or 'none'}.",
             hint="Check that --url and --schema name Airflow's metadata DB.",
         )
@@ -235,6 +256,8 @@ def _releases(
         fallback, prefixes = "2.0-2.2", ("2.0", "2.1.", "2.2")
     elif storage == "bytes":
         fallback, prefixes = "2.3-2.11", ("2.",)
+    elif generation.split:
+        fallback, prefixes = "3.4", ("3.4",)
     elif "dag_result" in columns:
         fallback, prefixes = "3.3", ("3.",)
     else:

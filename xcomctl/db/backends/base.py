@@ -154,9 +154,9 @@ class Backend(ABC):
         """Return the columns of a table of Airflow's by name, none if there is no such table."""
 
     def described(self, column: Element) -> Column | None:
-        """Return what the catalogue says of a column of one of Airflow's tables."""
+        """Return what the catalogue says of a column of a table, or of a query that is xcom's."""
         table = getattr(column, "table", None)
-        name = getattr(getattr(table, "element", table), "name", "")
+        name = getattr(getattr(table, "element", table), "name", "xcom")
         return self.tables.get(name, {}).get(getattr(column, "name", ""))
 
     @abstractmethod

@@ -16,7 +16,7 @@ _TABLES: Final = r"""
 SELECT table_name, table_rows, data_length, index_length
   FROM information_schema.tables
  WHERE table_schema = coalesce(:place, database()) AND table_type = 'BASE TABLE'
-   AND (table_name IN ('xcom', 'task_state_store', 'asset_state_store')
+   AND (table_name IN ('xcom', 'xcom_v1', 'xcom_v2', 'task_state_store', 'asset_state_store')
         OR table_name LIKE '|_airflow|_%' ESCAPE '|' OR table_name LIKE '|_xcom|_%' ESCAPE '|')
  ORDER BY table_name
 """

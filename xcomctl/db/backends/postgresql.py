@@ -334,8 +334,8 @@ class PostgreSQL(Backend):
 
     @property
     def _xcom(self) -> str:
-        schema = self.schema_name()
-        return f"{_quoted(schema)}.xcom" if schema else "xcom"
+        name, schema = "xcom_v2" if "xcom_v2" in self.tables else "xcom", self.schema_name()
+        return f"{_quoted(schema)}.{name}" if schema else name
 
     def may_be_pickle(self, value: Element, *, in_row: bool = False) -> Element:
         # get_byte reads a small value where it lies, and would fetch the whole of a large one. The

@@ -18,7 +18,7 @@ SELECT c.relname, c.reltuples, c.relpages, pg_relation_size(c.oid) / current_set
   FROM pg_catalog.pg_class AS c
  WHERE c.relkind = 'r'
    AND c.relnamespace = (SELECT relnamespace FROM pg_catalog.pg_class WHERE oid = to_regclass(:xcom))
-   AND (c.relname IN ('xcom', 'task_state_store', 'asset_state_store')
+   AND (c.relname IN ('xcom', 'xcom_v1', 'xcom_v2', 'task_state_store', 'asset_state_store')
         OR c.relname LIKE '\_airflow\_%' OR c.relname LIKE '\_xcom\_%')
  ORDER BY c.relname
 """

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 STATE_STORES: Final = ("task_state_store", "asset_state_store")
 """Airflow 3.3's state stores."""
 
+XCOM_TABLES: Final = ("xcom", "xcom_v1", "xcom_v2")
+"""The table of XComs, and the two that replace it in Airflow 3.4."""
+
 _ARCHIVES: Final = ("_xcom_archive", "_airflow_deleted__xcom", "_airflow_moved__")
 """How the names begin of tables with archived XComs: of the upgrade to Airflow 3, of
 `airflow db clean`, and of upgrades within Airflow 2."""
@@ -42,7 +45,7 @@ class StorageFacts:
     """Sizes of the tables that hold XComs or states, and how the server is replicated."""
 
     tables: tuple[TableStorage, ...] = ()
-    """`xcom`, archived XComs and state stores, those that exist, by name."""
+    """Those of XComs, archived XComs and state stores, those that exist, by name."""
     file_bytes: int | None = None
     """Size of the whole database file (SQLite only)."""
     free_bytes: int | None = None
@@ -60,7 +63,7 @@ def is_archive(table: str) -> bool:
 
 def is_relevant(table: str) -> bool:
     """Return whether `StorageFacts.tables` includes a table of this name."""
-    return table == "xcom" or table in STATE_STORES or is_archive(table)
+    return table in XCOM_TABLES or table in STATE_STORES or is_archive(table)
 
 
 def optional(connection: sa.Connection, ask: Callable[[], Answer]) -> Answer | None:

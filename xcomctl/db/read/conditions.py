@@ -47,11 +47,7 @@ class Conditions:
             conditions.append(self.any_of(x.task_id, selection.task_ids))
         if selection.keys:
             conditions.append(self.any_of(x.key, selection.keys))
-        if selection.map_indexes:
-            if self._table.schema.mapped:
-                conditions.append(x.map_index.in_(selection.map_indexes))
-            elif UNMAPPED not in selection.map_indexes:
-                conditions.append(sa.false())
+        conditions += self._of_instances(selection)
         if selection.since:
             moment = backend.bound_moment(selection.since)
             conditions.append(backend.moment(x.timestamp) >= moment)
@@ -79,6 +75,24 @@ class Conditions:
         if selection.contains is not None:
             searching, kind = backend.searching(), schema.value_type
             yield searching.holds(value, schema.storage, kind, selection.contains)
+
+    def _of_instances(self, selection: Selection) -> Iterator[Element]:
+        """Yield the conditions for map indexes and for regions."""
+        x, schema = self._table.x.c, self._table.schema
+        if selection.map_indexes:
+            if schema.mapped:
+                yield x.map_index.in_(selection.map_indexes)
+            elif UNMAPPED not in selection.map_indexes:
+                yield sa.false()
+        if selection.regions and not schema.split:
+            yield sa.false()
+        elif selection.regions:
+            yield sa.or_(
+                *(
+                    sa.and_(self._backend.same(x.region_id, region), x.region_index == index)
+                    for region, index in selection.regions
+                )
+            )
 
     def named(self, dag_id: str, task_id: str, key: str | None) -> list[Element]:
         """Return the conditions for exact names; any key where `key` is None."""
@@ -125,7 +139,7 @@ class Conditions:
 
     def dag_ids(self) -> list[str]:
         """Return the dag_ids that have an XCom, read from the index."""
-        statement = self._backend.distinct(self._table.x, "dag_id")
+        statement = self._table.distinct("dag_id")
         return [str(one) for one in self._table.connection.execute(statement).scalars()]
 
     def dags_like(self, patterns: Sequence[str]) -> list[str]:

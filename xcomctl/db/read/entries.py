@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from xcomctl.model import RowSink, SortKey
 
 
+_NUMBERS = ("dag_run_id", "map_index", "id", "region_index", "try_number")
+"""Columns of a primary key that are numbers."""
+
 _ROWID_SPAN = "SELECT (SELECT max(rowid) FROM xcom) - (SELECT min(rowid) FROM xcom) + 1"
 _COUNTED_SPAN = 1_000_000
 """Up to this number of rows, SQLite counts exactly in some hundredths of a second."""
@@ -39,7 +42,7 @@ _PIECE_BYTES = 12 * 1024 * 1024
 
 
 class Entries:
-    """The XComs of an open metadata database. Implements `model.EntrySource`.
+    """The XComs of an open metadata database. Implements `contracts.EntrySource`.
 
     Every method raises DatabaseError where the connection is lost, a statement times out or the
     table may not be read.
@@ -103,7 +106,8 @@ class Entries:
                 return self.count(selection) if span <= _COUNTED_SPAN else int(span)
             facts = optional(connection, lambda: backend.storage_facts(exact=False))
         tables = facts.tables if facts is not None else ()
-        return next((one.rows for one in tables if one.name == "xcom"), None)
+        found = [one.rows for one in tables if one.name in self._table.xcom_tables]
+        return None if not found or None in found else sum(one or 0 for one in found)
 
     def position(self, entry: XComEntry) -> list[int | float | str | None]:
         """Return where an entry stands in the order of runs, as JSON holds it."""
@@ -123,7 +127,7 @@ class Entries:
 
     def _read_key(self, name: str, value: object) -> object:
         anything = self._backend.name == "sqlite"
-        if name in ("dag_run_id", "map_index", "id"):
+        if name in _NUMBERS:
             if type(value) is not int or not -(2**63) <= value < 2**63:
                 raise ValueError(name)
         elif name == "execution_date" and anything and isinstance(value, int | float):
@@ -147,13 +151,21 @@ class Entries:
         *,
         run_id: str | None = None,
         map_index: int | None = UNMAPPED,
+        region: tuple[str, int] | None = None,
+        try_number: int | None = None,
     ) -> list[XComEntry]:
         """Return the entries of one name in its newest run that has it, or in `run_id`.
 
         In map_index order, all of them where `map_index` is None. Airflow 1.10 can have several
-        rows of one name: the newest first. Empty where nothing has the name.
+        rows of one name: the newest first. So can loops in Airflow 3.4: by region, all of them
+        unless `region` is given. Empty where nothing has the name. `try_number` asks for an
+        attempt, which takes a store with all attempts.
         """
         conditions = self._rows.conditions.named(dag_id, task_id, key)
+        if region is not None:
+            conditions += self._rows.conditions.where(Selection(regions=(region,)))
+        if try_number is not None and self._schema.split:
+            conditions.append(self._table.x.c.try_number == try_number)
         if map_index is not None:
             if self._schema.mapped:
                 conditions.append(self._table.x.c.map_index == map_index)
@@ -180,8 +192,8 @@ class Entries:
             key=lambda entry: entry.row[:1] if self._schema.generation.name == "1.10" else ()
         )
         entries.sort(key=pushed_at, reverse=True)
-        entries.sort(key=lambda entry: entry.ref.map_index)
-        return entries
+        entries.sort(key=lambda entry: (entry.ref.map_index, entry.ref.region or ""))
+        return replaced_left_out(entries)
 
     def of_run(self, dag_id: str, pointer: object) -> list[XComEntry]:
         """Return the entries of a run by what its rows point to it, orphans marked.
@@ -303,7 +315,7 @@ class Entries:
                 statement = backend.along_key(statement.order_by(*key), self._table.x)
                 if after is not None:
                     statement = statement.where(backend.beyond(key, after))
-            narrow = ordered or selection.narrows
+            narrow = ordered or not self._table.is_whole(selection)
             stream_into = backend.stream_into if narrow else backend.stream_all_into
             stream_into(statement, self._schema.storage, sink)
 
@@ -343,6 +355,20 @@ def changed_while_read(entry: XComEntry) -> DatabaseError:
         detail="Another session replaced or deleted it.",
         hint="Pull it again.",
     )
+
+
+def replaced_left_out(entries: Sequence[XComEntry]) -> list[XComEntry]:
+    """Return the entries without those of xcom_v1 that a row of xcom_v2 replaces."""
+    newer = {(one.ref, one.attempt.try_number) for one in entries if _is_newer(one) and one.attempt}
+    return [
+        one
+        for one in entries
+        if one.attempt is None or _is_newer(one) or (one.ref, one.attempt.try_number) not in newer
+    ]
+
+
+def _is_newer(entry: XComEntry) -> bool:
+    return entry.attempt is not None and entry.attempt.store == "xcom_v2"
 
 
 def pushed_at(entry: XComEntry) -> datetime:

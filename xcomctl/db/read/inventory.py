@@ -18,6 +18,7 @@ from xcomctl.db.backends.times import to_moment
 from xcomctl.model import Selection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from xcomctl.db.read.store import Store
@@ -74,7 +75,7 @@ def take_inventory(store: Store, *, exact: bool) -> Inventory:
             whole = first if first is not None and first.rows < BAND else None
     by_name = {one.name: one for one in storage.tables}
     return Inventory(
-        xcom=by_name.get("xcom", TableStorage("xcom")),
+        xcom=_together([by_name[one] for one in table.xcom_tables if one in by_name]),
         rows=whole.rows if whole else store.entries.count(Selection()) if exact else None,
         dags=None if dags is None else len(dags),
         oldest=None if first is None else first.oldest,
@@ -84,6 +85,19 @@ def take_inventory(store: Store, *, exact: bool) -> Inventory:
         state_stores=tuple(by_name[name] for name in STATE_STORES if name in by_name),
         storage=storage,
     )
+
+
+def _together(tables: Sequence[TableStorage]) -> TableStorage:
+    """Return the sums over the tables that hold XComs; None where one is not known."""
+    if len(tables) == 1:
+        return tables[0]
+
+    def total(name: str) -> int | None:
+        numbers = [getattr(one, name) for one in tables]
+        return None if not numbers or None in numbers else sum(numbers)
+
+    names = ("rows", "table_bytes", "index_bytes", "toast_bytes", "total_bytes")
+    return TableStorage("xcom", *map(total, names))
 
 
 def _band(store: Store, end: str | None) -> _Band:

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from xcomctl.db.backends.base import MAX_SNIFFED
 from xcomctl.db.backends.times import to_moment
 from xcomctl.db.read.conditions import Conditions
-from xcomctl.model import UNMAPPED, Encoding, Size, XComEntry, XComRef
+from xcomctl.db.read.split import as_uuid
+from xcomctl.model import UNMAPPED, Attempt, Encoding, Size, XComEntry, XComRef
 from xcomctl.values.sniff import sniff
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Rows:
                 "stored_size"
             ),
         ]
+        if self._schema.split:
+            columns += [x[name] for name in ("is_current", "in_loop")]
         if orphans:
             columns.append(self.orphan())
         if others:
@@ -108,7 +111,7 @@ class Rows:
     def orphan(self) -> sa.Label[Any]:
         """Return whether the row's run or task instance is missing, so that Airflow ignores it."""
         table = self.table
-        if not (table.joined and self._schema.mapped):
+        if not (table.joined and self._schema.mapped) or self._schema.split:
             return sa.literal(0).label("orphan")
         missing: Element = table.run.c.id.is_(None)
         if self._backend.name == "sqlite" and table.columns["task_instance"]:
@@ -146,6 +149,7 @@ class Rows:
         position = identity
         if not self._schema.mapped:
             position = tuple([named[name] for name in self.run_order])
+        attempt = _attempt(row) if self._schema.split else None
         return XComEntry(
             ref=XComRef(
                 text_of(row.dag_id) or "",
@@ -154,6 +158,7 @@ class Rows:
                 text_of(row.key),
                 row.map_index if self._schema.mapped else UNMAPPED,
                 logical_date,
+                f"{attempt.region_id}:{attempt.region_index}" if attempt and row.in_loop else None,
             ),
             size=size,
             timestamp=to_moment(row.timestamp),
@@ -165,6 +170,7 @@ class Rows:
             # `in` first: a missing column raises, which costs more than the question.
             orphan="orphan" in named and bool(named["orphan"]),
             position=position,
+            attempt=attempt,
         )
 
     def full_entry(self, row: sa.Row[Any]) -> XComEntry:
@@ -185,6 +191,11 @@ class Rows:
             and self._backend.name != "sqlite"
             and isinstance(row.head, int)
         )
+
+
+def _attempt(row: sa.Row[Any]) -> Attempt:
+    region_id = as_uuid(row.region_id)
+    return Attempt(region_id, row.region_index, row.try_number, bool(row.is_current), row.store)
 
 
 def _plain(name: str, value: Any) -> object:

@@ -197,7 +197,7 @@ class Sizes:
         statement = self._rows.over(selection, *labelled, of_runs="run_id" in by)
         groups: Iterable[tuple[Any, Summary]]
         if len(facts) == 1 and percentiles:
-            groups = backend.summaries(statement, width, whole=not selection.narrows)
+            groups = backend.summaries(statement, width, whole=self._table.is_whole(selection))
         else:
             rows: Iterator[Any] = itertools.chain.from_iterable(backend.batches(statement))
             if len(facts) > 3:

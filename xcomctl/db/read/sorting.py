@@ -127,7 +127,7 @@ class Sorting:
             rows = self._table.connection.execute(statement)
             return {tuple(row[: len(identity)]): None for row in rows}
         assert order.limit is not None
-        whole = not selection.narrows
+        whole = self._table.is_whole(selection)
         sized = self._backend.first_by_size(statement, order.limit, order.descending, whole=whole)
         return {tuple(row[: len(identity)]): row[-1] for row in sized}
 
@@ -197,6 +197,8 @@ class Sorting:
         Asked of a database without statistics only. Whatever the answer, the result is the same.
         """
         if not (self._schema.mapped and selection.dag_ids) or self._backend.has_statistics():
+            return False
+        if self._schema.split:
             return False
         table, conditions = self._table, self._rows.conditions
         x, run = table.x.c, table.run.c

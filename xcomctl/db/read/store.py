@@ -32,13 +32,13 @@ class Store:
     `quarantine` writes SQL for rows that an upgrade trips over.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        """Read the catalogue.
+    def __init__(self, backend: Backend, *, all_attempts: bool = False) -> None:
+        """Read the catalogue. With `all_attempts`, XComs of earlier attempts exist, too.
 
         Raises:
             DatabaseError: there is no xcom table, or not one of Airflow's.
         """
-        self.table = Table(backend)
+        self.table = Table(backend, all_attempts=all_attempts)
         self.rows = Rows(self.table)
         self.entries = Entries(self.rows)
         self.pages = Pages(self.rows, self.entries)
@@ -97,7 +97,7 @@ class Store:
     def readable(self) -> dict[str, bool]:
         """Return for each table of Airflow's that xcomctl reads whether it exists and may be read."""
         found: dict[str, bool] = {}
-        for name in ("xcom", *OTHER_TABLES[:4]):
+        for name in (*self.table.sources, *OTHER_TABLES[:4]):
             there = bool(self.table.columns[name])
             if there and self.table.backend.name == "postgresql":
                 there = self.table.may_read(name)

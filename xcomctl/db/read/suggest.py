@@ -23,7 +23,7 @@ _RUNS = 200
 
 
 class Suggest:
-    """Names and runs that exist. Implements `model.NameSource`.
+    """Names and runs that exist. Implements `contracts.NameSource`.
 
     Every method raises DatabaseError where the database cannot be read.
     """
@@ -52,7 +52,7 @@ class Suggest:
                 return self._runs(start, selection)
             elif column == "task_id" and _is_one_dag(selection):
                 conditions = self._rows.conditions.where(selection)
-                statement = self._backend.distinct(self._table.x, "task_id", *conditions)
+                statement = self._table.distinct("task_id", *conditions)
                 found = self._texts(statement)
             else:
                 found = self._newest(column, selection)

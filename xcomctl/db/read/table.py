@@ -8,30 +8,33 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from xcomctl.db import schema as schemas
+from xcomctl.db.read import split
 from xcomctl.errors import DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from xcomctl.db.backends.base import Backend
+    from xcomctl.db.backends.base import Backend, Element
+    from xcomctl.model import Selection
 
 
 OTHER_TABLES = ("dag_run", "task_instance", "dag", "alembic_version", "_xcom_archive")
 """Tables of Airflow that are read besides `xcom`, each only where it exists."""
 
 
-_NAMED_COLUMNS = frozenset().union(*(one.columns for one in schemas.GENERATIONS)) - {"dag_result"}
+_NAMED_COLUMNS = frozenset().union(*(one.columns for one in schemas.GENERATIONS)) - {*split.OTHERS}
 
 
 class Table:
     """The xcom table of an open metadata database, and the tables beside it.
 
     Holds the connection. `x` is `xcom` and `run` is `dag_run`, each under an alias for reading;
-    `xcom` has no alias, for statements that write.
+    `xcom` has no alias, for statements that write. Where XComs are in two tables, as from Airflow
+    3.4 on, `x` is both as one (see `split`).
     """
 
-    def __init__(self, backend: Backend) -> None:
-        """Read the catalogue.
+    def __init__(self, backend: Backend, *, all_attempts: bool = False) -> None:
+        """Read the catalogue. With `all_attempts`, `x` has the XComs of earlier attempts, too.
 
         Raises:
             DatabaseError: there is no xcom table, or not one of Airflow's.
@@ -40,6 +43,10 @@ class Table:
         self.connection = backend.connection
         with self.explained():
             columns = {name: backend.columns(name) for name in ("xcom", *OTHER_TABLES)}
+            if not columns["xcom"] and (newer := backend.columns("xcom_v2")):
+                columns |= {name: backend.columns(name) for name in split.TABLES}
+                columns["xcom_v2"] = newer
+                columns["xcom"] = split.described(columns)
         if not columns["xcom"]:
             there = [name for name in OTHER_TABLES if columns[name]]
             raise DatabaseError(
@@ -58,7 +65,14 @@ class Table:
         tables = frozenset(name for name in OTHER_TABLES if columns[name])
         self.schema = schemas.detect(columns["xcom"], columns["dag_run"], tables, heads)
         self.xcom = self.named("xcom")
-        self.x = self.xcom.alias("x")
+        self.x: sa.FromClause = self.xcom.alias("x")
+        self.xcom_tables: tuple[str, ...] = ("xcom",)
+        """The tables that hold XComs."""
+        self.sources: tuple[str, ...] = self.xcom_tables
+        """Those, and the tables without which their rows have no name."""
+        if self.schema.split:
+            self.x = split.source(columns, self.named, all_attempts=all_attempts)
+            self.xcom_tables, self.sources = split.XCOM_TABLES, split.TABLES
         self.run = self.named("dag_run").alias("r")
         self.joined = "dag_run" in tables and self.schema.run_date is not None
         """Whether rows can be joined with their runs."""
@@ -72,6 +86,16 @@ class Table:
     def clause(self, name: str, *columns: str) -> sa.TableClause:
         """Return a table of Airflow's schema with these columns."""
         return sa.table(name, *map(sa.column, columns), schema=self.backend.target.schema)
+
+    def is_whole(self, selection: Selection) -> bool:
+        """Return whether a selection is read along the table itself, no row left out by an index."""
+        return not (selection.narrows or self.schema.split)
+
+    def distinct(self, column: str, *conditions: Element) -> sa.Select[Any]:
+        """Return the query for the distinct values of an indexed id column, where not NULL."""
+        if self.schema.split:
+            return sa.select(self.x.c[column]).where(*conditions).distinct()
+        return self.backend.distinct(self.x, column, *conditions)
 
     def _heads(self) -> tuple[str, ...]:
         """Return the rows of `alembic_version`; none where the role may not read it."""

@@ -48,7 +48,8 @@ class Visibility:
 
     def hidden(self) -> list[str]:
         """Return why rows of xcom, or of the runs that name them, may be hidden from this role."""
-        tables = ["xcom", *(["dag_run"] if self._table.joined else [])]
+        tables = [*self._table.sources, *(["dag_run"] if self._table.joined else [])]
+        tables += ["task_instance"] if self._table.schema.split else []
         with self._table.explained():
             reasons = (self._table.backend.hidden_rows(name) for name in tables)
             return [reason for reason in reasons if reason is not None]
