@@ -167,10 +167,27 @@ def _run_command(arguments: Sequence[str]) -> int:
         at = arguments.index("edit")
         arguments = [*arguments[:at], "push", "--replace", *arguments[at + 1 :]]
         first = "push"
+    arguments = _with_options_repeated(arguments, "--from")
     app = build_app(first)
     # Not list(): that name is the command's module here, once it is imported.
     code: Any = app(args=[*arguments] or ["--help"], prog_name="xcomctl", standalone_mode=False)
     return code if isinstance(code, int) else 0
+
+
+def _with_options_repeated(arguments: Sequence[str], option: str) -> list[str]:
+    """Return the arguments with an option in front of each of several values: `--from a b`.
+
+    A shell makes several of `--from *.json.gz`. An HTML file is no value, but what `report` writes.
+    """
+    found: list[str] = []
+    within = False
+    for at, word in enumerate(arguments):
+        is_value = within and not word.startswith("-") and not word.endswith((".html", ".htm"))
+        if is_value and arguments[at - 1] != option:
+            found.append(option)
+        found.append(word)
+        within = word == option or is_value
+    return found
 
 
 def _completion(option: str, shells: Sequence[str]) -> int:

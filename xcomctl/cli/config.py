@@ -76,6 +76,13 @@ def command(
             help="Validate the file, show settings with their origin, create a file, or print its JSON Schema. [default: show]",
         ),
     ] = "show",
+    of: Annotated[
+        str,
+        typer.Argument(
+            metavar="[config|snapshot]",
+            help="With schema: the file that it describes. [default: config]",
+        ),
+    ] = "config",
 ) -> None:
     """Check, show or create the configuration."""
     from xcomctl.cli import console
@@ -90,7 +97,7 @@ def command(
     elif action == "schema":
         from xcomctl.values.strictjson import dumps
 
-        console.text(dumps(config_schema(), indent=2) + "\n")
+        console.text(dumps(_schema(of), indent=2) + "\n")
     else:
         from xcomctl.config import redact
 
@@ -98,6 +105,16 @@ def command(
             f'unknown action "{redact.shown_name(action)}" of config',
             hint=suggestion(action, _ACTIONS),
         )
+
+
+def _schema(of: str) -> dict[str, object]:
+    if of == "snapshot":
+        from xcomctl.sizes.snapshot_schema import snapshot_schema
+
+        return snapshot_schema()
+    if of != "config":
+        raise UsageError(f'no schema of "{of}"', hint=suggestion(of, ("config", "snapshot")))
+    return config_schema()
 
 
 def _check(console: Console, connection: Connection) -> None:

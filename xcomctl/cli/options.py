@@ -292,6 +292,16 @@ class Filters:
         return min(moments, default=None)
 
 
+FromFiles = Annotated[
+    _Texts,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="Read these snapshots instead of a database. Repeatable, one per deployment, or all parts of one.",
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Manners:
     """How much is printed on stderr, and in which colours."""

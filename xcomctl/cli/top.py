@@ -9,19 +9,21 @@ import typer
 
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.gaps import warn_about_gaps
-from xcomctl.cli.options import Connection, Filters, GroupsOutput, Manners
+from xcomctl.cli.options import Connection, Filters, FromFiles, GroupsOutput, Manners
+from xcomctl.cli.snapshots import load, refuse_connection
 from xcomctl.errors import UsageError
 from xcomctl.formats import TOP_FORMATS, Column
 from xcomctl.model import MAX_INTEGER
 from xcomctl.text import canonical, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from xcomctl.db.read.store import Store
+    from xcomctl.cli.console import Console
     from xcomctl.formats import Layout, Row
     from xcomctl.model import Selection, Size
     from xcomctl.sizes.forecast import Forecast
+    from xcomctl.sizes.snapshot import Snapshot
     from xcomctl.sizes.statistics import Summary
 
     Name = tuple[str | None, ...]
@@ -45,6 +47,8 @@ SORTS = {
 }
 """What --sort accepts, with the other names of each."""
 _BAR = 20
+BOUNDED = "upper bounds, from histograms by powers of two"
+"""What the percentiles of a snapshot are."""
 
 _DIMENSION_COLUMNS = {
     "dag_id": Column("dag_id", "id", aliases=("dag",)),
@@ -54,6 +58,8 @@ _DIMENSION_COLUMNS = {
     "day": Column("day", "id"),
 }
 DIMENSIONS = tuple(_DIMENSION_COLUMNS)
+_DEPLOYMENT = Column("deployment", "id")
+"""In front of the others, for snapshots of several deployments."""
 
 _NUMBERS = (
     Column("count", "number", aliases=("rows",), drop=-1),
@@ -66,6 +72,7 @@ _NUMBERS = (
     Column("share", "percent", drop=2),
     Column("bar", "bar", machine=False, drop=7),
 )
+_PERCENTILES = ("p50_bytes", "p95_bytes", "p99_bytes")
 _FORECAST = (
     Column("trend", "word", drop=-2),
     Column("growth_bytes_per_day", "size", title="growth/day", aliases=("growth",)),
@@ -126,6 +133,7 @@ class Options:
             help="Forecast for the limit of another backend: mysql:2.8.",
         ),
     ] = None
+    from_: FromFiles = None
 
 
 def command(
@@ -144,17 +152,12 @@ def command(
     if options.limit is None and any(name == "ncdu" for name, _ in outputs):
         # Without the small groups its totals would be wrong.
         query = replace(query, limit=0)
-    target, _ = connection.resolve(console)
-
-    from xcomctl.db import open_store
-
-    with (
-        open_store(target, all_attempts=filters.all_attempts) as store,
-        console.working("top: measuring sizes"),
-    ):
-        ranking = _Ranking(store, query)
-        warn_about_gaps(console, store, query.selection, ranking.scanned)
-
+    if options.from_:
+        refuse_connection(connection)
+        ranking = _rank_snapshots(console, load(console, options.from_), query)
+    else:
+        ranking = _rank_database(console, connection, query, all_attempts=filters.all_attempts)
+    query = ranking.query
     layout = replace(
         query.layout, before=ranking.facts, after=ranking.counts, closing=ranking.closing
     )
@@ -188,11 +191,7 @@ def _read_options(filters: Filters, output: GroupsOutput, options: Options) -> _
     by = _parse_by(options.by)
     sort = _known("sort by", options.sort or "bytes", SORTS)
     forecast = options.forecast or sort == "growth"
-    columns = (
-        *(_DIMENSION_COLUMNS[name] for name in by),
-        *_NUMBERS,
-        *(_FORECAST if forecast else ()),
-    )
+    columns = _columns(by, forecast=forecast, bounded=bool(options.from_))
     return _Query(
         selection,
         by,
@@ -202,6 +201,19 @@ def _read_options(filters: Filters, output: GroupsOutput, options: Options) -> _
         options.as_,
         output.layout("xcomctl.top/1", "groups", columns),
     )
+
+
+def _columns(by: Sequence[str], *, forecast: bool, bounded: bool) -> tuple[Column, ...]:
+    """Return the columns; percentiles of a snapshot are upper bounds, which their titles say."""
+    numbers = [
+        replace(one, title=f"{one.title} \u2264", aliases=(one.title,))
+        if bounded and one.name in _PERCENTILES
+        else one
+        for one in _NUMBERS
+    ]
+    dimensions = (_DIMENSION_COLUMNS[name] for name in by)
+    front = (_DEPLOYMENT,) if bounded else ()
+    return (*front, *dimensions, *numbers, *(_FORECAST if forecast else ()))
 
 
 def _parse_by(by: list[str] | None) -> tuple[str, ...]:
@@ -220,18 +232,73 @@ def _known(what: str, text: str, known: Mapping[str, Collection[str]]) -> str:
     return name
 
 
+def _rank_database(
+    console: Console, connection: Connection, query: _Query, *, all_attempts: bool
+) -> _Ranking:
+    """Return the groups of the database."""
+    target, _ = connection.resolve(console)
+
+    from xcomctl.cli.findings import limit_in_force
+    from xcomctl.db import open_store
+
+    with (
+        open_store(target, all_attempts=all_attempts) as store,
+        console.working("top: measuring sizes"),
+    ):
+        groups = store.sizes.by_group(
+            query.selection, query.by, days=query.forecast, percentiles=True
+        )
+        ranking = _Ranking(query, dict(groups), limit_in_force(store, query.as_).size)
+        warn_about_gaps(console, store, query.selection, ranking.scanned)
+    return ranking
+
+
+def _rank_snapshots(console: Console, snapshots: Sequence[Snapshot], query: _Query) -> _Ranking:
+    """Return the groups of snapshots. The limit is the smallest of several deployments."""
+    from xcomctl.cli.snapshots import limit_of
+    from xcomctl.sizes.snapshot import select, summarize
+
+    if "run_id" in query.by:
+        raise UsageError(
+            "cannot group a snapshot by run_id",
+            hint="Valid values: dag_id, task_id, key, day; or read the database.",
+        )
+    common = {"deployment": snapshots[0].source.name}
+    if len(snapshots) > 1:
+        query, common = replace(query, by=("deployment", *query.by)), {}
+    else:
+        first, *others = query.layout.columns
+        columns = (replace(first, people=False), *others)
+        query = replace(query, layout=replace(query.layout, columns=columns))
+    groups = summarize(select(snapshots, query.selection), query.by)
+    limit = min(limit_of(one, query.as_).size for one in snapshots)
+    return _Ranking(query, groups, limit, common=common, bounded=True)
+
+
 class _Ranking:
     """The groups of a query, the largest first."""
 
-    def __init__(self, store: Store, query: _Query) -> None:
-        from xcomctl.cli.findings import limit_in_force
+    def __init__(
+        self,
+        query: _Query,
+        groups: dict[Name, Summary],
+        limit: Size,
+        *,
+        common: Row | None = None,
+        bounded: bool = False,
+    ) -> None:
+        """Rank groups.
+
+        `common` holds the fields that all rows have alike, and `bounded` says that percentiles are
+        upper bounds.
+        """
         from xcomctl.sizes.forecast import forecast
 
-        self._query = query
-        self._limit: Size = limit_in_force(store, query.as_).size
-        self._groups: dict[Name, Summary] = dict(
-            store.sizes.by_group(query.selection, query.by, days=query.forecast, percentiles=True)
-        )
+        self.query = query
+        self._limit = limit
+        self._groups = groups
+        self._common = dict(common or {})
+        self._bounded = bounded
         self._forecasts: dict[Name, Forecast] = {}
         if query.forecast:
             self._forecasts = {
@@ -246,21 +313,21 @@ class _Ranking:
 
     def _rank(self, name: Name) -> float:
         sizes = self._groups[name]
-        if self._query.sort == "rows":
+        if self.query.sort == "rows":
             return sizes.rows
-        if self._query.sort == "max":
+        if self.query.sort == "max":
             return sizes.largest or 0
-        if self._query.sort == "growth":
+        if self.query.sort == "growth":
             return self._forecasts[name].bytes_per_day or 0.0
         return sizes.total
 
     def facts(self) -> Row:
         """Return the document's fields in front of the rows."""
         return {
-            "by": list(self._query.by),
+            "by": list(self.query.by),
             "limit_bytes": self._limit,
             "summary": {"scanned": self.scanned, "total_bytes": self._total},
-        }
+        } | ({"percentiles": BOUNDED} if self._bounded else {})
 
     def counts(self) -> Row:
         """Return the document's fields behind the rows."""
@@ -283,9 +350,9 @@ class _Ranking:
     def rows(self) -> Iterator[Row]:
         """Yield the groups as rows, up to the limit."""
         for name in self._shown:
-            row: dict[str, object] = dict(zip(self._query.by, name, strict=True))
+            row: dict[str, object] = self._common | dict(zip(self.query.by, name, strict=True))
             row |= self._sizes_row(self._groups[name])
-            if self._query.forecast:
+            if self.query.forecast:
                 row |= _forecast_row(self._forecasts[name])
             yield row
 

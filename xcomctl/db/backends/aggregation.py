@@ -24,6 +24,9 @@ class Aggregation(Protocol):
     def packed(self, size: Element) -> Element:
         """Return the aggregate of a group's sizes, four bytes each, most significant first."""
 
+    def packed_numbers(self, number: Element) -> Element:
+        """Return the aggregate of a group's numbers, eight bytes each, most significant first."""
+
     def percentiles(self, size: Element, shares: Sequence[float]) -> Element:
         """Return the aggregate of a group's percentiles, each of them one of the sizes."""
 

@@ -15,10 +15,11 @@ from xcomctl.db.backends.searching import Searching
 from xcomctl.db.backends.sql_script import SqlScript, with_parameters
 from xcomctl.db.backends.storage import StorageFacts
 from xcomctl.db.backends.streaming import Page, write_rows
-from xcomctl.sizes.statistics import gather_sizes, summarize
+from xcomctl.sizes.statistics import gather_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from array import array
+    from collections.abc import Iterator, Mapping, Sequence
 
     from xcomctl.config.drivers import Options
     from xcomctl.config.target import Target
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from xcomctl.db.schema import Column, Schema
     from xcomctl.errors import XcomctlError
     from xcomctl.model import Limit, Raw, RowSink, Size, Storage
-    from xcomctl.sizes.statistics import Name, Summary
+    from xcomctl.sizes.statistics import Name
 
 Element = sa.ColumnElement[Any]
 
@@ -336,16 +337,15 @@ class Backend(ABC):
             while rows := result.fetchmany(self.paged.rows):
                 yield rows
 
-    def summaries(
+    def gathered(
         self, statement: sa.Select[Any], width: int, *, whole: bool
-    ) -> Iterable[tuple[Name, Summary]]:
-        """Return what there is of each group of the rows, which are so many names and a size.
+    ) -> Mapping[Name, array[int]]:
+        """Return the numbers of each group of the rows, which are so many names and a number.
 
-        Percentiles included, and names as `text_of` takes them. `whole` says that no rows are left
-        out along an index.
+        -1 stands for NULL, and names are as `text_of` takes them. `whole` says that no rows are
+        left out along an index.
         """
-        sizes = gather_sizes(self.batches(statement), width)
-        return ((name, summarize(some)) for name, some in sizes.items())
+        return gather_sizes(self.batches(statement), width)
 
     def first_by_size(
         self, statement: sa.Select[Any], limit: int, descending: bool, *, whole: bool

@@ -19,10 +19,10 @@ from xcomctl.db.backends.sqlite import SQLite
 from xcomctl.db.backends.workers import AHEAD, Part, in_order, spare_processors, workers
 from xcomctl.errors import DatabaseError
 from xcomctl.model import LineSink
-from xcomctl.sizes.statistics import Summary, gather_sizes, summarize
+from xcomctl.sizes.statistics import gather_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from xcomctl.db.backends.base import Element
     from xcomctl.db.backends.workers import Channel
@@ -92,11 +92,11 @@ class PartedSQLite(SQLite):
                 _copy(files[at].fileno(), length, sink)
                 sink.count(rows, size)
 
-    def summaries(
+    def gathered(
         self, statement: sa.Select[Any], width: int, *, whole: bool
-    ) -> Iterable[tuple[Name, Summary]]:
+    ) -> Mapping[Name, array[int]]:
         if not whole:
-            return super().summaries(statement, width, whole=whole)
+            return super().gathered(statement, width, whole=whole)
         sql, (*given, _, _) = self.driver_sql(statement.where(_is_in(Part(0, 0))))
 
         def gather(channel: Channel, _: int) -> None:
@@ -110,12 +110,12 @@ class PartedSQLite(SQLite):
 
         found = self._from_equal_parts(gather)
         if found is None:
-            return super().summaries(statement, width, whole=whole)
-        sizes = next(found)
+            return super().gathered(statement, width, whole=whole)
+        sizes: Sizes = next(found)
         for more in found:
             for name, some in more.items():
                 sizes.setdefault(name, array("q")).extend(some)
-        return [(name, summarize(some)) for name, some in sizes.items()]
+        return sizes
 
     def first_by_size(
         self, statement: sa.Select[Any], limit: int, descending: bool, *, whole: bool

@@ -15,6 +15,7 @@ from xcomctl.sizes.statistics import (
     Survey,
     gather_counts,
     gather_days,
+    summarize,
     summarize_packed,
 )
 
@@ -197,7 +198,8 @@ class Sizes:
         statement = self._rows.over(selection, *labelled, of_runs="run_id" in by)
         groups: Iterable[tuple[Any, Summary]]
         if len(facts) == 1 and percentiles:
-            groups = backend.summaries(statement, width, whole=self._table.is_whole(selection))
+            sizes = backend.gathered(statement, width, whole=self._table.is_whole(selection))
+            groups = ((name, summarize(some)) for name, some in sizes.items())
         else:
             rows: Iterator[Any] = itertools.chain.from_iterable(backend.batches(statement))
             if len(facts) > 3:

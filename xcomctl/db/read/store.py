@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from xcomctl.db.read.day_sizes import DaySizes
 from xcomctl.db.read.entries import Entries
+from xcomctl.db.read.identity import database_id, database_name
 from xcomctl.db.read.pages import Pages
 from xcomctl.db.read.parts import Parts
 from xcomctl.db.read.quarantine import Quarantine
@@ -28,8 +30,9 @@ class Store:
     """An open metadata database.
 
     `entries` lists and reads XComs, `pages` reads their values in bulk, `sizes` aggregates them,
-    `parts` plans how to read the table in parts, `suggest` knows which names and runs exist, `visibility` knows what a listing does not show,
-    `quarantine` writes SQL for rows that an upgrade trips over.
+    `day_sizes` does so by day, `parts` plans how to read the table in parts, `suggest` knows which
+    names and runs exist, `visibility` knows what a listing does not show, `quarantine` writes SQL
+    for rows that an upgrade trips over.
     """
 
     def __init__(self, backend: Backend, *, all_attempts: bool = False) -> None:
@@ -44,6 +47,7 @@ class Store:
         self.pages = Pages(self.rows, self.entries)
         self.sizes = Sizes(self.rows)
         self.parts = Parts(self.rows)
+        self.day_sizes = DaySizes(self.rows)
         self.suggest = Suggest(self.rows)
         self.visibility = Visibility(self.rows, self.suggest)
         self.quarantine = Quarantine(self.rows)
@@ -83,6 +87,10 @@ class Store:
             storage=self.schema.storage,
             heads=self.schema.heads,
         )
+
+    def identity(self) -> tuple[str, str]:
+        """Return the database's name, and an identifier that no other database has."""
+        return database_name(self.table), database_id(self.table)
 
     def limits(self) -> list[Limit]:
         """Return the limits that the live database puts on a value, the one in force first."""

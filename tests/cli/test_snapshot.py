@@ -1,0 +1,149 @@
+"""`snapshot`, `merge` and `--from`: the numbers of the database, in a file without values."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import json
+import stat
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+
+from tests.metadata import WHEN, Metadata
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Run
+
+MIDNIGHT = dt.datetime(2026, 1, 31, 23, 59, 59, 999999)
+DIMENSIONS = ("dag_id", "dag_id,task_id,key", "day", "task_id,day")
+
+
+def fill(metadata: Metadata) -> None:
+    """Add XComs of several days, names and sizes, with what is rare."""
+    number = 0
+    for dag_id in ("etl", "Etl", 'ha"rm\u202eless'):
+        for day in range(4):
+            for size in (2, 3, 70, 5000 * day + 4):
+                number += 1
+                when = MIDNIGHT + dt.timedelta(days=day, microseconds=size % 2)
+                value = json.dumps("s" * (size - 2))
+                metadata.add(
+                    value if metadata.json else value.encode(), dag_id=dag_id, task_id=f"t{size % 3}",
+                    run_id=f"r{number}", date=WHEN + dt.timedelta(days=number), timestamp=when,
+                )  # fmt: skip
+    metadata.add(None, dag_id="etl", key="nothing", run_id="r1")
+
+
+def rows(done: Any, by: str) -> list[tuple[object, ...]]:
+    """Return what is exact in the groups of `top -o json`."""
+    facts = ("count", "total_bytes", "mean_bytes", "max_bytes", "share")
+    return [tuple(row[name] for name in (*by.split(","), *facts)) for row in done.json()["groups"]]
+
+
+@pytest.mark.parametrize("generation", ["1.10", "2.0", "3.0"])
+def test_top_of_a_snapshot_is_top_of_the_database(
+    empty_url: str, run: Run, generation: str
+) -> None:
+    """In every dimension, on each backend and generation."""
+    metadata = Metadata(empty_url, generation)
+    fill(metadata)
+    if generation == "1.10":
+        metadata.add(b"1", key=None, dag_id="etl")
+    url = ("--url", empty_url)
+    assert run("snapshot", "a.gz", *url).code == 0
+    for by in DIMENSIONS:
+        asked = ("top", "-n", "0", "-o", "json", "--by", by)
+        assert rows(run(*asked, "--from", "a.gz"), by) == rows(run(*asked, *url), by)
+    forecast = ("top", "-n", "0", "-o", "json", "--forecast", "--by", "dag_id")
+    live, saved = run(*forecast, *url).json(), run(*forecast, "--from", "a.gz").json()
+    for name in ("trend", "growth_bytes_per_day", "meets_limit_on"):
+        assert [row[name] for row in saved["groups"]] == [row[name] for row in live["groups"]]
+    assert [saved[name] for name in ("limit_bytes", "by")] == [
+        live[name] for name in ("limit_bytes", "by")
+    ]
+    assert saved["percentiles"].startswith("upper bounds")
+
+
+def test_the_same_database_gives_the_same_bytes(run: Run, tmp_path: Path) -> None:
+    """Readable by their owner only, valid by the schema that is shipped, and without values."""
+    metadata = Metadata(str(tmp_path / "airflow.db"))
+    fill(metadata)
+    metadata.add(b'"a secret value"', run_id="r9")
+    done = run("snapshot", "a.gz", "--url", "airflow.db")
+    assert done.err.endswith("wrote the sizes of 50 XComs (88.8 KiB) in 11 groups on 5 days\n")
+    (tmp_path / "again").mkdir()
+    stdout = run("snapshot", "-", "--url", f"{tmp_path}/again/../airflow.db").stdout
+    data = (tmp_path / "a.gz").read_bytes()
+    assert stdout == data
+    assert stat.S_IMODE((tmp_path / "a.gz").stat().st_mode) == 0o600
+    text = gzip.decompress(data)
+    assert b"secret" not in text
+    schema = run("config", "schema", "snapshot").json()
+    jsonschema.validate(json.loads(text), schema)
+
+
+def test_filters_of_a_snapshot_and_of_reading_it(run: Run, tmp_path: Path) -> None:
+    """A snapshot holds what was selected; `top` selects again, by names and days."""
+    fill(Metadata(str(tmp_path / "airflow.db")))
+    url = ("--url", "airflow.db")
+    run("snapshot", "a.gz", *url)
+    run("snapshot", "large.gz", *url, "--min-size", "5000", "-d", "e*")
+    top = ("top", "-o", "json", "--by", "dag_id")
+    assert rows(run(*top, "--from", "large.gz"), "dag_id") == rows(
+        run(*top, *url, "--min-size", "5000", "-d", "e*"), "dag_id"
+    )
+    chosen = (
+        "-t",
+        "t1",
+        "--since",
+        "2026-02-01T00:00:00Z",
+        "--until",
+        "2026-02-02T23:59:59.999999Z",
+    )
+    assert rows(run(*top, *chosen, "--from", "a.gz"), "dag_id") == rows(
+        run(*top, *chosen, *url), "dag_id"
+    )
+    for arguments, message in (
+        (("--min-size", "1"), "--min-size cannot be applied to a snapshot"),
+        (("--by", "run_id"), "cannot group a snapshot by run_id"),
+        (("--url", "airflow.db"), "--url cannot be combined with --from"),
+    ):
+        done = run("top", "--from", "a.gz", *arguments)
+        assert (done.code, message in done.err) == (2, True), done.err
+
+
+def test_several_deployments_side_by_side(run: Run, tmp_path: Path) -> None:
+    """Files may follow one --from; a column names the deployment, and two of a kind are refused."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        Metadata(str(tmp_path / name / "airflow.db")).add(b"1" * len(name), dag_id=name)
+        run("snapshot", f"{name}.gz", "--url", f"{name}/airflow.db")
+    Metadata(str(tmp_path / "other.db")).add(b"12", dag_id="etl")
+    run("snapshot", "other.gz", "--url", "other.db")
+    done = run("top", "-o", "csv", "--columns", "deployment,dag", "--from", "one.gz", "other.gz")
+    assert done.out.splitlines() == ["deployment,dag_id", "airflow,one", "other,etl"]
+    refused = run("top", "--from", "one.gz", "two.gz")
+    assert (refused.code, 'two deployments are called "airflow"' in refused.err) == (5, True)
+    doubled = run("top", "--from", "one.gz", "--from", "one.gz")
+    assert (doubled.code, "are both the whole database" in doubled.err) == (5, True)
+
+
+@pytest.mark.parametrize("name", ["missing.gz", ".", "airflow.db", "a/b"])
+def test_a_file_that_is_no_snapshot_is_a_usage_error(run: Run, tmp_path: Path, name: str) -> None:
+    """Whatever is there instead."""
+    Metadata(str(tmp_path / "airflow.db"))
+    done = run("top", "--from", name)
+    assert done.code == 2
+    assert f'cannot read "{name}"' in done.err
+
+
+def test_an_empty_database(run: Run, tmp_path: Path) -> None:
+    """Is a snapshot without groups."""
+    Metadata(str(tmp_path / "airflow.db"))
+    assert run("snapshot", "a.gz", "--url", "airflow.db").code == 0
+    done = run("top", "--from", "a.gz", "-o", "json", "--forecast")
+    assert done.json()["groups"] == []
