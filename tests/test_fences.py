@@ -270,6 +270,8 @@ HEAVY = {"sqlalchemy", "psycopg2", "pymysql", "sqlite3", "pydantic", "rich.conso
         ["preflight", "-h"],
         ["top", "-h"],
         ["export", "-h"],
+        ["help", "rules"],
+        ["help", "commands"],
         ["--version"],
     ],
 )

@@ -261,6 +261,12 @@ class Console:
             "".join(f"{indent}{self.styled(one, style) if style else one}\n" for one in lines)
         )
 
+    def page(self, markdown: str, width: int) -> None:
+        """Write a page of the reference to stdout."""
+        from xcomctl.formats.page import render
+
+        self.text(render(markdown, width, color=self._colored(self.terminal)))
+
     def command_line(self, line: str) -> None:
         """Write a command to copy to stdout, behind a prompt; it is never broken within a word."""
         from xcomctl.formats.width import wrap_command

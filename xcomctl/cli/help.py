@@ -93,6 +93,11 @@ def _names(option: Any) -> str:
     return names if option.is_flag or option.metavar is None else f"{names} {option.metavar}"
 
 
+def help_width() -> int:
+    """Return the columns that help may take: those of the terminal, up to `MAX_WIDTH`."""
+    return min(shutil.get_terminal_size().columns, MAX_WIDTH)
+
+
 def _page(
     summary: str,
     usage: str,
@@ -107,7 +112,7 @@ def _page(
         after: a sentence at the end, and `command` a command below it.
         examples: what each shows, and its command.
     """
-    width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
+    width = help_width()
     parts = [textwrap.fill(summary, width), textwrap.fill(f"Usage: {usage}", width)]
     parts += [_examples(examples, width)] if examples else []
     for heading, entries in sections.items():

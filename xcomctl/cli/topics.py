@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from xcomctl.cli.commands import ALIASES, COMMANDS
+from xcomctl.cli.commands import ALIASES, COMMANDS, GROUPS
+from xcomctl.cli.help import help_width
 from xcomctl.cli.options import Manners
 from xcomctl.errors import UsageError
 from xcomctl.text import suggestion
+
+if TYPE_CHECKING:
+    from xcomctl.cli.console import Console
 
 EXAMPLES = (
     ("List the topics", "xcomctl help"),
@@ -34,6 +38,8 @@ TOPICS = {
 }
 """Topic → what it is about."""
 
+_COMMANDS: Final = "Every command, as `xcomctl COMMAND --help` shows it."
+
 CHOICES = {"topic": TOPICS | COMMANDS}
 
 
@@ -51,9 +57,27 @@ def command(
         width = max(map(len, TOPICS))
         lines = [f"  {name:<{width}}  {about}" for name, about in TOPICS.items()]
         console.text("Topics:\n" + "\n".join(lines) + '\n\n"xcomctl help TOPIC" shows one.\n')
+    elif topic == "commands":
+        _show_commands(console)
     elif topic in TOPICS:
-        console.text((DOCS / f"{topic}.md").read_text(encoding="utf-8"))
+        console.page((DOCS / f"{topic}.md").read_text(encoding="utf-8"), help_width())
     elif topic in COMMANDS or topic in ALIASES:
         build_app(topic)(args=[topic, "--help"], prog_name="xcomctl", standalone_mode=False)
     else:
         raise UsageError(f'no help on "{topic}"', hint=suggestion(topic, [*TOPICS, *COMMANDS]))
+
+
+def _show_commands(console: Console) -> None:
+    """Write the help of every command, laid out for this terminal."""
+    from xcomctl.cli import build_app
+
+    width = help_width()
+    console.page(f"# Commands\n\n{_COMMANDS}", width)
+    for heading, group in GROUPS.items():
+        console.text("\n")
+        console.page(f"## {heading}", width)
+        for name in group:
+            console.text("\n")
+            console.page(f"### xcomctl {name}", width)
+            console.text("\n")
+            build_app(name)(args=[name, "--help"], prog_name="xcomctl", standalone_mode=False)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ELLIPSIS: Final = "…"
 
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?")
-_SPACES: Final = re.compile(r" (?!(?:B|kB|[MG]B|[KMGT]iB)\b)")
+SPACES: Final = re.compile(r" (?!(?:B|kB|[MG]B|[KMGT]iB)\b)")
 """Where a line may be broken: not between a number and its unit."""
 
 _DATE_WIDTHS: Final = (10, 16, 19)
@@ -142,7 +142,7 @@ def wrap(text: str, width: int, *, indent: str = "") -> list[str]:
 
     A word that is wider gets a line of its own. Lines after the first begin with `indent`.
     """
-    first, *words = _SPACES.split(text)
+    first, *words = SPACES.split(text)
     lines, line = [], first
     for word in words:
         if cell_width(line) + 1 + cell_width(word) <= width:
