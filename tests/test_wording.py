@@ -48,6 +48,12 @@ BANNED = (
     r"\bcase study's figure\b",
     r"\bjudged\b|\bjudging\b",
     r"\btakes? them, too; ",
+    r"\badmits?\b",
+    r"\bmay not (read|write)\b",
+    r"\bserver answers\b",
+    r"\bthere is no such\b|\bis there twice\b",
+    r"\b(takes?|names?) no (statements|run|schema)\b|\bno connection left\b",
+    r"^It is one of\b",
 )
 """Phrases that no reader should meet: stiff, or a riddle. Case does not matter."""
 
@@ -95,6 +101,8 @@ def _of_call(call: ast.Call) -> Iterator[tuple[Kind, ast.expr]]:
         yield "error", call.args[0]
     elif name in CONSOLE and call.args:
         yield "line", call.args[0]
+    elif name == "Diagnosis":
+        yield from zip(("line", "sentence"), call.args, strict=False)
     for keyword in call.keywords:
         if keyword.arg in SENTENCES:
             yield "sentence", keyword.value
@@ -102,6 +110,31 @@ def _of_call(call: ast.Call) -> Iterator[tuple[Kind, ast.expr]]:
             yield "help", keyword.value
         elif name == "Rule" and keyword.arg in {"title", "why", "fix", "message"}:
             yield "rule", keyword.value
+
+
+def _literals() -> Iterator[tuple[str, str]]:
+    """Yield place and text of every sentence in the code: in constants and tables, too.
+
+    A sentence has three words or more. Docstrings are for programmers.
+    """
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        inner = {
+            id(part)
+            for node in ast.walk(tree)
+            for part in (
+                node.values
+                if isinstance(node, ast.JoinedStr)
+                else [node.value]
+                if isinstance(node, ast.Expr)
+                else ()
+            )
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in inner:
+                for text in _texts(node):
+                    if len(text.split()) > 2:
+                        yield f"{path.relative_to(ROOT)}:{node.lineno}", text
 
 
 def _messages() -> Iterator[Message]:
@@ -130,6 +163,16 @@ def test_messages_are_found() -> None:
 def test_no_message_has_a_banned_phrase() -> None:
     """Nor a stiff phrase in notes, hints, help or rule texts."""
     assert [(one, found) for one in MESSAGES if (found := _banned(one.text))] == []
+
+
+def test_no_text_in_the_code_has_a_banned_phrase() -> None:
+    """Whatever it is passed to: reasons, causes, hints of diagnoses, parts of messages."""
+    literals = list(_literals())
+    assert len(literals) > 1000
+    reasons = " ".join(text for _, text in literals)
+    assert "the server closed the connection" in reasons
+    assert "which Airflow does not store" in reasons
+    assert [(place, text, found) for place, text in literals if (found := _banned(text))] == []
 
 
 @pytest.mark.parametrize(

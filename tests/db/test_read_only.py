@@ -208,7 +208,7 @@ def test_a_role_that_may_only_read(run: Run, postgres: Server) -> None:
 def test_nothing_is_made_beside_a_mistyped_path(tmp_path: Path) -> None:
     """mode=ro never creates."""
     with (
-        pytest.raises(DatabaseError, match="no such file"),
+        pytest.raises(DatabaseError, match="the file does not exist"),
         open_store(resolve_target(url=str(tmp_path / "x.db"))),
     ):
         pass

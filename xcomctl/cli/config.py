@@ -113,7 +113,7 @@ def _schema(of: str) -> dict[str, object]:
 
         return snapshot_schema()
     if of != "config":
-        raise UsageError(f'no schema of "{of}"', hint=suggestion(of, ("config", "snapshot")))
+        raise UsageError(f'unknown schema "{of}"', hint=suggestion(of, ("config", "snapshot")))
     return config_schema()
 
 

@@ -93,7 +93,7 @@ def parse_threshold(text: str) -> Severity | None:
     if text not in known:
         raise UsageError(
             f'unknown severity "{text}" for --fail-on',
-            hint=f"It is one of {', '.join(known)} or never.",
+            hint=f"Valid values: {', '.join(known)}, never.",
         )
     return known[text]
 

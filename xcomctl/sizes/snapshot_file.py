@@ -215,7 +215,7 @@ def _snapshot(given: dict[str, Any]) -> Snapshot:
             _name(group.get("key"), "a key"),
         )
         if name in groups:
-            raise _DamagedError("a group is there twice")
+            raise _DamagedError("a group appears twice")
         groups[name] = _sizes(group, days)
     return Snapshot(_source(given), groups, _part(given.get("part")))
 

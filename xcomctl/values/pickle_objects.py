@@ -125,7 +125,7 @@ def _no_bytes(arguments: tuple[Any, ...], _: MakeSet) -> bytes:
 
 def _empty_dict(arguments: tuple[Any, ...], _: MakeSet) -> dict[Any, Any]:
     if arguments:
-        raise ValueError("items are set by an opcode of their own")
+        raise ValueError("items are set by a separate opcode")
     return {}
 
 

@@ -33,13 +33,13 @@ _TLS = Diagnosis(
     "TLS failed",
     'Check "ssl_ca" and the host name in the URL, or whether the server supports TLS.',
 )
-_TOO_MANY = Diagnosis("the server has no connection left", "Try again later.")
+_TOO_MANY = Diagnosis("the server has no free connection", "Try again later.")
 _DAMAGED = Diagnosis(
     "the server found a damaged table", "Look at the server's log, and restore a backup."
 )
 _DISK_FULL = Diagnosis("the server's disk is full", "Free some space on the server.")
 _VALUE = Diagnosis(kind="value")
-_UNREACHABLE = Diagnosis("no server answers there", "Check host and port in the URL.")
+_UNREACHABLE = Diagnosis("no server is listening there", "Check host and port in the URL.")
 _CONNECT_TIMEOUT = Diagnosis("the server did not answer in time", "Raise --connect-timeout.")
 
 _BY_NUMBER: Final = {
@@ -50,7 +50,7 @@ _BY_NUMBER: Final = {
     1044: _DENIED,
     1045: _DENIED,
     1047: Diagnosis(
-        "this node of the cluster takes no statements",
+        "this node of the cluster is not accepting statements",
         "It is joining the cluster or has lost it. Try again, or give another node's host.",
     ),
     1049: Diagnosis("no such database", "Check the database in the URL."),
@@ -58,9 +58,11 @@ _BY_NUMBER: Final = {
     1062: Diagnosis(kind="exists"),
     1114: _DISK_FULL,
     1129: Diagnosis("the server has blocked this host", "Run FLUSH HOSTS on the server."),
-    1130: Diagnosis("the server does not admit this host", "Create an account for this host."),
+    1130: Diagnosis(
+        "the server does not accept connections from this host", "Create an account for this host."
+    ),
     1142: Diagnosis(
-        "the account may not read a table of Airflow's",
+        "the account lacks permission to read an Airflow table",
         "GRANT SELECT ON the tables xcom, dag_run, task_instance, dag, alembic_version.",
     ),
     1153: _VALUE,
@@ -103,7 +105,7 @@ _BY_NUMBER: Final = {
 }
 _BY_NUMBER_WRITING: Final = {
     1142: Diagnosis(
-        "the account may not write Airflow's tables",
+        "the account lacks permission to write to Airflow's tables",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON the table xcom.",
     )
 }
@@ -136,5 +138,5 @@ def diagnose_connecting(cause: BaseException) -> Diagnosis:
     if isinstance(why, TimeoutError):
         return _CONNECT_TIMEOUT
     if isinstance(why, socket.gaierror):
-        return Diagnosis("the host name is not known", "Check the host in the URL.")
+        return Diagnosis("unknown host name", "Check the host in the URL.")
     return diagnose(cause, writing=False)

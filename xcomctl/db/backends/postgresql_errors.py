@@ -41,9 +41,9 @@ _BY_CODE: Final = {
         "Try again, read from the primary, or raise max_standby_streaming_delay on the standby.",
     ),
     "40P01": Diagnosis(kind="locked"),
-    "42501": Diagnosis("the role may not read a table of Airflow's", _GRANT_READ),
+    "42501": Diagnosis("the role lacks permission to read an Airflow table", _GRANT_READ),
     "53100": Diagnosis("the server's disk is full", "Free some space on the server."),
-    "53300": Diagnosis("the server has no connection left", "Try again later."),
+    "53300": Diagnosis("the server has no free connection", "Try again later."),
     "54000": _NOT_TEXT,
     "55P03": Diagnosis(kind="locked"),
     "57014": Diagnosis(kind="timeout"),
@@ -83,7 +83,7 @@ def diagnose(
         return _LOST if closed else Diagnosis()
     if writing:
         if code == "42501":
-            return Diagnosis("the role may not write Airflow's tables", _GRANT_WRITE)
+            return Diagnosis("the role lacks permission to write to Airflow's tables", _GRANT_WRITE)
         if code in ("40001", "54000"):
             return Diagnosis(kind="locked" if code == "40001" else "value")
     elif code in ("53200", "XX000") and _is_too_large(cause):
@@ -107,7 +107,7 @@ _LIBPQ_SAYS: Final = (
     ),
     (
         re.compile("Connection refused|could not translate host name|No such file or directory"),
-        Diagnosis("no server answers there", "Check host and port in the URL."),
+        Diagnosis("no server is listening there", "Check host and port in the URL."),
     ),
     (
         re.compile("timeout expired|Connection timed out"),

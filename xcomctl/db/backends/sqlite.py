@@ -103,7 +103,7 @@ class SQLite(Backend):
         reason = None
         try:
             if not path.exists():
-                reason = "there is no such file"
+                reason = "the file does not exist"
             elif path.is_dir():
                 reason = "it is a directory"
             else:

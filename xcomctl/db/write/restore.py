@@ -302,7 +302,7 @@ class Restore:
         target, ref = self._target, record.ref
         mapped = target.schema.mapped
         if ref.run_id is None and ref.logical_date is None:
-            raise MisfitError("it names no run")
+            raise MisfitError("it does not name a run")
         orphan = mapped and record.dag_run_id is not None
         known = None if orphan else target.run_of(ref)
         if known is not None:
