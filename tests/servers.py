@@ -151,6 +151,31 @@ class PostgresServer(Server):
         _wait(server, log)
         return server
 
+    def start_standby(self) -> PostgresServer:
+        """Start a server that follows this one, and can only be read."""
+        folder = Path(tempfile.mkdtemp(prefix="xcomctl-pg-"))
+        user = None
+        if os.geteuid() == 0:
+            user = next(name for name in ("postgres", "nobody") if _known(name))
+            os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+        port, log = free_port(), folder / "log"
+        subprocess.run(
+            [self._program("pg_basebackup"), "-h", str(self.url.host), "-p", str(self.url.port),
+             "-U", str(self.url.username), "-D", folder / "data", "-R", "-X", "stream", "-c", "fast"],
+            check=True, capture_output=True, user=user, cwd=folder,
+            env={**os.environ, "PGPASSWORD": str(self.url.password)},
+        )  # fmt: skip
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [self._program("postgres"), "-D", folder / "data", "-p", str(port), "-k", folder,
+                 "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off",
+                 "-c", "max_standby_streaming_delay=1s"],
+                stdout=out, stderr=out, user=user, cwd=folder,
+            )  # fmt: skip
+        server = PostgresServer(self.url.set(port=port), process, folder)
+        _wait(server, log)
+        return server
+
     @staticmethod
     def _program(name: str) -> str:
         found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
+from tests.bad_network import bad_network
 from tests.conftest import clean_environment
 from tests.metadata import Metadata
-from tests.silence import silent_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def test_a_network_that_goes_silent_in_a_result_ends_in_an_error(
 ) -> None:
     """The server's own timeout is of no use where its answer does not arrive."""
     url = filled(server, rows=30, size=20_000)
-    with silent_network(url, bytes_from_server=6_000) as network:
+    with bad_network(url, bytes_from_server=6_000) as network:
         begin = time.monotonic()
         done = run(*command, "--url", network.url, "--timeout", "1s", timeout=60)
         assert network.silent.is_set()
@@ -68,7 +68,7 @@ def test_a_network_that_goes_silent_in_a_commit_leaves_it_unknown(run: Run, serv
     url = filled(server)
     # MySQL's follows the byte that marks a query, and is not AUTOCOMMIT.
     commit = b"COMMIT" if server.backend == "postgresql" else b"\x03COMMIT"
-    with silent_network(url, text_from_client=commit) as network:
+    with bad_network(url, text_from_client=commit) as network:
         begin = time.monotonic()
         done = run(
             "push", "dag", "task_0", "return_value", "2", "--replace", "--yes", "--run-id", "run_1",
@@ -82,10 +82,10 @@ def test_a_network_that_goes_silent_in_a_commit_leaves_it_unknown(run: Run, serv
     assert value_of(url) == b"2"
 
 
-def test_ctrl_c_ends_a_wait_for_a_silent_network(server: Server, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_wait_for_a_bad_network(server: Server, tmp_path: Path) -> None:
     """Also without any timeout."""
     url = filled(server, rows=30, size=20_000)
-    with silent_network(url, bytes_from_server=6_000) as network:
+    with bad_network(url, bytes_from_server=6_000) as network:
         process = subprocess.Popen(
             [sys.executable, "-m", "xcomctl", "list", "-n", "0", "--url", network.url, "--timeout", "0"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment(tmp_path),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import sqlalchemy as sa
 
 from xcomctl.config import urls
-from xcomctl.db.backends.diagnosis import Circumstances, to_error
-from xcomctl.db.backends.engine import make_engine
+from xcomctl.db.backends.diagnosis import DRIVER_BUG, Circumstances, to_error
+from xcomctl.db.backends.engine import DriverBugError, driver_bug, make_engine
 from xcomctl.db.backends.searching import Searching
 from xcomctl.db.backends.sql_script import SqlScript, with_parameters
 from xcomctl.db.backends.storage import StorageFacts
@@ -417,8 +417,12 @@ class Backend(ABC):
         """Explain what the driver itself raises, where it is asked without SQLAlchemy."""
         try:
             yield
-        except self.connection.dialect.loaded_dbapi.Error as error:
-            raise self.explain(sa.exc.DBAPIError("", None, error)) from None
+        except Exception as error:
+            dbapi = self.connection.dialect.loaded_dbapi
+            cause = error if isinstance(error, dbapi.Error) else driver_bug(error)
+            if cause is None:
+                raise
+            raise self.explain(sa.exc.DBAPIError("", None, cause)) from None
 
     def driver_sql(self, statement: sa.ClauseElement) -> tuple[str, Any]:
         """Return a statement and its parameters as the driver itself takes them."""
@@ -465,16 +469,10 @@ class Backend(ABC):
     def explain(self, error: sa.exc.DBAPIError, *, connecting: bool = False) -> XcomctlError:
         """Return the error to raise for a driver's error: what it means, and what to try."""
         cause = error.orig if error.orig is not None else error
-        at = Circumstances(
-            shown=self.target.shown,
-            origin=self.target.origin,
-            connecting=connecting,
-            writing=self.writes and not connecting,
-            timeout_s=self.target.timeout_s,
-            lock_timeout_s=self.lock_timeout_s,
-            blockers=self.blockers,
-        )
-        found = self.diagnose_connecting(cause) if connecting else self.diagnose(cause)
+        writing = self.writes and not connecting
+        at = Circumstances(self.target, connecting, writing, self.lock_timeout_s, self.blockers)
+        diagnose = self.diagnose_connecting if connecting else self.diagnose
+        found = DRIVER_BUG if isinstance(cause, DriverBugError) else diagnose(cause)
         return to_error(found, self.said(cause), at)
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from xcomctl.errors import DatabaseError, LockedError, RefusedError, UsageError
 
 if TYPE_CHECKING:
+    from xcomctl.config.target import Target
     from xcomctl.errors import XcomctlError
 
 Kind = Literal["other", "exists", "no parent", "value", "locked", "timeout", "lost", "option"]
@@ -37,16 +38,19 @@ class Diagnosis:
         return replace(self, reason=self.reason.format(name), hint=self.hint.format(name))
 
 
+DRIVER_BUG = Diagnosis(
+    "the driver does not understand the server's answer",
+    "Check that nothing on the way, such as a proxy, changes it. Try again.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What a statement or a connection was about when it failed."""
 
-    shown: str
-    """The URL without its password."""
-    origin: str
+    target: Target
     connecting: bool
     writing: bool
-    timeout_s: float | None
     lock_timeout_s: float
     blockers: str = ""
     """Who was seen to block the statement, in sentences."""
@@ -55,7 +59,7 @@ class Circumstances:
 def to_error(found: Diagnosis, said: str, at: Circumstances) -> XcomctlError:
     """Return the error to raise for a diagnosis. `said` is what the driver says."""
     verb = "connect to" if at.connecting else "write" if at.writing else "read"
-    message = f'could not {verb} "{at.shown}"'
+    message = f'could not {verb} "{at.target.shown}"'
     if found.kind == "value" and at.writing:
         return RefusedError(
             "the database does not accept the value",
@@ -64,21 +68,21 @@ def to_error(found: Diagnosis, said: str, at: Circumstances) -> XcomctlError:
         )
     if found.kind == "option":
         return UsageError(
-            f'invalid option in the url "{at.shown}"',
+            f'invalid option in the url "{at.target.shown}"',
             detail=said,
-            hint=f"The URL comes from {at.origin}.",
+            hint=f"The URL comes from {at.target.origin}.",
         )
     if found.kind == "locked" or (found.kind == "timeout" and at.blockers):
         return _locked(found, message, said, at)
     if found.kind == "timeout":
         found = Diagnosis(
-            f"a statement took longer than {at.timeout_s or 0:g} s",
+            f"a statement took longer than {at.target.timeout_s or 0:g} s",
             "Narrow the filters, or raise --timeout (0 = none).",
         )
     if found.reason:
         message = f"{message}: {found.reason}"
     hint = found.hint or (
-        f"The URL comes from {at.origin}."
+        f"The URL comes from {at.target.origin}."
         if at.connecting
         else 'The detail is the database\'s own message. "xcomctl info" shows what it runs.'
     )
@@ -88,7 +92,7 @@ def to_error(found: Diagnosis, said: str, at: Circumstances) -> XcomctlError:
 def _locked(found: Diagnosis, message: str, said: str, at: Circumstances) -> LockedError:
     bound, option = at.lock_timeout_s, "--lock-timeout"
     if not at.writing or found.kind == "timeout":
-        bound, option = at.timeout_s or 0, "--timeout"
+        bound, option = at.target.timeout_s or 0, "--timeout"
     for_long = f" for {bound:g} s" if bound else ""
     return LockedError(
         f"{message}: {found.reason or f'another session held the table or the row{for_long}'}",

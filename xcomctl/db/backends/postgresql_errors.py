@@ -22,6 +22,10 @@ _NOT_TEXT = Diagnosis(
     "It can be read in parts only, with SQL such as value -> 'key'; \"xcomctl list "
     '--sort -size" shows it, and "xcomctl delete" removes it.',
 )
+_NOT_ENCODED = Diagnosis(
+    "a text in the database is not valid in the database's own encoding",
+    "Filters that leave its row out avoid it. A database in SQL_ASCII accepts any bytes.",
+)
 _DAMAGED = Diagnosis(
     "the server found damaged data", "Look at the server's log, and restore a backup."
 )
@@ -86,6 +90,8 @@ def diagnose(
             return Diagnosis("the role lacks permission to write to Airflow's tables", _GRANT_WRITE)
         if code in ("40001", "54000"):
             return Diagnosis(kind="locked" if code == "40001" else "value")
+    elif code in ("22021", "22P05"):
+        return _NOT_ENCODED
     elif code in ("53200", "XX000") and _is_too_large(cause):
         return _NOT_TEXT
     return _BY_CODE.get(code) or _BY_CLASS.get(code[:2]) or Diagnosis()

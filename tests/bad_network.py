@@ -1,4 +1,4 @@
-"""A network between the program and a server that goes silent: nothing passes, and nothing ends."""
+"""A network between the program and a server that goes silent, or damages what it passes on."""
 
 from __future__ import annotations
 
@@ -10,16 +10,27 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Network:
-    """Passes on what both sides send, until the server has sent so much or the client sends a text."""
+    """Passes on what both sides send, until the server has sent so much or the client sends a text.
 
-    def __init__(self, url: str, *, bytes_from_server: int | None, text_from_client: bytes | None) -> None:  # fmt: skip
+    Then nothing passes and nothing ends; or, with `damage`, that changes what the server sends.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        bytes_from_server: int | None,
+        text_from_client: bytes | None,
+        damage: Callable[[bytes], bytes] | None,
+    ) -> None:
         self._server = sa.make_url(url)
         self._left = bytes_from_server
         self._text = text_from_client
+        self._damage = damage
         self.silent = threading.Event()
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -57,7 +68,9 @@ class Network:
                     continue
                 if not self.silent.is_set():
                     target.sendall(data)
-            if not self.silent.is_set():
+                elif self._damage is not None:
+                    target.sendall(self._damage(data) if from_server else data)
+            if not self.silent.is_set() or self._damage is not None:
                 target.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
@@ -67,11 +80,20 @@ class Network:
 
 
 @contextlib.contextmanager
-def silent_network(
-    url: str, *, bytes_from_server: int | None = None, text_from_client: bytes | None = None
+def bad_network(
+    url: str,
+    *,
+    bytes_from_server: int | None = None,
+    text_from_client: bytes | None = None,
+    damage: Callable[[bytes], bytes] | None = None,
 ) -> Iterator[Network]:
-    """Give the way to a server over a network that goes silent."""
-    network = Network(url, bytes_from_server=bytes_from_server, text_from_client=text_from_client)
+    """Give the way to a server over a network that goes silent, or begins to damage."""
+    network = Network(
+        url,
+        bytes_from_server=bytes_from_server,
+        text_from_client=text_from_client,
+        damage=damage,
+    )
     try:
         yield network
     finally:
