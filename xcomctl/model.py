@@ -208,16 +208,17 @@ StoredRow: TypeAlias = tuple[
     int | None,
     int,
     bool,
+    Any,
     str | None,
     bytes | float | None,
 ]
 """A row of the xcom table with its whole value, not decoded, on its way into a file.
 
 dag_id, task_id, run_id, map_index, key, timestamp (RFC 3339), logical_date, size in bytes,
-dag_run_id, whether the row's run or task instance is missing, SQLite's storage class where it
-differs from the one that Airflow writes, and the value: bytes, or the UTF-8 of a text; a number
-only in SQLite. Names and logical_date are as `RowSink.encode_name` returned them. A plain tuple,
-because there may be a hundred million.
+dag_run_id, whether the row's run or task instance is missing, further columns, SQLite's storage
+class where it differs from the one that Airflow writes, and the value: bytes, or the UTF-8 of a
+text; a number only in SQLite. Names, logical_date and further columns are as `RowSink.encode_name`
+returned them. A plain tuple, because there may be a hundred million.
 """
 
 
@@ -232,7 +233,10 @@ class RowSink(Protocol):
     """Receives the rows of an export."""
 
     def encode_name(self, name: str, text: str | None) -> Any:
-        """Return a name or logical_date as `write_row` takes it; called once for many rows."""
+        """Return a name or logical_date as `write_row` takes it; called once for many rows.
+
+        The name `others` stands for further columns, which come as `exchange.others.read` takes them.
+        """
 
     def write_row(self, row: StoredRow) -> object:
         """Write one row."""

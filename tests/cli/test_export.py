@@ -131,7 +131,7 @@ def test_lines_are_the_same_in_whatever_company(
     rows: list[Any] = []
     for number, (raw, orphan, kind) in enumerate(given_rows):
         size = len(raw) if isinstance(raw, bytes) else None
-        rows.append(("d\n\x00", "t\udcff", None, number - 1, 'k"', None, None, size, 7, orphan, kind, raw))  # fmt: skip
+        rows.append(("d\n\x00", "t\udcff", None, number - 1, 'k"', None, None, size, 7, orphan, None, kind, raw))  # fmt: skip
 
     def written(rows: list[Any]) -> list[bytes]:
         out = io.BytesIO()
@@ -140,7 +140,7 @@ def test_lines_are_the_same_in_whatever_company(
                 names = zip(("dag_id", "task_id", "run_id"), (dag, task, run), strict=True)
                 encoded = [lines.encode_name(name, text) for name, text in names]
                 assert lines.decode_name("task_id", encoded[1]) == task
-                lines.write_row((*encoded, index, lines.encode_name("key", key), time, lines.encode_name("logical_date", date), *rest))  # fmt: skip
+                lines.write_row((*encoded, index, lines.encode_name("key", key), time, lines.encode_name("logical_date", date), *rest[:-3], lines.encode_name("others", rest[-3]), *rest[-2:]))  # fmt: skip
         return out.getvalue().split(b"\n")
 
     together = written(rows)
@@ -222,3 +222,69 @@ def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
         )  # fmt: skip
         peaks.append(int(done.stdout))
     assert peaks[1] <= 1.1 * peaks[0]
+
+
+MORE = ("dag_result BOOLEAN NULL", "note VARCHAR(20) NULL, level INTEGER NULL, rate REAL NULL")
+"""Airflow 3.3's column, and what a later release may have besides."""
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_every_column_goes_out_and_comes_back(
+    empty_url: str, run: Run, form: str, columns: int
+) -> None:
+    """Airflow 3.3 marks what a DAG returns, and asks for it by that mark."""
+    metadata = Metadata(empty_url, "3.0", with_instances=True)
+    added = ", ".join(MORE[:columns]).split(", ")
+    for column in added:
+        metadata.execute(f"ALTER TABLE xcom ADD {column}")
+    names = [column.partition(" ")[0] for column in added]
+    rows = [("true", "'a,\"b'", "7", "0.5"), ("false", "'x'", "-1", "1e10"), ("NULL",) * 4]
+    for number, values in enumerate(rows):
+        metadata.instance("dag", f"task_{number}", "run_1")
+        metadata.add("1", task_id=f"task_{number}", run_id="run_1")
+        for name, value in zip(names, values, strict=False):
+            metadata.execute(f"UPDATE xcom SET {name} = {value} WHERE task_id = 'task_{number}'")
+
+    def stored() -> list[tuple[object, ...]]:
+        with metadata.engine.begin() as connection:
+            found = connection.exec_driver_sql(f"SELECT {', '.join(names)} FROM xcom ORDER BY task_id")  # fmt: skip
+            return [tuple(row) for row in found]
+
+    before = stored()
+    text = run("export", "--url", metadata.url, "-o", form).out
+    exported = run("export", "--url", metadata.url, "-o", f"{form}=file")
+    assert exported.code == 0, exported.err
+    if form == "jsonl":
+        lines = sorted(map(json.loads, text.splitlines()), key=lambda line: str(line["task_id"]))
+        expected = [
+            (True, 'a,"b', 7, 0.5), (False, "x", -1, 1e10), (None, None, None, None),
+        ]  # fmt: skip
+        assert [tuple(line[name] for name in names) for line in lines] == [row[: len(names)] for row in expected]  # fmt: skip
+    else:
+        marks = {row["task_id"]: row["dag_result"] for row in csv.DictReader(io.StringIO(text))}
+        assert marks == {"task_0": "true", "task_1": "false", "task_2": ""}
+    metadata.execute("DELETE FROM xcom")
+    done = run("import", "file", "--url", metadata.url)
+    assert done.code == 0, done.err
+    assert stored() == before
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_orphans_come_back_as_they_were(empty_url: str, run: Run, form: str) -> None:
+    """With the run that does not exist, as any other row with its own."""
+    metadata = Metadata(empty_url)
+    metadata.add(b"1")
+    metadata.add(b"2", task_id="orphan", run_id="gone", with_run=False)
+    assert run("export", "--url", metadata.url, "-o", f"{form}=file").code == 0
+
+    def stored() -> list[tuple[object, ...]]:
+        with metadata.engine.begin() as connection:
+            found = connection.exec_driver_sql("SELECT dag_run_id, run_id, task_id FROM xcom ORDER BY task_id")  # fmt: skip
+            return [tuple(row) for row in found]
+
+    before = stored()
+    metadata.execute("DELETE FROM xcom")
+    done = run("import", "file", "--url", metadata.url)
+    assert done.code == 0, done.err
+    assert stored() == before

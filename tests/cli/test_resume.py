@@ -307,3 +307,62 @@ def test_two_at_once_are_refused(tmp_path: Path, run: Run) -> None:
     assert process.communicate(timeout=60)[1] is not None
     assert process.returncode == 0
     assert len((tmp_path / "out").read_bytes().splitlines()) == ROWS
+
+
+def test_another_database_of_the_same_name_is_refused(
+    empty_url: str, run: Run, tmp_path: Path
+) -> None:
+    """Exit 5, and nothing is touched; a few rows may be replaced or gone."""
+    metadata = fill(empty_url)
+    where = ("--url", empty_url, "-o", "jsonl=out", "--resume")
+    process = slow_export(tmp_path, *where)
+    enough = lambda: len(state(tmp_path).get("samples", ())) > 8  # noqa: E731
+    stop_at(process, tmp_path, enough, signal.SIGKILL)
+    samples = state(tmp_path)["samples"]
+    key = "`key`" if metadata.backend == "mysql" else '"key"'
+    for number, (run_number, task, index, name, *_) in enumerate(samples[: len(samples) // 2]):
+        change = "DELETE FROM xcom" if number % 2 else "UPDATE xcom SET value = NULL"
+        metadata.execute(
+            f"{change} WHERE dag_run_id = :run AND task_id = :task AND map_index = :index AND {key} = :key",
+            run=run_number, task=task, index=index, key=name,
+        )  # fmt: skip
+    text = (tmp_path / "out.partial.json").read_text()
+    assert run("export", *where).code == 0
+    # The same rows, pushed at another time.
+    later = metadata._moment(WHEN.replace(minute=59))
+    metadata.execute("UPDATE xcom SET timestamp = :later", later=later)
+    (tmp_path / "out").rename(tmp_path / "out.partial")
+    (tmp_path / "out.partial.json").write_text(text)
+    before = (tmp_path / "out.partial").read_bytes()
+    done = run("export", *where)
+    assert done.code == 5, done.err
+    assert "was made from another database" in done.err
+    assert "to start again" in done.err
+    assert (tmp_path / "out.partial").read_bytes() == before
+
+
+def test_a_csv_file_with_another_header_is_not_resumed(tmp_path: Path, run: Run) -> None:
+    """As an older xcomctl, or an older Airflow's table, began it."""
+    path = tmp_path / "airflow.db"
+    metadata = fill(str(path))
+    for form in ("csv", "jsonl"):
+        where = ("--url", str(path), "-o", f"{form}=out.{form}", "--resume")
+        process = slow_export(tmp_path, *where)
+        name = f"out.{form}"
+
+        def reached(name: str = name) -> bool:
+            return bool(state(tmp_path, name).get("rows", 0) > 300)
+
+        stop_at(process, tmp_path, reached, signal.SIGKILL)
+    metadata.execute("ALTER TABLE xcom ADD dag_result BOOLEAN NULL")
+    for form in ("csv", "jsonl"):
+        done = run("export", "--url", path, "-o", f"{form}=out.{form}", "--resume")
+        assert done.code == 5, done.err
+        assert "Different: others." in done.err
+    metadata.execute("ALTER TABLE xcom DROP COLUMN dag_result")
+    found = state(tmp_path, "out.csv")
+    del found["asked"]["header"]
+    (tmp_path / "out.csv.partial.json").write_text(json.dumps(found))
+    done = run("export", "--url", path, "-o", "csv=out.csv", "--resume")
+    assert done.code == 5, done.err
+    assert "Different: header." in done.err

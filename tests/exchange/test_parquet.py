@@ -37,6 +37,8 @@ def from_lines(text: str) -> list[dict[str, Any]]:
         row |= {name: parse_time(told[name]) for name in TIMES}
         row |= {name: told[name] for name in ("size_bytes", "encoding", "dag_run_id", "orphan")}
         row |= {"stored_as": told["stored_as"] or None}
+        # Airflow 3.3's.
+        row |= {name: told[name] for name in ("dag_result",) if name in told}
         row |= {"value": None, "value_bytes": None}
         if told["value_base64"] or (
             told["value"] is None and told["encoding"] not in ("json", "null")
@@ -125,7 +127,7 @@ def test_an_empty_selection_is_a_file_without_rows(tmp_path: Path, run: Run) -> 
 def test_row_groups_are_bounded_by_bytes() -> None:
     """A value of many megabytes is complete, and row groups stay small."""
     out = io.BytesIO()
-    facts = (None, None, None, 1, False, None)
+    facts = (None, None, None, 1, False, (), None)
     sizes = [60_000_000, *[3_000_000] * 30, 5]
     with ParquetRows(out.write, "bytes") as rows:
         for number, size in enumerate(sizes):

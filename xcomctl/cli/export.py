@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xcomctl.config.target import Target
     from xcomctl.db.read.store import Store
     from xcomctl.exchange.lines import Lines
-    from xcomctl.model import Selection
+    from xcomctl.model import Selection, Write
 
 EXAMPLES = (
     (
@@ -84,18 +84,24 @@ def command(
     from xcomctl.db import open_store
 
     if resume and path is not None:
-        asked = {**place_of(target), "format": name, **dataclasses.asdict(filters)}
+        asked = _asked(target, name, filters)
         _resumable(console, target, selection, form, Partial(Path(path), asked))
         return
     with (
         open_store(target, all_attempts=filters.all_attempts) as store,
         console.sink(Path(path) if path else None, private=True) as write,
-        form(write, store.schema.storage, strict=store.holds_strict_json) as lines,
+        _lines(form, write, store) as lines,
         _working(console, store, selection, lines),
     ):
         store.entries.stream_into(selection, lines)
         warn_about_gaps(console, store, selection, lines.rows)
     _say_done(console, lines)
+
+
+def _lines(form: Callable[..., Lines], write: Write, store: Store) -> Lines:
+    """Return what writes the rows of a database."""
+    strict, others = store.holds_strict_json, store.others
+    return form(write, store.schema.storage, strict=strict, others=others)
 
 
 def _say_done(console: Console, lines: Lines) -> None:
@@ -124,18 +130,21 @@ def _resumable(
                 detail=f"This metadata DB belongs to Airflow {store.schema.airflow}.",
                 hint="Leave --resume out.",
             )
+        if store.others:
+            partial.also_asked("others", [one.name for one in store.others])
         began = partial.found()
-        if began is None:
+        if began is not None:
+            _refuse_another_database(store, partial, began)
+        else:
             since, until = format_time(selection.since), format_time(selection.until)
             began = Progress(since=since, until=until)
         selection = dataclasses.replace(
             selection, since=parse_iso(began.since or ""), until=parse_iso(began.until or "")
         )
-        strict, storage = store.holds_strict_json, store.schema.storage
         with (
             _left(console, partial),
             partial.open(began) as out,
-            form(out.write, storage, strict=strict) as lines,
+            _lines(form, out.write, store) as lines,
         ):
             if began.last is not None:
                 lines.resume(began.rows, began.size_bytes)
@@ -150,6 +159,38 @@ def _resumable(
                 store.entries.stream_into(selection, saving, ordered=True, after=began.last)
         warn_about_gaps(console, store, selection, lines.rows)
     _say_done(console, lines)
+
+
+def _asked(target: Target, form: str, filters: Filters) -> dict[str, object]:
+    """Return what identifies the command, for a later run to repeat."""
+    asked: dict[str, object] = {**place_of(target), "format": form, **dataclasses.asdict(filters)}
+    if form == "csv":
+        from xcomctl.exchange.lines import csv_fields
+
+        # A file that was begun with another header cannot be resumed.
+        asked["header"] = csv_fields(())
+    return asked
+
+
+def _refuse_another_database(store: Store, partial: Partial, began: Progress) -> None:
+    """Raise unless most of the exported rows that the progress file names are as they were.
+
+    Some may have been replaced or deleted meanwhile.
+
+    Raises:
+        RefusedError: too few are.
+    """
+    found = {
+        tuple(entry.row): (format_time(entry.timestamp), entry.size)
+        for entry in store.entries.at([sample[:4] for sample in began.samples])
+    }
+    same = sum(found.get(sample[:4]) == sample[4:] for sample in began.samples)
+    if 2 * same < len(began.samples):
+        raise RefusedError(
+            f'the partial export "{partial.path}" was made from another database',
+            detail=f"Of {len(began.samples)} exported XComs, {same} are in this one as they were.",
+            hint=f"Check the url. {partial.start_again}",
+        )
 
 
 @contextlib.contextmanager

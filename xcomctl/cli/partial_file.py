@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 SCHEMA = "xcomctl.resume/1"
 _SAVE_EVERY_S = 1.0
+_MOST_SAMPLES = 32
+
+Sample = tuple[int, str, int, str, str | None, int | None]
+"""An exported row: dag_run_id, task_id, map_index and key, its timestamp and its size in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class Progress:
     since: str | None = None
     """--since and --until as absolute times, because `7d` moves between runs."""
     until: str | None = None
+    samples: tuple[Sample, ...] = ()
+    """Some of the rows, by which a later run notices that it reads another database."""
 
 
 class Partial:
@@ -64,6 +70,14 @@ class Partial:
         self._state = Path(f"{self.path}.json")
         self._new_state = Path(f"{self._state}.new")
         self._asked: dict[str, Any] = json.loads(json.dumps(asked))
+        self.start_again = (
+            f'Remove "{self.path}" and "{self._state}" to start again, or use another file.'
+        )
+        """What to do with a partial file that cannot be resumed."""
+
+    def also_asked(self, name: str, value: object) -> None:
+        """Add what later runs must repeat, and what is known only once the database is open."""
+        self._asked[name] = value
 
     def found(self) -> Progress | None:
         """Return how far an earlier run came, None without one.
@@ -71,7 +85,7 @@ class Partial:
         Raises:
             RefusedError: the partial file belongs to another command, or is damaged.
         """
-        remove = f'Remove "{self.path}" and "{self._state}" to start again, or use another file.'
+        remove = self.start_again
         if not self._state.exists():
             if self.path.exists():
                 raise RefusedError(
@@ -86,7 +100,9 @@ class Partial:
                 raise ValueError
             asked: dict[str, Any] = dict(state.pop("asked"))
             last = state.pop("last")
-            progress = Progress(**state, last=None if last is None else tuple(last))
+            samples = tuple(map(_sample, state.pop("samples", ())))
+            last = None if last is None else tuple(last)
+            progress = Progress(**state, last=last, samples=samples)
         except OSError as error:
             raise _unwritable(error) from None
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -190,6 +206,7 @@ class Saving:
         self._out = out
         self._lines = lines
         self._began = began
+        self._samples = [*began.samples]
         self._due = time.monotonic() + _SAVE_EVERY_S
 
     def encode_name(self, name: str, text: str | None) -> Any:
@@ -205,13 +222,36 @@ class Saving:
         lines.flush()
         out.flush()
         os.fsync(out.fileno())
-        _, task_id, _, index, key, *_, run, _, _, _ = row
+        _, task_id, _, index, key, stamp, _, size, run, *_ = row
         task_id, key = lines.decode_name("task_id", task_id), lines.decode_name("key", key)
         last = (run, task_id, index, key or "")
         began = self._began
-        safe = Progress(out.tell(), lines.rows, lines.bytes, last, began.since, began.until)
-        self._partial.save(safe)
+        self._samples.append((*last, stamp, size))
+        if len(self._samples) > _MOST_SAMPLES:
+            # Those that are left stay spread over the whole.
+            del self._samples[1::2]
+        self._partial.save(
+            Progress(
+                out.tell(),
+                lines.rows,
+                lines.bytes,
+                last,
+                began.since,
+                began.until,
+                tuple(self._samples),
+            )
+        )
         self._due = time.monotonic() + _SAVE_EVERY_S
+
+
+def _sample(given: Any) -> Sample:
+    """Return a sample as it was saved.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    run, task_id, index, key, stamp, size = given
+    return int(run), str(task_id), int(index), str(key), stamp, size
 
 
 def place_of(target: Target) -> dict[str, object]:

@@ -10,14 +10,16 @@ import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
+from xcomctl.exchange import others as other_columns
 from xcomctl.exchange.entries import FIELDS
 from xcomctl.exchange.stored import encode_value, encoding_of, is_strict_line
 from xcomctl.model import UNMAPPED
 from xcomctl.values import strictjson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from xcomctl.exchange.others import OtherColumn
     from xcomctl.model import Storage, StoredRow, Write
 
 
@@ -26,13 +28,22 @@ class Lines(ABC):
 
     A subclass must override `write_row` and `flush`; `encode_name` and `decode_name` if names
     take another form in its rows, `resume` if the file starts with a header, and `end` if it ends
-    with a footer. `strict` says that the database guarantees values to be JSON.
+    with a footer. `strict` says that the database guarantees values to be JSON; `others` are
+    further columns of the rows.
     """
 
-    def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        write: Write,
+        storage: Storage,
+        *,
+        strict: bool = False,
+        others: Sequence[OtherColumn] = (),
+    ) -> None:
         self._write = write
         self._storage = storage
         self._strict = strict
+        self._others = others
         self._held_bytes = 0
         self.rows = 0
         self.bytes = 0
@@ -41,8 +52,8 @@ class Lines(ABC):
         """Called after about every page that was written."""
 
     def encode_name(self, name: str, text: str | None) -> Any:
-        """Return a name, or logical_date, in the form that `write_row` takes."""
-        return text
+        """Return a name, logical_date or the `others` in the form that `write_row` takes."""
+        return other_columns.read(self._others, text) if name == "others" else text
 
     def decode_name(self, name: str, encoded: Any) -> Any:
         """Return the text that `encode_name` encoded."""
@@ -78,8 +89,15 @@ class PlainLines(Lines):
     One page at a time. A subclass must override `_pieces`, and may set `_header`.
     """
 
-    def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
-        super().__init__(write, storage, strict=strict)
+    def __init__(
+        self,
+        write: Write,
+        storage: Storage,
+        *,
+        strict: bool = False,
+        others: Sequence[OtherColumn] = (),
+    ) -> None:
+        super().__init__(write, storage, strict=strict, others=others)
         self._page: list[StoredRow] = []
         self._header = b""
         """What the file starts with."""
@@ -185,6 +203,12 @@ class JsonLines(PlainLines):
     """
 
     def encode_name(self, name: str, text: str | None) -> Any:
+        if name == "others":
+            values = other_columns.read(self._others, text)
+            pairs = zip(self._others, values, strict=True)
+            return "".join(
+                f", {strictjson.dumps(one.name)}: {strictjson.dumps(value)}" for one, value in pairs
+            )
         quoted = strictjson.dumps(text)
         return quoted if name == "logical_date" else f"{_BEFORE[name]}{quoted}".encode()
 
@@ -194,7 +218,7 @@ class JsonLines(PlainLines):
     def _pieces(self, *, checked: bool) -> list[bytes]:
         pieces: list[bytes] = []
         is_json = self._is_json(checked=checked)
-        for dag, task, run, index, key, time, date, size, run_number, orphan, stored_as, raw in self._page:  # fmt: skip
+        for dag, task, run, index, key, time, date, size, run_number, orphan, others, stored_as, raw in self._page:  # fmt: skip
             if type(raw) is bytes and is_json(raw):
                 encoding, encoded, value = "json", "", raw
             else:
@@ -207,7 +231,7 @@ class JsonLines(PlainLines):
                 f'"size_bytes": {"null" if size is None else size}, "encoding": "{encoding}", '
                 f'"orphan": {"true" if orphan else "false"}, '
                 f'"dag_run_id": {"null" if run_number is None else run_number}, '
-                f'"stored_as": "{stored_as or ""}", "value_base64": "'
+                f'"stored_as": "{stored_as or ""}"{others}, "value_base64": "'
             )
             mapped = b', "map_index": -1' if index == UNMAPPED else b', "map_index": %d' % index
             head = facts.encode()
@@ -246,14 +270,17 @@ class CsvLines(PlainLines):
         storage: Storage,
         *,
         strict: bool = False,
+        others: Sequence[OtherColumn] = (),
         escape: Callable[[str], str] | None = None,
     ) -> None:
-        super().__init__(write, storage, strict=strict)
+        super().__init__(write, storage, strict=strict, others=others)
         self._escape = escape
-        names = [*FIELDS, "stored_as", "value", "value_base64"]
-        self._header = ",".join(map(self._cell, names)).encode() + b"\n"
+        self._header = ",".join(map(self._cell, csv_fields(others))).encode() + b"\n"
 
     def encode_name(self, name: str, text: str | None) -> Any:
+        if name == "others":
+            values = other_columns.read(self._others, text)
+            return "".join(f"{self._cell(_csv_text(value))}," for value in values)
         cell = self._cell(text or "")
         if name == "logical_date":
             return cell
@@ -275,7 +302,7 @@ class CsvLines(PlainLines):
         escape = self._escape
         is_json = self._is_json(checked=checked or escape is not None)
         q = '"' if escape else ""
-        for dag, task, run, index, key, time, date, size, _, _, stored_as, raw in self._page:
+        for dag, task, run, index, key, time, date, size, run_number, orphan, others, stored_as, raw in self._page:  # fmt: skip
             encoded = ""
             if type(raw) is bytes and is_json(raw):
                 encoding, text = "json", raw
@@ -287,9 +314,17 @@ class CsvLines(PlainLines):
                 text = escape(text.decode("utf-8")).encode()
             head = (
                 f"{q}{time or ''}{q},{date},{q}{'' if size is None else size}{q},"
-                f"{q}{encoding}{q},{q}{stored_as or ''}{q},"
+                f"{q}{encoding}{q},{q}{'true' if orphan else 'false'}{q},{q}{run_number}{q},"
+                f"{q}{stored_as or ''}{q},{others}"
             )
-            pieces += (dag, task, run, f"{q}{index}{q},".encode(), key, head.encode())
+            pieces += (
+                dag,
+                task,
+                run,
+                f"{q}{index}{q},".encode(),
+                key,
+                head.encode("utf-8", "backslashreplace"),
+            )
             if b'"' in text:
                 text = text.replace(b'"', b'""')
             elif b"," not in text and not q:
@@ -297,6 +332,19 @@ class CsvLines(PlainLines):
                 continue
             pieces += (b'"', text, f'",{q}{encoded}{q}\n'.encode())
         return pieces
+
+
+def csv_fields(others: Sequence[OtherColumn]) -> list[str]:
+    """Return the header of a CSV file."""
+    facts = ("orphan", "dag_run_id", "stored_as", *(one.name for one in others))
+    return [*FIELDS, *facts, "value", "value_base64"]
+
+
+def _csv_text(value: object) -> str:
+    """Return the value of a further column as a cell has it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
 
 
 _SPECIAL = ('"', ",", "\n", "\r")

@@ -13,6 +13,9 @@ from xcomctl.exchange.lines import Lines
 from xcomctl.exchange.stored import encode_value, encoding_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xcomctl.exchange.others import OtherColumn
     from xcomctl.model import Storage, StoredRow, Write
 
 _GROUP_BYTES = 32 * 1024 * 1024
@@ -45,11 +48,18 @@ class ParquetRows(Lines):
     bytes of all others.
     """
 
-    def __init__(self, write: Write, storage: Storage, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        write: Write,
+        storage: Storage,
+        *,
+        strict: bool = False,
+        others: Sequence[OtherColumn] = (),
+    ) -> None:
         import pyarrow as pa
         from pyarrow import parquet
 
-        super().__init__(write, storage, strict=strict)
+        super().__init__(write, storage, strict=strict, others=others)
         moment = pa.timestamp("us", tz="UTC")
         self._schema = pa.schema(
             [
@@ -64,6 +74,7 @@ class ParquetRows(Lines):
                 ("orphan", pa.bool_()),
                 ("dag_run_id", pa.int64()),
                 ("stored_as", pa.string()),
+                *((one.name, _type_of(pa, one)) for one in others),
                 # The ordinary types hold 2 GiB per batch, which a few values may exceed.
                 ("value", pa.large_string()),
                 ("value_bytes", pa.large_binary()),
@@ -81,11 +92,14 @@ class ParquetRows(Lines):
         )
 
     def encode_name(self, name: str, text: str | None) -> Any:
+        if name == "others":
+            values = super().encode_name(name, text)
+            return [_fitting(one, value) for one, value in zip(self._others, values, strict=True)]
         # SQLite allows names that are not UTF-8: written as other formats write them.
         return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
     def write_row(self, row: StoredRow) -> None:
-        dag_id, task_id, run_id, index, key, time, date, size, run, orphan, stored_as, raw = row
+        dag_id, task_id, run_id, index, key, time, date, size, run, orphan, others, stored_as, raw = row  # fmt: skip
         self.rows += 1
         self.bytes += size or 0
         text: bytes | None
@@ -108,6 +122,7 @@ class ParquetRows(Lines):
                 orphan,
                 run,
                 stored_as,
+                *others,
                 text,
                 other,
             )
@@ -166,6 +181,24 @@ class _Sink:
 
     def writable(self) -> bool:
         return True
+
+
+_PYTHON_TYPES = {"boolean": bool, "integer": int, "number": float, "text": str}
+
+
+def _type_of(pa: Any, column: OtherColumn) -> Any:
+    """Return the type of a further column."""
+    types = {"boolean": pa.bool_(), "integer": pa.int64(), "number": pa.float64()}
+    return types.get(column.kind, pa.string())
+
+
+def _fitting(column: OtherColumn, value: Any) -> object:
+    """Return a value of a further column as Parquet takes it, None if it is of another kind."""
+    if type(value) is not _PYTHON_TYPES[column.kind]:
+        return None
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        return None
+    return value.encode("utf-8", "backslashreplace").decode() if type(value) is str else value
 
 
 def _column(pa: Any, values: tuple[object, ...], kind: Any) -> Any:

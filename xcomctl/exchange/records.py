@@ -138,8 +138,8 @@ def _csv_records(header: bytes, file: BinaryIO) -> Iterator[Record | Fault]:
 def _csv_record(given: dict[str, Any], number: int) -> Record | Fault:
     if missing := _missing(given):
         return Fault(number, f"it has no field {missing}")
-    for name in ("run_id", "logical_date", "timestamp", "stored_as", "map_index", "dag_run_id"):
-        given[name] = given.get(name) or None
+    # An empty cell of a column that Airflow does not require is NULL.
+    given = {name: cell for name, cell in given.items() if cell or name in _REQUIRED}
     data: bytes | None = None
     try:
         if given["encoding"] != "null":
@@ -242,9 +242,11 @@ def _expect(line: str, at: int, char: str) -> int:
     return at + 1
 
 
+_REQUIRED = ("dag_id", "task_id", "key", "encoding")
+
+
 def _missing(given: Mapping[str, object]) -> str | None:
-    names = ("dag_id", "task_id", "key", "encoding")
-    return next((name for name in names if name not in given), None)
+    return next((name for name in _REQUIRED if name not in given), None)
 
 
 def ref_of(given: Mapping[str, Any]) -> XComRef:

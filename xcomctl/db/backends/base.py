@@ -82,6 +82,8 @@ class Backend(ABC):
     """How rows without values are fetched. Set it to what is fastest within some MB."""
     paged_values: ClassVar[Page] = Page(16)
     """How rows with whole values are fetched. Set it to what is fastest within some MB."""
+    json_array: ClassVar[str] = "json_array"
+    """The function that makes a JSON array of texts."""
 
     def __init__(self, target: Target, lock_timeout_s: float | None = None) -> None:
         self.target = target

@@ -243,11 +243,11 @@ class MySQL(Backend):
             return
         known, self._known_runs = self._known_runs, None
         sql, parameters = self.driver_sql(statement)
-        dags, tasks, runs, keys = name_memos(sink, _text)
+        dags, tasks, runs, keys, others = name_memos(sink, _text)
         dates = Memo(lambda date: sink.encode_name("logical_date", iso(_text(date))))
         numbers, time, write_row = Memo(int), Times().read, sink.write_row
         with self.driver_errors(), contextlib.closing(self._fields(sql, parameters)) as rows:
-            for index, run, orphan, stamp, date, run_id, dag, task, key, raw in rows:
+            for index, run, orphan, stamp, date, run_id, dag, task, key, other, raw in rows:
                 if known is not None:
                     run_dag, run_name, date = known.get(run, _NO_RUN)
                     # Trailing spaces count in a dag_id, and in Airflow's collation not in run_ids.
@@ -255,7 +255,7 @@ class MySQL(Backend):
                     date, orphan = (date, b"0") if is_there else (None, b"1")
                 write_row((
                     dags[dag], tasks[task], runs[run_id], numbers[index], keys[key], time(stamp), dates[date],
-                    None if raw is None else len(raw), int(run), orphan != b"0", None, raw,
+                    None if raw is None else len(raw), int(run), orphan != b"0", others[other], None, raw,
                 ))  # fmt: skip
         self.connection.exec_driver_sql(self.timeout_statement(self.target.timeout_s or 0))
 

@@ -74,6 +74,7 @@ class PostgreSQL(Backend):
         "keep their size until VACUUM FULL, which locks the table, or pg_repack"
     )
     paged_values: ClassVar[Page] = Page(64, inline_bytes=256 * 1024)
+    json_array: ClassVar[str] = "json_build_array"
 
     _driver: WatchedConnection | None = None
 
@@ -303,7 +304,7 @@ class PostgreSQL(Backend):
             *(columns[name] for name in ("map_index", "dag_run_id", "orphan", "timestamp")),
             size,
             _texts(columns.dag_id, columns.task_id, columns.key),
-            _texts(columns.run_id, columns.logical_date),
+            _texts(columns.run_id, columns.logical_date, columns.others),
             whole,
         )
         sql, parameters = self.driver_sql(statement)

@@ -54,16 +54,17 @@ class CopiedRows:
         dag_id, task_id, key = self._names[data[begin:end]]
         begin = end + 4
         end = begin + _LENGTH(data, end)[0]
-        run_id, date = self._runs[data[begin:end]]
+        run_id, date, others = self._runs[data[begin:end]]
         raw: Any = data[end + 4 :]
         if not raw and _LENGTH(data, end)[0] < 0:
             raw = size = None
         elif not size:
             size = len(raw)
         time = self._time(stamp)
-        self._write_row(
-            (dag_id, task_id, run_id, index, key, time, date, size, run, orphan != 0, None, raw)
-        )
+        self._write_row((
+            dag_id, task_id, run_id, index, key, time, date, size, run, orphan != 0, others, None,
+            raw,
+        ))  # fmt: skip
 
     def _encode_names(self, names: bytes) -> tuple[Any, Any, Any]:
         dag_id, task_id, key = _elements(names)
@@ -74,10 +75,13 @@ class CopiedRows:
             encode_name("key", key),
         )
 
-    def _encode_run(self, run: bytes) -> tuple[Any, Any]:
-        run_id, date = _elements(run)
-        return self._sink.encode_name("run_id", run_id), self._sink.encode_name(
-            "logical_date", iso(date)
+    def _encode_run(self, run: bytes) -> tuple[Any, Any, Any]:
+        run_id, date, others = _elements(run)
+        encode_name = self._sink.encode_name
+        return (
+            encode_name("run_id", run_id),
+            encode_name("logical_date", iso(date)),
+            encode_name("others", others),
         )
 
     def _time(self, microseconds: int) -> str | None:

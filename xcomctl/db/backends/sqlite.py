@@ -319,14 +319,14 @@ class SQLite(Backend):
 
     def _streaming(self, storage: Storage, sink: RowSink) -> Callable[[str, Any], None]:
         """Return what hands over the rows of a statement, and keeps what it knows of names."""
-        dags, tasks, runs, keys = name_memos(sink, self.text_of)
+        dags, tasks, runs, keys, others = name_memos(sink, self.text_of)
         dates = Memo(lambda date: sink.encode_name("logical_date", iso(self.text_of(date))))
         kinds = ("text", None) if storage == "bytes" else (None, "blob")
         time, write_row = Times().read, sink.write_row
 
         def stream_into(sql: str, parameters: Any) -> None:
             for rows in self._batches(sql, parameters, _VALUES_AT_ONCE):
-                for index, run, orphan, stamp, date, run_id, dag, task, key, raw, is_blob in rows:
+                for index, run, orphan, stamp, date, run_id, dag, task, key, other, raw, is_blob in rows:  # fmt: skip
                     size: int | None
                     if type(raw) is bytes:
                         size, kind = len(raw), kinds[is_blob]
@@ -334,7 +334,7 @@ class SQLite(Backend):
                         size, kind = self._number(raw)
                     write_row((
                         dags[dag], tasks[task], runs[run_id], index, keys[key], time(stamp), dates[date],
-                        size, run, orphan != 0, kind, raw,
+                        size, run, orphan != 0, others[other], kind, raw,
                     ))  # fmt: skip
 
         return stream_into

@@ -23,6 +23,7 @@ STREAMED: Final = (
     "dag_id",
     "task_id",
     "key",
+    "others",
     "whole",
 )
 """The columns of a statement whose rows are streamed, in this order; a backend may add some."""
@@ -54,9 +55,13 @@ class Memo(dict[Any, Any]):
 
 
 def name_memos(sink: RowSink, read: Callable[[Any], str | None]) -> Iterator[Memo]:
-    """Yield how a sink encodes dag_id, task_id, run_id and key, which `read` makes texts of."""
+    """Yield how a sink encodes dag_id, task_id, run_id and key, which `read` makes texts of.
+
+    And the other columns of a row, which `exchange.others` reads.
+    """
     for name in ("dag_id", "task_id", "run_id", "key"):
         yield Memo(functools.partial(_encode_name, sink, name, read))
+    yield Memo(functools.partial(sink.encode_name, "others"))
 
 
 def _encode_name(
@@ -67,14 +72,14 @@ def _encode_name(
 
 def write_rows(rows: Iterable[Sequence[Any]], sink: RowSink) -> None:
     """Write rows of `STREAMED` columns, as SQLAlchemy returns them, into a sink."""
-    dags, tasks, runs, keys = name_memos(sink, lambda text: text)
+    dags, tasks, runs, keys, others = name_memos(sink, lambda text: text)
     dates = Memo(lambda date: sink.encode_name("logical_date", iso(date)))
     write_row = sink.write_row
-    for index, run, orphan, stamp, date, run_id, dag, task, key, raw in rows:
+    for index, run, orphan, stamp, date, run_id, dag, task, key, other, raw in rows:
         data = raw.encode() if type(raw) is str else raw
         if isinstance(data, memoryview):
             data = bytes(data)
         write_row((
             dags[dag], tasks[task], runs[run_id], index, keys[key], iso(stamp), dates[date],
-            None if data is None else len(data), run, orphan != 0, None, data,
+            None if data is None else len(data), run, orphan != 0, others[other], None, data,
         ))  # fmt: skip

@@ -195,6 +195,15 @@ class Entries:
         entries.sort(key=lambda entry: (entry.ref.map_index, entry.ref.region or ""))
         return replaced_left_out(entries)
 
+    def at(self, rows: Sequence[tuple[object, ...]]) -> list[XComEntry]:
+        """Return the entries with these primary keys, in any order; only those that exist."""
+        if not rows:
+            return []
+        key: list[Element] = [self._table.x.c[name] for name in self._schema.generation.identity]
+        query = self._rows.select(Selection()).where(self._backend.is_one_of(key, [*rows]))
+        with self._table.explained():
+            return [*map(self._rows.entry, self._table.connection.execute(query))]
+
     def of_run(self, dag_id: str, pointer: object) -> list[XComEntry]:
         """Return the entries of a run by what its rows point to it, orphans marked.
 
@@ -340,12 +349,23 @@ class Entries:
             "dag_id": x.dag_id,
             "task_id": x.task_id,
             "key": x.key,
+            "others": self._others(),
             "whole": backend.streamed_value(x.value, schema.storage),
         }
         wanted = {name: columns[name] for name in STREAMED}
         wanted |= backend.streamed_besides(x.value, schema.storage)
         statement = sa.select(*(column.label(name) for name, column in wanted.items()))
         return statement.select_from(rows).where(*self._rows.conditions.where(selection))
+
+    def _others(self) -> Element:
+        """Return the further columns in one, as `exchange.others.read` takes them."""
+        columns = [self._table.x.c[one.name] for one in self._table.others]
+        if len(columns) < 2:
+            return columns[0] if columns else sa.null()
+        array: Element = getattr(sa.func, self._backend.json_array)(
+            *(sa.cast(column, sa.String) for column in columns)
+        )
+        return array
 
 
 def changed_while_read(entry: XComEntry) -> DatabaseError:

@@ -59,7 +59,7 @@ class Pages:
         return raw.decode("utf-8", "surrogateescape") if is_text else raw
 
     def _entry(self, row: StoredRow, *, text: bool) -> XComEntry:
-        dag_id, task_id, run_id, index, key, time, date, number, run, orphan, _, _ = row
+        dag_id, task_id, run_id, index, key, time, date, number, run, orphan, _, _, _ = row
         raw = self._raw(row)
         head = raw[:MAX_SNIFFED] if isinstance(raw, bytes | str) else raw
         size = None if number is None else Size(number)
@@ -114,6 +114,7 @@ class Pages:
             entry.size,
             0,
             entry.orphan,
+            None,
             stored_as(raw, self._schema.storage),
             to_bytes(raw) if isinstance(raw, str) else raw,
         )

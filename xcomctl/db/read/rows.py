@@ -76,7 +76,7 @@ class Rows:
         if orphans:
             columns.append(self.orphan())
         if others:
-            columns += [x[name].label(f"other_{name}") for name in self.table.other_columns]
+            columns += [x[one.name].label(f"other_{one.name}") for one in self.table.others]
         unique = {column.name: column for column in reversed(columns)}
         statement = sa.select(*reversed(unique.values())).select_from(self.source())
         return statement.where(*self.conditions.where(selection))
@@ -176,8 +176,8 @@ class Rows:
     def full_entry(self, row: sa.Row[Any]) -> XComEntry:
         """Return the entry of a row of `select` with `others`."""
         entry, named = self.entry(row), row._mapping
-        others = ((name, named[f"other_{name}"]) for name in self.table.other_columns)
-        return replace(entry, others=tuple((name, _plain(name, one)) for name, one in others))
+        others = ((one.name, one.read(named[f"other_{one.name}"])) for one in self.table.others)
+        return replace(entry, others=tuple(others))
 
     def _needs_head(self, heads: int) -> bool:
         # A JSON column holds JSON, but for SQLite's, which holds anything.
@@ -196,11 +196,3 @@ class Rows:
 def _attempt(row: sa.Row[Any]) -> Attempt:
     region_id = as_uuid(row.region_id)
     return Attempt(region_id, row.region_index, row.try_number, bool(row.is_current), row.store)
-
-
-def _plain(name: str, value: Any) -> object:
-    """Return the value of a further column as JSON has it."""
-    if name == "dag_result" and value is not None:
-        # MySQL and SQLite have numbers for booleans.
-        return bool(value)
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

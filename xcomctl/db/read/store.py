@@ -23,6 +23,7 @@ from xcomctl.values.context import Context
 if TYPE_CHECKING:
     from xcomctl.db.backends.base import Backend
     from xcomctl.db.schema import Schema
+    from xcomctl.exchange.others import OtherColumn
     from xcomctl.model import Limit
 
 
@@ -66,6 +67,11 @@ class Store:
             null_fails=self.schema.null_fails,
             release=self.schema.release,
         )
+
+    @property
+    def others(self) -> tuple[OtherColumn, ...]:
+        """Return the columns of xcom that are no part of an XCom's name, value or time."""
+        return self.table.others
 
     @property
     def holds_strict_json(self) -> bool:

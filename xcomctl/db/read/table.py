@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from xcomctl.db import schema as schemas
 from xcomctl.db.read import split
 from xcomctl.errors import DatabaseError
+from xcomctl.exchange.entries import FIELDS
+from xcomctl.exchange.others import OtherColumn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,7 @@ OTHER_TABLES = ("dag_run", "task_instance", "dag", "alembic_version", "_xcom_arc
 
 
 _NAMED_COLUMNS = frozenset().union(*(one.columns for one in schemas.GENERATIONS)) - {*split.OTHERS}
+_FIELDS_OF_FILES = {*FIELDS, "orphan", "stored_as", "value_base64", "undo"}
 
 
 class Table:
@@ -58,7 +61,11 @@ class Table:
             )
         backend.tables = columns
         self.columns = columns
-        self.other_columns = tuple(name for name in columns["xcom"] if name not in _NAMED_COLUMNS)
+        self.others = tuple(
+            OtherColumn.of_type(name, column.type)
+            for name, column in columns["xcom"].items()
+            if name not in _NAMED_COLUMNS and name not in _FIELDS_OF_FILES
+        )
         """Columns of xcom that are no part of an XCom's name, value or time."""
         """The columns of each table by its name, empty where there is no such table."""
         heads = self._heads() if columns["alembic_version"] else ()

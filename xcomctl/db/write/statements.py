@@ -82,7 +82,8 @@ class Statements:
             own_id = self._backend.own_id(self._table.xcom)
             if own_id is not None:
                 given["id"] = own_id
-        given |= {name: one for name, one in others if name in self._table.other_columns}
+        columns = {one.name: one for one in self._table.others}
+        given |= {name: columns[name].read(one) for name, one in others if name in columns}
         self._table.connection.execute(sa.insert(self._table.xcom).values(given))
 
     def update(self, entry: XComEntry, raw: Raw, *, timestamp: bool = True) -> int:
