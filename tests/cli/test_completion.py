@@ -83,6 +83,7 @@ def test_a_shell_completes_words_and_real_ids(
         assert words("xcomctl pull it\ta\ta\t") == ["xcomctl", "pull", ODD, "a task", "a:key"]
         assert words("xcomctl pull \"it's \\\"o\t 'a\t")[2:] == [ODD, "a task"]
         assert words("xcomctl list --run-id=manual__2026-01-01T00:0\t")[2:] == [f"--run-id={RUN}"]
+        assert words("xcomctl pull plain/man\tot\tre\t")[2:] == [f"plain/{RUN}/other:return_value"]
     assert not (tmp_path / "hacked").exists()
 
 
@@ -143,7 +144,12 @@ WORDS = {
     "list -o s": set(),
     "export --output ": {"jsonl", "csv", "parquet"},
     "pull dag task -o ": {"json", "raw", "pretty", "repr", "csv", "parquet"},
-    "list --columns dag_id,t": {"dag_id,task_id", "dag_id,timestamp", "dag_id,text_bytes"},
+    "list --columns dag_id,t": {
+        "dag_id,task_id",
+        "dag_id,try_number",
+        "dag_id,timestamp",
+        "dag_id,text_bytes",
+    },
     "top --by dag_id,": {"dag_id,task_id", "dag_id,key", "dag_id,run_id", "dag_id,day"},
     "stats --sort ": {"bytes", "rows", "max", "growth"},
     "audit --fail-on ": {"error", "warning", "note", "never"},
@@ -270,6 +276,28 @@ IDS = {
     "diff e": ["etl"],
     "diff etl run_1 ": ["latest", "run_2", "run_1"],
     "why etl mapped ": ["part"],
+    "pull etl/": [
+        "etl/latest/",
+        "etl/run_2/",
+        "etl/run_1/",
+        "etl/extract",
+        "etl/load",
+        "etl/mapped",
+    ],
+    "pull etl/r": ["etl/run_2/", "etl/run_1/"],
+    "pull etl/lat": ["etl/latest/", "etl/latest~1/"],
+    "why etl/run_1/": ["etl/run_1/extract", "etl/run_1/load"],
+    "pull etl/latest/l": ["etl/latest/load:"],
+    "get etl/run_2/m": ["etl/run_2/mapped["],
+    "pull etl/run_2/mapped[": ["etl/run_2/mapped[2]:", "etl/run_2/mapped[10]:"],
+    "pull etl/run_2/mapped[1": ["etl/run_2/mapped[10]:"],
+    "pull etl/run_2/mapped[10]": ["etl/run_2/mapped[10]:"],
+    "pull etl/run_2/mapped[10]:": ["etl/run_2/mapped[10]:part"],
+    "pull etl/run_1/extract:r": ["etl/run_1/extract:return_value"],
+    "pull etl/mapped:": ["etl/mapped:part"],
+    "pull [odd]*/other/only:": ["[odd]*/other/only:k_?"],
+    "pull no/such/": [],
+    "push etl/": [],
     "import --map-dag e": ["etl="],
     "import --map-dag etl=e": ["etl=etl"],
 }

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 from xcomctl.cli.commands import ALIASES, COMMANDS, load
+from xcomctl.cli.references import complete_reference
 from xcomctl.cli.shells import SHELLS, Candidate
 from xcomctl.errors import XcomctlError
 
 if TYPE_CHECKING:
     from xcomctl.config.target import Target
-    from xcomctl.db.read.suggest import Column
+    from xcomctl.db.read.suggest import Column, Suggest
     from xcomctl.model import Selection
 
 _STARTED: Final = time.monotonic()
@@ -43,6 +44,8 @@ _COLUMN_BY_NAME: Final[Mapping[str, Column]] = {
     "map_index": "map_index",
 }
 """Parameter → the ids that it takes."""
+_TAKE_REFERENCES: Final = ("pull", "why")
+"""Commands whose DAG may be a whole name, `DAG/RUN/TASK[INDEX]:KEY`."""
 _LISTS: Final = ("columns", "by", "rules", "skip_rules")
 """Options that take several values, separated by commas."""
 
@@ -206,6 +209,9 @@ def _values(line: Line) -> Iterable[Candidate]:
             return [Candidate(f"{old}={one}") for one in _ids(line, "dag_id", new)]
         return [Candidate(f"{one}=", final=False) for one in _ids(line, "dag_id", old)]
     name = {"new_run_id": "run_id"}.get(name, name)
+    if name == "dag_id" and line.command in _TAKE_REFERENCES and "/" in line.incomplete:
+        with _suggesting(line) as suggest:
+            return list(complete_reference(suggest, line.incomplete))
     column = _COLUMN_BY_NAME.get(name)
     if column is not None:
         found = [*_paths(line.incomplete)] if "FILE" in (line.param.metavar or "") else []
@@ -324,19 +330,26 @@ def _paths(start: str) -> Iterator[Candidate]:
 
 def _ids(line: Line, column: Column, start: str) -> list[str]:
     """Return the ids that begin so, those that fit what was typed before."""
+    names = ["latest"] if column == "run_id" and "latest".startswith(start) else []
+    with _suggesting(line) as suggest:
+        return names + suggest.ids(column, start, _selection(line, column))
+
+
+@contextlib.contextmanager
+def _suggesting(line: Line) -> Iterator[Suggest]:
+    """Open the database that the command will use, for as long as there is time."""
     # Most of the libraries' load time comes before the time of the database is counted.
     import xcomctl.db.read.store  # noqa: F401
     from xcomctl.config.target import parse_duration
     from xcomctl.db import open_store
 
-    names = ["latest"] if column == "run_id" and "latest".startswith(start) else []
     target = _target(line)
     answer_s = parse_duration(os.environ.get(TIMEOUT_VARIABLE, _TIMEOUT)).total_seconds()
     left_s = max(_STARTED + answer_s - time.monotonic(), _DATABASE_S)
     _exit_after(left_s)
     quick = replace(target, timeout_s=left_s, connect_timeout_s=left_s)
     with open_store(quick) as store:
-        return names + store.suggest.ids(column, start, _selection(line, column))
+        yield store.suggest
 
 
 def _target(line: Line) -> Target:
