@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xcomctl.errors import RefusedError, UsageError
-from xcomctl.model import Limit, Selection, Size
+from xcomctl.model import KeyRange, Limit, Selection, Size
 from xcomctl.sizes import histogram
 from xcomctl.sizes.snapshot import (
     NO_DAY,
@@ -147,11 +147,12 @@ names = st.tuples(st.text(max_size=5), st.text(max_size=5), st.none() | st.text(
 def test_what_is_written_is_read(groups: dict[Any, list[tuple[int, int | None]]]) -> None:
     """Whatever the names are, and the same bytes whatever the order; it fits its schema."""
     folded = {name: fold(packed(some)) for name, some in groups.items()}
-    one = snapshot(folded, PartOf(2, 3), filters={"dag_id": ["*"]}, rules=("xcom-secret",))
+    part = PartOf(2, 3, KeyRange("a", None))
+    one = snapshot(folded, part, filters={"dag_id": ["*"]}, rules=("xcom-secret",))
     data = b"".join(dump([one]))
     assert read(data) == [one]
     backwards = snapshot(
-        dict(reversed(folded.items())), PartOf(2, 3), filters={"dag_id": ["*"]},
+        dict(reversed(folded.items())), part, filters={"dag_id": ["*"]},
         rules=("xcom-secret",),
     )  # fmt: skip
     assert b"".join(dump([backwards])) == data
@@ -204,6 +205,7 @@ HOSTILE = {
     "days twice": damaged("/days.1", "2026-01-02"),
     "no limits": damaged("/limits", []),
     "a part of none": damaged("/part", {"number": 2, "of": 1}),
+    "a range of floats": damaged("/part", {"number": 1, "of": 2, "start": 1.5}),
     "many parts": damaged("/part", {"number": 1, "of": 10**9}),
     "a name that is none": damaged("dag_id", ["etl"]),
 }
@@ -220,9 +222,17 @@ def test_a_damaged_file_is_an_error_that_says_why(data: bytes) -> None:
 # --- merging ----------------------------------------------------------------------------------
 
 
+def range_of(number: int, count: int) -> KeyRange:
+    start, end = 10 * number, 10 * number + 10
+    return KeyRange(start if number > 1 else None, end if number < count else None)
+
+
 def parts_of(count: int) -> list[Snapshot]:
     return [
-        snapshot({("etl", "t", str(number % 2)): fold(packed([(FIRST, number)]))}, PartOf(number, count))
+        snapshot(
+            {("etl", "t", str(number % 2)): fold(packed([(FIRST, number)]))},
+            PartOf(number, count, range_of(number, count)),
+        )
         for number in range(1, count + 1)
     ]  # fmt: skip
 
@@ -247,6 +257,7 @@ def test_merge_in_any_order() -> None:
     [
         (parts_of(4)[:3], "part 4 of 4 is missing"),
         (parts_of(4)[1:3], "parts 1, 4 of 4 are missing"),
+        ([parts_of(3)[0], parts_of(3)[1], snapshot({}, PartOf(3, 3, KeyRange(31)))], "do not meet"),
         ([*parts_of(2), parts_of(2)[0]], '"1.gz" and "3.gz" are both part 1 of 2'),
         ([parts_of(2)[0], parts_of(3)[1]], "parts of different divisions"),
         ([snapshot({}), snapshot({})], "are both the whole database"),

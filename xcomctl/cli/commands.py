@@ -31,6 +31,7 @@ GROUPS: Final = {
     "Move": {
         "export": "Export XComs with their values.",
         "snapshot": "Save sizes by DAG, task, key and day to a file, without values.",
+        "merge": "Add up the parts of a snapshot.",
     },
     "Set up": {
         "config": "Check, show or create the configuration.",

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomctl.cli.gaps import warn_about_gaps
 from xcomctl.cli.options import Connection, Filters, Manners
-from xcomctl.cli.snapshots import given_filters, take
-from xcomctl.model import Size
-
-if TYPE_CHECKING:
-    from xcomctl.sizes.snapshot import Snapshot
+from xcomctl.cli.snapshots import count_rows, describe, given_filters, take
 
 EXAMPLES = (
     ("Save the sizes of today", "xcomctl snapshot today.json.gz"),
@@ -50,25 +46,7 @@ def command(connection: Connection, filters: Filters, manners: Manners, options:
         console.working("snapshot: measuring sizes"),
     ):
         taken = take(store, target, selection, filters=given_filters(filters, selection))
-        warn_about_gaps(console, store, selection, _rows(taken))
+        warn_about_gaps(console, store, selection, count_rows(taken))
         for piece in dump([taken]):
             write(piece)
     console.note(f"wrote the sizes of {describe(taken)}")
-
-
-def _rows(snapshot: Snapshot) -> int:
-    return sum(group.histogram().total() for group in snapshot.groups.values())
-
-
-def describe(snapshot: Snapshot) -> str:
-    """Return what a snapshot holds, in a few words."""
-    from xcomctl.sizes.snapshot import NO_DAY
-
-    days = len([day for day in snapshot.days() if day != NO_DAY])
-    total = Size(sum(group.total for group in snapshot.groups.values()))
-    groups = len(snapshot.groups)
-    rows = _rows(snapshot)
-    return (
-        f"{rows:,} XCom{'' if rows == 1 else 's'} ({total}) in {groups:,} "
-        f"group{'' if groups == 1 else 's'} on {days:,} day{'' if days == 1 else 's'}"
-    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xcomctl.errors import RefusedError, UsageError
+from xcomctl.model import Size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,9 +138,31 @@ def given_filters(filters: Filters, selection: Selection) -> dict[str, object]:
         "task_id": filters.task_id,
         "key": filters.key,
         "map_index": filters.map_index,
+        "attempts": filters.attempts,
+        "region": filters.region,
+        "contains": filters.contains,
         "since": format_time(selection.since),
         "until": format_time(selection.until),
         "min_size": selection.min_size,
         "max_size": selection.max_size,
     }
     return {name: value for name, value in given.items() if value not in (None, [])}
+
+
+def count_rows(snapshot: Snapshot) -> int:
+    """Return the number of XComs of a snapshot."""
+    return sum(group.histogram().total() for group in snapshot.groups.values())
+
+
+def describe(snapshot: Snapshot) -> str:
+    """Return what a snapshot holds, in a few words."""
+    from xcomctl.sizes.snapshot import NO_DAY
+
+    days = len([day for day in snapshot.days() if day != NO_DAY])
+    total = Size(sum(group.total for group in snapshot.groups.values()))
+    groups = len(snapshot.groups)
+    rows = count_rows(snapshot)
+    return (
+        f"{rows:,} XCom{'' if rows == 1 else 's'} ({total}) in {groups:,} "
+        f"group{'' if groups == 1 else 's'} on {days:,} day{'' if days == 1 else 's'}"
+    )

@@ -7,11 +7,11 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import date
 from fnmatch import fnmatchcase
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Final
 
 from xcomctl.errors import RefusedError, UsageError
-from xcomctl.model import Size, is_glob
+from xcomctl.model import KeyRange, Size, is_glob
 from xcomctl.sizes import histogram
 from xcomctl.sizes.statistics import SHARES, Summary
 
@@ -129,9 +129,10 @@ class PartOf:
 
     number: int
     of: int
+    range: KeyRange = field(default=KeyRange())
 
     def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
+        return f"part {self.number} of {self.of}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,7 @@ def merge(snapshots: Sequence[tuple[str, Snapshot]]) -> Snapshot:
                 hint="Take every part with the same options.",
             )
     _refuse_other_parts(snapshots)
+    _refuse_gaps(snapshots)
     by_name: dict[GroupName, list[GroupSizes]] = {}
     for _, one in snapshots:
         for group_name, sizes in one.groups.items():
@@ -216,8 +218,21 @@ def _refuse_other_parts(snapshots: Sequence[tuple[str, Snapshot]]) -> None:
         )
 
 
+def _refuse_gaps(snapshots: Sequence[tuple[str, Snapshot]]) -> None:
+    """Raise RefusedError unless each part begins where the one before it ends."""
+    parts = sorted((one.part for _, one in snapshots if one.part), key=lambda part: part.number)
+    for before, after in pairwise(parts):
+        if before.range.end != after.range.start:
+            raise RefusedError(
+                f"{before} and {after} do not meet",
+                detail=f"The one ends before the key {before.range.end}, and the other begins at "
+                f"{after.range.start}: runs were added or deleted between them.",
+                hint="Take all parts again, at about the same time.",
+            )
+
+
 def _said(part: PartOf | None) -> str:
-    return "the whole database" if part is None else f"part {part.number} of {part.of}"
+    return "the whole database" if part is None else str(part)
 
 
 # --- questions --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from xcomctl import __version__
 from xcomctl.errors import UsageError
-from xcomctl.model import Limit, Size
+from xcomctl.model import KeyRange, Limit, Size
 from xcomctl.sizes import histogram
 from xcomctl.sizes.snapshot import NO_DAY, GroupSizes, PartOf, Snapshot, Source
 
@@ -74,7 +74,7 @@ def _head(one: Snapshot) -> dict[str, object]:
         ],
         "filters": dict(source.filters),
         "rules": list(source.rules),
-        "part": None if one.part is None else {"number": one.part.number, "of": one.part.of},
+        "part": None if one.part is None else _part_row(one.part),
         "summary": {
             "groups": len(one.groups),
             "count": sum(sizes.histogram().total() for sizes in one.groups.values()),
@@ -83,6 +83,11 @@ def _head(one: Snapshot) -> dict[str, object]:
         },
         "days": [None if day == NO_DAY else date.fromordinal(day).isoformat() for day in days],
     }
+
+
+def _part_row(part: PartOf) -> dict[str, object]:
+    ends = {"start": part.range.start, "end": part.range.end}
+    return {"number": part.number, "of": part.of, **ends}
 
 
 def _group(
@@ -253,7 +258,14 @@ def _part(given: object) -> PartOf | None:
     number, of = (_number(part.get(one), "a part") for one in ("number", "of"))
     if not 1 <= number <= of <= MAX_PARTS:
         raise _DamagedError("a part is out of range")
-    return PartOf(number, of)
+    return PartOf(number, of, KeyRange(_key(part.get("start")), _key(part.get("end"))))
+
+
+def _key(given: object) -> int | str | None:
+    """Return a key of the table, None where its range has no end."""
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int | str)):
+        raise _DamagedError("a part's range is not one of keys")
+    return given
 
 
 def _days(given: object) -> list[int]:

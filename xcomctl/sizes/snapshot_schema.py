@@ -56,6 +56,8 @@ _SUMMARY = _table(
         "max_bytes": {"type": ["integer", "null"]},
     }
 )
+_KEY = {"type": ["integer", "string", "null"]}
+_PART = _table({"number": _COUNT, "of": _COUNT, "start": _KEY, "end": _KEY})
 _SNAPSHOT = _table(
     {
         "deployment": _TEXT,
@@ -65,7 +67,7 @@ _SNAPSHOT = _table(
         "limits": _some(_table({"name": _TEXT, "bytes": _COUNT, "source": _TEXT}), minItems=1),
         "filters": {"type": "object"},
         "rules": _some(_TEXT, description="Rules whose findings are counted per group."),
-        "part": {"anyOf": [{"type": "null"}, _table({"number": _COUNT, "of": _COUNT})]},
+        "part": {"anyOf": [{"type": "null"}, _PART]},
         "summary": _SUMMARY,
         "days": _some(_TEXT_OR_NULL, description="Every day with an XCom; null for no timestamp."),
         "groups": _some(_GROUP),
