@@ -147,3 +147,55 @@ def test_an_empty_database(run: Run, tmp_path: Path) -> None:
     assert run("snapshot", "a.gz", "--url", "airflow.db").code == 0
     done = run("top", "--from", "a.gz", "-o", "json", "--forecast")
     assert done.json()["groups"] == []
+
+
+# --- audit ------------------------------------------------------------------------------------
+
+
+def findings(done: Any) -> list[tuple[object, ...]]:
+    names = (
+        "rule",
+        "severity",
+        "dag_id",
+        "task_id",
+        "key",
+        "max_size_bytes",
+        "limit_bytes",
+        "fingerprint",
+    )
+    return [tuple(one[name] for name in names) for one in json.loads(done.stdout)["findings"]]
+
+
+def test_audit_of_a_snapshot_is_audit_of_the_database(run: Run) -> None:
+    """The same findings on sizes, the same verdict, and a baseline that fits both."""
+    run("demo", "airflow.db", "--no-tour")
+    run("snapshot", "a.gz", "--url", "airflow.db")
+    audit = ("audit", "--as", "mysql:2.8", "-o", "json")
+    live, saved = run(*audit, "--url", "airflow.db"), run(*audit, "--from", "a.gz")
+    assert findings(saved) == findings(live)
+    assert (saved.code, live.code) == (1, 1)
+    assert run("audit", "--from", "a.gz").code == 0
+    update = ("--baseline", "b.json", "--update-baseline")
+    assert run(*audit, "--url", "airflow.db", *update, "--exit-zero").code == 0
+    assert run(*audit, "--from", "a.gz", "--baseline", "b.json").code == 0
+    empty = run("audit", "--from", "a.gz", "-d", "none", "--fail-on-empty")
+    assert empty.code == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--per-entry", "--per-entry cannot be applied to a snapshot"),
+        ("--measure=text", "--measure text cannot be applied"),
+        ("--deep", "--deep needs a snapshot that was taken with it"),
+        ("--url=a.db", "--url cannot be combined with --from"),
+    ],
+)
+def test_audit_refuses_what_a_snapshot_does_not_hold(
+    run: Run, tmp_path: Path, option: str, message: str
+) -> None:
+    """With the option's name."""
+    Metadata(str(tmp_path / "airflow.db")).add(b"1")
+    run("snapshot", "a.gz", "--url", "airflow.db")
+    done = run("audit", "--from", "a.gz", option)
+    assert (done.code, message in done.err) == (2, True), done.err

@@ -44,6 +44,8 @@ class Finding:
     """Why it is ignored."""
     variant: str = ""
     """Distinguishes findings of one rule on the same XComs."""
+    deployment: str | None = None
+    """Where it is, among several."""
     lead: Finding | None = None
     """The same finding of only those XComs that violate no graver rule, if they are fewer.
 

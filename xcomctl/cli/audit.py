@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xcomctl import __version__
+from xcomctl.cli.accepted import accept
 from xcomctl.cli.console import parse_outputs, refuse_same_place
 from xcomctl.cli.findings import (
     FINDING_COLUMNS,
     backend_row,
     check_ignores,
     digest_findings,
+    enabled_rules,
     finding_columns,
     finding_rows,
     legend,
@@ -26,22 +27,23 @@ from xcomctl.cli.findings import (
     shows_closing,
 )
 from xcomctl.cli.gaps import warn_about_hidden_rows
-from xcomctl.cli.options import Connection, Filters, FindingsOutput, Manners
+from xcomctl.cli.options import Connection, Filters, FindingsOutput, FromFiles, Manners
+from xcomctl.cli.snapshots import refuse_connection
 from xcomctl.cli.verdict import closing_lines, group_rows, summary
-from xcomctl.config.file import parse_growth, parse_share
+from xcomctl.config.file import load_config, parse_share
 from xcomctl.errors import NotFoundError, UsageError
 from xcomctl.formats import AUDIT_FORMATS
-from xcomctl.model import Selection, parse_size
-from xcomctl.text import suggestion
+from xcomctl.model import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from xcomctl.audit import Policy, Report
     from xcomctl.audit.rule import Severity
     from xcomctl.cli.console import Console, Outputs
     from xcomctl.cli.progress import Progress
     from xcomctl.config.file import Config
+    from xcomctl.config.target import Target
     from xcomctl.db.read.store import Store
     from xcomctl.formats import Layout, Row
     from xcomctl.model import Ignore, Limit, Raw, Size, XComEntry
@@ -164,6 +166,7 @@ class Options:
             help="Apply the limit of another backend: mysql:2.8.",
         ),
     ] = None
+    from_: FromFiles = None
 
 
 def command(
@@ -180,32 +183,84 @@ def command(
     outputs = parse_outputs(output.output, AUDIT_FORMATS)
     output.chosen(FINDING_COLUMNS)
     selection = filters.selection()
-    enabled = _enabled(options.rules, options.skip_rules)
-    target, config = connection.resolve(console)
+    enabled = enabled_rules(options.rules, options.skip_rules)
+    if options.from_:
+        refuse_connection(connection)
+        config = load_config(connection.config)
+        console.protect(config.path)
+    else:
+        target, config = connection.resolve(console)
     request = _read_options(options, selection, enabled, config)
     refuse_same_place([*(path for _, path in outputs), request.baseline])
-
-    from xcomctl.audit.rules import HIDDEN_ROWS
-    from xcomctl.db import open_store
-
-    with (
-        open_store(target, all_attempts=filters.all_attempts) as store,
-        console.working("audit: measuring sizes") as work,
-    ):
-        with_totals = any(name == "openmetrics" for name, _ in outputs)
-        result = _audit(store, request, config, work, with_totals=with_totals)
-        for warning in store.warnings():
-            console.warn(warning)
-        if HIDDEN_ROWS.id not in enabled:
-            warn_about_hidden_rows(console, store)
-        for one in store.visibility.unmatched(selection, result.report.scanned):
-            console.warn(str(one))
-
+    with_totals = any(name == "openmetrics" for name, _ in outputs)
+    if options.from_:
+        result = _audit_files(console, options.from_, request, config, with_totals=with_totals)
+    else:
+        all_attempts = filters.all_attempts
+        result = _audit_database(console, target, request, config, with_totals, all_attempts)
     _write(console, output, outputs, request, result)
     if options.fail_on_empty and not result.report.scanned:
         raise NotFoundError("no XCom matches, and --fail-on-empty is set")
     if not options.exit_zero and result.report.verdict(request.threshold):
         raise typer.Exit(1)
+
+
+def _audit_database(
+    console: Console,
+    target: Target,
+    request: _Request,
+    config: Config,
+    with_totals: bool,
+    all_attempts: bool,
+) -> _Result:
+    """Return the result of checking a database, with warnings about what was not seen."""
+    from xcomctl.audit.rules import HIDDEN_ROWS
+    from xcomctl.db import open_store
+
+    with (
+        open_store(target, all_attempts=all_attempts) as store,
+        console.working("audit: measuring sizes") as work,
+    ):
+        result = _audit(store, request, config, work, with_totals=with_totals)
+        for warning in store.warnings():
+            console.warn(warning)
+        if HIDDEN_ROWS.id not in request.enabled:
+            warn_about_hidden_rows(console, store)
+        for one in store.visibility.unmatched(request.selection, result.report.scanned):
+            console.warn(str(one))
+    return result
+
+
+def _audit_files(
+    console: Console,
+    paths: Sequence[str],
+    request: _Request,
+    config: Config,
+    *,
+    with_totals: bool,
+) -> _Result:
+    """Return the result of checking snapshots.
+
+    Raises:
+        UsageError: an option asks for what snapshots do not hold.
+    """
+    from xcomctl.cli.audit_snapshots import audit_snapshots
+
+    options = request.options
+    if options.per_entry or options.measure == "text":
+        option = "--per-entry" if options.per_entry else "--measure text"
+        raise UsageError(
+            f"{option} cannot be applied to a snapshot", hint="Leave it out, or read the database."
+        )
+    report, limits, backend = audit_snapshots(
+        console,
+        paths,
+        request.selection,
+        lambda limit: _policy(request, config, limit, with_totals=with_totals),
+        size_limit=request.size_limit,
+        as_=options.as_,
+    )
+    return _Result(_accept(report, request, config), limits, backend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,15 +336,31 @@ def _audit(
 ) -> _Result:
     """Return the result of the checks, with ignores, baseline and files applied."""
     from xcomctl import audit
-    from xcomctl.audit import decisions
 
     options = request.options
     limits = limits_to_apply(store, request.size_limit, options.as_)
-    policy = audit.Policy(
-        limit=limits[0],
-        warn_at=request.warn_at,
+    policy = replace(
+        _policy(request, config, limits[0], with_totals=with_totals),
         storage=store.schema.storage,
         capacity=_capacity(store),
+    )
+    report = audit.with_hidden_rows(
+        _check(store, request.selection, policy, work), store.visibility.hidden()
+    )
+    report = _accept(report, request, config)
+    files = store.files({one.dag_id for one in report.findings})
+    report = audit.with_files(report, files, config.audit.source_root)
+    return _Result(report, limits, backend_row(store))
+
+
+def _policy(request: _Request, config: Config, limit: Limit, *, with_totals: bool) -> Policy:
+    """Return the policy that the options and the configuration describe."""
+    from xcomctl.audit import Policy
+
+    options = request.options
+    return Policy(
+        limit=limit,
+        warn_at=request.warn_at,
         deep=options.deep,
         enabled=request.enabled,
         per_entry=options.per_entry,
@@ -297,20 +368,18 @@ def _audit(
         measure="text" if options.measure == "text" else "size",
         with_totals=with_totals,
     )
-    report = decisions.apply_ignores(
-        audit.with_hidden_rows(
-            _check(store, request.selection, policy, work), store.visibility.hidden()
-        ),
-        request.ignores,
-        today=datetime.now(UTC).date(),
+
+
+def _accept(report: Report, request: _Request, config: Config) -> Report:
+    """Return the report with ignores and the baseline applied."""
+    return accept(
+        report,
+        config,
+        ignores=request.ignores,
+        baseline=request.baseline,
+        update=request.options.update_baseline,
         complete=request.selection == Selection(),
-        file=config.path.name if config.path else None,
     )
-    if request.baseline is not None:
-        report = _with_baseline(report, request.baseline, config, options.update_baseline)
-    files = store.files({one.dag_id for one in report.findings})
-    report = audit.with_files(report, files, config.audit.source_root)
-    return _Result(report, limits, backend_row(store))
 
 
 def _write(
@@ -349,6 +418,7 @@ def _layout(
     columns = finding_columns(
         hidden=("occurrences",) if options.per_entry else (),
         shown=(
+            *(("deployment",) if any(one.deployment for one in report.findings) else ()),
             *(("run_id", "map_index") if options.per_entry else ()),
             *(("state",) if options.show_ignored else ()),
         ),
@@ -373,29 +443,6 @@ def _layout(
             "groups": group_rows(report),
         },
     )
-
-
-def _with_baseline(report: Report, path: Path, config: Config, update: bool) -> Report:
-    """Return the report with known findings marked: with `update` all, else those of the file."""
-    from xcomctl.audit import decisions
-    from xcomctl.cli import console
-
-    growth = decisions.Growth()
-    if config.audit.max_growth is not None:
-        growth = replace(growth, share=parse_growth(config.audit.max_growth))
-    if config.audit.min_growth is not None:
-        growth = replace(growth, size=parse_size(config.audit.min_growth))
-    if update:
-        sizes = {one.fingerprint: one.max_size for one in report.findings if one.state == "open"}
-        return decisions.apply_baseline(report, decisions.Baseline(sizes), growth)
-    baseline = decisions.read_baseline(path)
-    gone = decisions.gone(report, baseline)
-    if gone:
-        console.note(
-            f"{gone} of the baseline's {len(baseline.sizes)} findings "
-            f"{'was' if gone == 1 else 'were'} fixed or not checked; --update-baseline removes them"
-        )
-    return decisions.apply_baseline(report, baseline, growth)
 
 
 def _check(store: Store, selection: Selection, policy: Policy, work: Progress) -> Report:
@@ -447,20 +494,3 @@ def _capacity(store: Store) -> Size | None:
     if store.schema.storage == "json":
         return None
     return CAPACITY_BY_TYPE.get(store.schema.value_type)
-
-
-def _enabled(only: str | None, skipped: str | None) -> frozenset[str]:
-    from xcomctl.audit.rules import RULE_BY_ID
-
-    def parse(text: str) -> set[str]:
-        names = {name.strip() for name in text.split(",") if name.strip()}
-        for name in names:
-            if name not in RULE_BY_ID:
-                raise UsageError(f'unknown rule "{name}"', hint=suggestion(name, RULE_BY_ID))
-        return names
-
-    enabled = parse(only) if only is not None else set(RULE_BY_ID)
-    enabled -= parse(skipped) if skipped is not None else set()
-    if not enabled:
-        raise UsageError("the options leave no rule to apply")
-    return frozenset(enabled)

@@ -14,7 +14,7 @@ from xcomctl.sizes import limits
 from xcomctl.text import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from xcomctl.audit import Finding, Report
     from xcomctl.audit.rule import Rule, Severity
@@ -30,6 +30,7 @@ _MOST_OF_RULE = 3
 FINDING_COLUMNS = (
     Column("severity", "word", drop=-1),
     Column("rule", "word"),
+    Column("deployment", "id", machine=False, people=False),
     Column("dag_id", "id", aliases=("dag",)),
     Column("task_id", "id", aliases=("task",)),
     Column("key", "id"),
@@ -68,11 +69,26 @@ def limit_in_force(store: Store, as_: str | None) -> Limit:
 
 def limits_to_apply(store: Store, size_limit: str, as_: str | None) -> list[Limit]:
     """Return the limits that sizes are compared with, the one in force first."""
+    backend = lambda: store.facts().backend  # noqa: E731
+    return choose_limits(store.limits, backend, airflow_version(store), size_limit, as_)
+
+
+def choose_limits(
+    in_force: Callable[[], list[Limit]],
+    backend: Callable[[], str],
+    airflow: tuple[int, int],
+    size_limit: str,
+    as_: str | None,
+) -> list[Limit]:
+    """Return the limits that sizes are compared with, of a database or of a snapshot.
+
+    Raises:
+        UsageError: `--size-limit` is not a size, or `--as` not a known backend.
+    """
     if size_limit == "auto":
-        return store.limits() if as_ is None else [limit_in_force(store, as_)]
+        return in_force() if as_ is None else [limits.typical(*limits.parse_as(as_, airflow))]
     if size_limit == "nominal":
-        backend = limits.parse_as(as_, (2, 11))[0] if as_ else store.facts().backend
-        return [limits.nominal(backend)]
+        return [limits.nominal(limits.parse_as(as_, (2, 11))[0] if as_ else backend())]
     size = parse_size(size_limit)
     if size <= 0:
         raise UsageError("--size-limit must be above 0")
@@ -115,6 +131,28 @@ def check_ignores(config: Config) -> tuple[Ignore, ...]:
                 hint=suggestion(ignore.rule, KNOWN_IDS),
             )
     return config.audit.ignores
+
+
+def enabled_rules(only: str | None, skipped: str | None) -> frozenset[str]:
+    """Return the ids of the rules that `--rules` and `--skip-rules` leave.
+
+    Raises:
+        UsageError: a rule is unknown, or none is left.
+    """
+    from xcomctl.audit.rules import RULE_BY_ID
+
+    def parse(text: str) -> set[str]:
+        names = {name.strip() for name in text.split(",") if name.strip()}
+        for name in names:
+            if name not in RULE_BY_ID:
+                raise UsageError(f'unknown rule "{name}"', hint=suggestion(name, RULE_BY_ID))
+        return names
+
+    enabled = parse(only) if only is not None else set(RULE_BY_ID)
+    enabled -= parse(skipped) if skipped is not None else set()
+    if not enabled:
+        raise UsageError("the options leave no rule to apply")
+    return frozenset(enabled)
 
 
 def shows_closing(outputs: Outputs) -> bool:
@@ -271,6 +309,7 @@ def _finding_row(finding: Finding, report: Report, threshold: Severity | None) -
         "per_entry": report.policy.per_entry,
         "rule": finding.rule.id,
         "severity": str(finding.severity),
+        "deployment": finding.deployment,
         "dag_id": finding.dag_id,
         "task_id": finding.task_id,
         "key": finding.key,

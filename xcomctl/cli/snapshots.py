@@ -110,9 +110,13 @@ def limit_of(snapshot: Snapshot, as_: str | None) -> Limit:
 
     if as_ is None:
         return snapshot.source.limits[0]
-    version = re.match(r"(\d+)\.(\d+)", snapshot.source.airflow)
-    default = (int(version[1]), int(version[2])) if version else (3, 3)
-    return limits.typical(*limits.parse_as(as_, default))
+    return limits.typical(*limits.parse_as(as_, airflow_of(snapshot)))
+
+
+def airflow_of(snapshot: Snapshot) -> tuple[int, int]:
+    """Return the oldest release, as (major, minor), that the database can belong to."""
+    version = re.match(r"([123])\.(\d{1,3})(?!\d)", snapshot.source.airflow)
+    return (int(version[1]), int(version[2])) if version else (3, 3)
 
 
 def refuse_connection(connection: Connection, option: str = "--from") -> None:
