@@ -98,7 +98,12 @@ def test_every_example_runs_on_the_demo(run: Run) -> None:
     for name in ("old", "new"):
         # Exports of two days, which an example compares.
         run("export", "--url", DEMO, "-o", f"jsonl={name}.jsonl")
+        run("snapshot", "--url", DEMO, f"{name}.json.gz")
+    parts = [line for line in examples if line.startswith("xcomctl merge part")]
     for line in examples:
+        if line in parts:
+            for at in "12":
+                run("snapshot", "--url", DEMO, f"part-{at}.json.gz", "--part", f"{at}/2")
         if line.startswith("xcomctl diff old.jsonl"):
             for name, which in (("old", "latest~1"), ("new", "latest")):
                 written = run("export", "--url", DEMO, "-r", which, "-o", f"jsonl={name}.jsonl")

@@ -199,3 +199,71 @@ def test_audit_refuses_what_a_snapshot_does_not_hold(
     run("snapshot", "a.gz", "--url", "airflow.db")
     done = run("audit", "--from", "a.gz", option)
     assert (done.code, message in done.err) == (2, True), done.err
+
+
+# --- diff -------------------------------------------------------------------------------------
+
+
+def test_diff_of_two_snapshots(run: Run, tmp_path: Path) -> None:
+    """By DAG, task and key: the bytes of all XComs together, and how many there are."""
+    metadata = Metadata(str(tmp_path / "airflow.db"))
+    metadata.add(b"12345", dag_id="etl", run_id="r1")
+    metadata.add(b"1", dag_id="gone")
+    metadata.add(b"12", dag_id="same")
+    run("snapshot", "a.gz", "--url", "airflow.db")
+    metadata.execute("DELETE FROM xcom WHERE dag_id = 'gone'")
+    metadata.add(b"1234567", dag_id="etl", run_id="r2")
+    metadata.add(b"1", dag_id="new")
+    run("snapshot", "b.gz", "--url", "airflow.db")
+    done = run("diff", "a.gz", "b.gz", "-o", "json").json()
+    facts = ("change", "dag_id", "old_bytes", "new_bytes", "old_count", "new_count")
+    assert [tuple(one[name] for name in facts) for one in done["changes"]] == [
+        ("grown", "etl", 5, 12, 1, 2),
+        ("gone", "gone", 1, None, 1, None),
+        ("added", "new", None, 1, None, 1),
+    ]
+    assert done["summary"]["same"] == 1
+    assert run("diff", "a.gz", "a.gz", "--exit-code").code == 0
+    assert run("diff", "a.gz", "b.gz", "--exit-code").code == 1
+    wrong = run("diff", "a.gz", "airflow.db")
+    assert (wrong.code, 'cannot read "airflow.db" as a snapshot' in wrong.err) == (2, True)
+
+
+# --- merge ------------------------------------------------------------------------------------
+
+
+def test_parts_merged_are_the_whole_to_the_byte(empty_url: str, run: Run) -> None:
+    """In any order, on each backend; one that is missing or doubled is refused."""
+    fill(Metadata(empty_url, "2.0" if "postgres" in empty_url else "3.0"))
+    url = ("--url", empty_url)
+    whole = run("snapshot", "-", *url).stdout
+    files = [f"part-{number}.gz" for number in (3, 1, 4, 2)]
+    for file in files:
+        done = run("snapshot", file, *url, "--part", f"{file[5]}/4")
+        assert done.code == 0, done.err
+    done = run("merge", *files, "-o", "all.gz")
+    assert done.code == 0, done.err
+    assert run("merge", *files, "-o", "-").stdout == whole
+    top = ("top", "-o", "json", "--from")
+    assert run(*top, *files).json() == run(*top, "all.gz").json()
+    for some, message in (
+        (files[1:], "part 3 of 4 is missing"),
+        ((*files, files[0]), "are both part 3 of 4"),
+        (("all.gz", *files), "parts of different divisions"),
+    ):
+        refused = run("merge", *some, "-o", "no.gz")
+        assert (refused.code, message in refused.err) == (5, True), refused.err
+        assert "hint: " in refused.err
+
+
+def test_merge_refuses_two_databases(run: Run, tmp_path: Path) -> None:
+    """With exit code 5; one file alone is the same again."""
+    for name in ("a", "b"):
+        Metadata(str(tmp_path / f"{name}.db")).add(b"1")
+        run("snapshot", f"{name}.gz", "--url", f"{name}.db")
+    done = run("merge", "a.gz", "b.gz", "-o", "all.gz")
+    assert (done.code, "are of different databases" in done.err) == (5, True)
+    assert not (tmp_path / "all.gz").exists()
+    assert run("merge", "a.gz", "-o", "-").stdout == (tmp_path / "a.gz").read_bytes()
+    assert run("merge", "a.gz").code == 2
+    assert run("merge", "a.gz", "-o", "a.gz").code == 5

@@ -14,7 +14,7 @@ GROUPS: Final = {
         "pull": "Print the value of an XCom.",
         "top": "Show which DAGs and tasks use the most space.",
         "why": "Explain why pulling an XCom returns nothing.",
-        "diff": "Show what changed between two runs, or two exports.",
+        "diff": "Show what changed between two runs, exports or snapshots.",
         "info": "Show which metadata database is used, and what is in it.",
         "limits": "Show the size limits that apply.",
     },

@@ -1,4 +1,4 @@
-"""`xcomctl diff`: what changed between two runs of a DAG, or two exports."""
+"""`xcomctl diff`: what changed between two runs of a DAG, two exports or two snapshots."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from xcomctl.model import UNMAPPED
 from xcomctl.sizes.compare import KINDS, compare, parse_threshold
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from xcomctl.cli.console import Console
     from xcomctl.formats import Row
     from xcomctl.sizes.compare import Change, Comparison, Item, Name, Threshold
@@ -30,6 +32,10 @@ EXAMPLES = (
     (
         "Two exports, as a comment for a pull request",
         "xcomctl diff old.jsonl new.jsonl -o markdown",
+    ),
+    (
+        "Which tasks grew between two snapshots",
+        "xcomctl diff old.json.gz new.json.gz --min-change 5%",
     ),
 )
 SHOWN_PATHS = 3
@@ -47,6 +53,8 @@ _COLUMNS = (
     Column("new_bytes", "size", title="new", drop=1),
     Column("delta_bytes", "delta", title="difference"),
     Column("where", machine=False, title="differs in", drop=2),
+    Column("old_count", "number", machine=False, people=False),
+    Column("new_count", "number", machine=False, people=False, title="count"),
     Column("paths", people=False),
     Column("types", people=False),
     Column("path_count", "number", people=False),
@@ -62,7 +70,7 @@ class Options:
         str,
         typer.Argument(
             metavar="DAG_ID|FILE",
-            help="DAG id; or the older of two files of xcomctl export -o jsonl=FILE.",
+            help="DAG id; or the older of two files of xcomctl export -o jsonl=FILE or xcomctl snapshot.",
         ),
     ]
     run_id: Annotated[
@@ -93,7 +101,7 @@ class Options:
 
 
 def command(connection: Connection, output: Output, manners: Manners, options: Options) -> None:
-    """Show what changed between two runs, or two exports."""
+    """Show what changed between two runs, exports or snapshots."""
     from xcomctl.cli import console
 
     manners.apply(console)
@@ -122,7 +130,8 @@ def command(connection: Connection, output: Output, manners: Manners, options: O
         header=not output.no_header,
         raw_cells=output.raw_cells,
     )
-    console.write(layout, map(_row, compared.comparison.changes), outputs)
+    rows = (_row(change, compared.counts) for change in compared.comparison.changes)
+    console.write(layout, rows, outputs)
     if options.exit_code and compared.comparison.changes:
         raise typer.Exit(1)
 
@@ -151,6 +160,8 @@ class _Compared:
     old: str
     new: str
     comparison: Comparison
+    counts: Mapping[Name, tuple[int | None, int | None]] | None = None
+    """How many XComs there were of each changed name and are now, where that is not one at most."""
 
 
 def _read_sides(options: Options) -> _Runs | _Files:
@@ -199,9 +210,13 @@ def _compare_runs(
 def _compare_files(
     console: Console, sides: _Files, threshold: Threshold | None, *, sizes_only: bool
 ) -> _Compared:
+    from xcomctl.cli.diff_snapshots import are_snapshots, compare_snapshots
     from xcomctl.exchange.index import match_runs, read_index
     from xcomctl.values.structure import find_change
 
+    if are_snapshots([sides.old, sides.new]):
+        comparison, counts = compare_snapshots(console, sides.old, sides.new, threshold)
+        return _Compared("", str(sides.old), str(sides.new), comparison, counts)
     found: list[dict[Name, Item]] = []
     with contextlib.ExitStack() as stack:
         for path in (sides.old, sides.new):
@@ -222,12 +237,23 @@ def _useful_columns(compared: _Compared) -> tuple[Column, ...]:
     alike = {"map_index"} if all(map_index == UNMAPPED for *_, map_index, _ in names) else set()
     alike |= {"dag_id"} if compared.what else set()
     alike |= set() if any(change.paths for change in compared.comparison.changes) else {"where"}
-    return tuple(replace(one, people=False) if one.name in alike else one for one in _COLUMNS)
+    columns = (replace(one, people=False) if one.name in alike else one for one in _COLUMNS)
+    if compared.counts is None:
+        return tuple(columns)
+    return tuple(
+        replace(one, machine=True, people=one.title == "count")
+        if one.name in ("old_count", "new_count")
+        else one
+        for one in columns
+    )
 
 
-def _row(change: Change) -> Row:
+def _row(change: Change, counts: Mapping[Name, tuple[int | None, int | None]] | None) -> Row:
     dag_id, run_id, task_id, map_index, key = change.name
+    old_count, new_count = (counts or {}).get(change.name, (None, None))
     return {
+        "old_count": old_count,
+        "new_count": new_count,
         "change": change.kind,
         "dag_id": dag_id,
         "task_id": task_id,

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     (
-        "Add up four parts, each written by a machine of its own",
-        "xcomctl merge part-?.gz -o all.gz",
+        "Add up the parts that two machines wrote",
+        "xcomctl merge part-1.json.gz part-2.json.gz -o all.json.gz",
     ),
-    ("To stdout", "xcomctl merge part-1.gz part-2.gz part-3.gz part-4.gz -o - > all.gz"),
+    ("To stdout", "xcomctl merge part-1.json.gz part-2.json.gz -o -"),
 )
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from xcomctl.cli.gaps import warn_about_gaps
+from xcomctl.cli.gaps import warn_about_gaps, warn_about_hidden_rows
 from xcomctl.cli.options import Connection, Filters, Manners
+from xcomctl.cli.parts import describe as describe_range
+from xcomctl.cli.parts import parse_part
 from xcomctl.cli.snapshots import count_rows, describe, given_filters, take
 
 EXAMPLES = (
     ("Save the sizes of today", "xcomctl snapshot today.json.gz"),
     ("The same of some DAGs", "xcomctl snapshot xcom_dag.json.gz -d 'xcom*'"),
+    ("One of four parts, which merge adds up", "xcomctl snapshot part-2.json.gz --part 2/4"),
 )
 
 
@@ -26,6 +29,14 @@ class Options:
         str,
         typer.Argument(metavar="FILE", help="File to write, gzipped JSON; - for stdout."),
     ]
+    part: Annotated[
+        str | None,
+        typer.Option(
+            "--part",
+            metavar="I/N",
+            help="Only part I of N of the table, by ranges of its key; merge adds them up.",
+        ),
+    ] = None
 
 
 def command(connection: Connection, filters: Filters, manners: Manners, options: Options) -> None:
@@ -33,10 +44,11 @@ def command(connection: Connection, filters: Filters, manners: Manners, options:
     from xcomctl.cli import console
 
     manners.apply(console)
-    selection = filters.selection()
+    selection, of_table = filters.selection(), parse_part(options.part)
     target, _ = connection.resolve(console)
 
     from xcomctl.db import open_store
+    from xcomctl.sizes.snapshot import PartOf
     from xcomctl.sizes.snapshot_file import dump
 
     path = None if options.file == "-" else Path(options.file)
@@ -45,8 +57,17 @@ def command(connection: Connection, filters: Filters, manners: Manners, options:
         open_store(target, all_attempts=filters.all_attempts) as store,
         console.working("snapshot: measuring sizes"),
     ):
-        taken = take(store, target, selection, filters=given_filters(filters, selection))
-        warn_about_gaps(console, store, selection, count_rows(taken))
+        given, part = given_filters(filters, selection), None
+        if of_table:
+            part = PartOf(of_table.number, of_table.count, of_table.find(store))
+            console.note(f"{of_table}: {describe_range(part.range, store.parts.key)}")
+            selection = replace(selection, part=part.range)
+        taken = take(store, target, selection, filters=given, part=part)
+        if part:
+            # Other parts may have what the filters match.
+            warn_about_hidden_rows(console, store)
+        else:
+            warn_about_gaps(console, store, selection, count_rows(taken))
         for piece in dump([taken]):
             write(piece)
     console.note(f"wrote the sizes of {describe(taken)}")
