@@ -69,6 +69,33 @@ def test_runs_that_a_clean_up_left_do_not_unbalance_the_parts(tmp_path: Path) ->
         assert [len(tasks(store, part)) for part in store.parts.plan(4)] == [10] * 4
 
 
+def test_new_runs_do_not_change_the_plan(tmp_path: Path) -> None:
+    """So that parts which begin one after the other fit together."""
+    path = tmp_path / "airflow.db"
+    metadata = Metadata(str(path))
+
+    def add(first: int, last: int) -> None:
+        with metadata.engine.begin() as connection:
+            for number in range(first, last + 1):
+                connection.exec_driver_sql(
+                    "INSERT INTO dag_run (id, dag_id, run_id, execution_date) VALUES"
+                    f" ({number}, 'dag', 'r{number}', '2026-01-31 00:00:00.000000')"
+                )
+                connection.exec_driver_sql(
+                    "INSERT INTO xcom (dag_run_id, task_id, key, dag_id, run_id, value, timestamp)"
+                    f" VALUES ({number}, 't', 'k', 'dag', 'r{number}', x'31', '2026-01-31')"
+                )
+
+    add(1, 2_100)
+    with opened(str(path)) as store:
+        before = store.parts.plan(4)
+        sizes = [len(tasks(store, part)) for part in before]
+    assert max(sizes) < 1.1 * min(sizes)
+    add(2_101, 2_110)
+    with opened(str(path)) as store:
+        assert store.parts.plan(4) == before
+
+
 def test_an_empty_table_has_parts(tmp_path: Path) -> None:
     path = tmp_path / "airflow.db"
     for generation in ("1.10", "2.0", "2.3"):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xcomctl.cli.console import parse_outputs
-from xcomctl.cli.gaps import warn_about_gaps
+from xcomctl.cli.gaps import warn_about_gaps, warn_about_hidden_rows
 from xcomctl.cli.options import Connection, Filters, Manners
 from xcomctl.cli.partial_file import Partial, Progress, Saving, place_of
+from xcomctl.cli.parts import describe, parse_part
 from xcomctl.config.target import parse_iso
 from xcomctl.errors import RefusedError, UsageError
 from xcomctl.model import UNMAPPED, Size, format_time, runs_back
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from xcomctl.cli.console import Console
+    from xcomctl.cli.parts import Part
     from xcomctl.config.target import Target
     from xcomctl.db.read.store import Store
     from xcomctl.exchange.lines import Lines
@@ -32,6 +34,10 @@ EXAMPLES = (
         "xcomctl export -d xcom_dag -o jsonl=xcoms.jsonl",
     ),
     ("What the last week pushed, as CSV", "xcomctl export --since 7d -o csv=week.csv"),
+    (
+        "The second of four parts of the table, which other machines export",
+        "xcomctl export --part 2/4 -o jsonl=part-2.jsonl",
+    ),
     ("For pandas or DuckDB (needs the parquet extra)", "xcomctl export -o parquet=xcoms.parquet"),
 )
 FORMATS = {"jsonl": "transfer", "csv": "transfer", "parquet": "arrow"}
@@ -58,6 +64,14 @@ def command(
             help="Make the export resumable: the same command resumes it if it is interrupted. Needs jsonl=FILE or csv=FILE.",
         ),
     ] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            "--part",
+            metavar="I/N",
+            help="Only part I of N of the table, by ranges of its key. The files of all parts, joined, are that of 1/1.",
+        ),
+    ] = None,
 ) -> None:
     """Export XComs with their values."""
     from xcomctl.cli import console
@@ -67,35 +81,67 @@ def command(
     if len(outputs) > 1:
         raise UsageError("export writes one format at a time", hint="Use one -o FORMAT[=FILE].")
     ((name, path),) = outputs
-    selection = filters.selection()
+    selection, of_table = filters.selection(), parse_part(part)
     form = _form(name, to_terminal=path is None and console.terminal)
-    if resume and (path is None or name == "parquet"):
+    if resume:
+        _check_resumable(name, path, selection, of_table)
+    target, _ = connection.resolve(console)
+
+    if resume and path is not None:
+        partial = Partial(Path(path), _asked(target, name, filters))
+        _resumable(console, target, selection, form, partial)
+        return
+
+    from xcomctl.db import open_store
+
+    with (
+        open_store(target, all_attempts=filters.all_attempts) as store,
+        console.sink(Path(path) if path else None, private=True) as write,
+        _lines(form, write, store) as lines,
+    ):
+        _plain(console, store, selection, lines, of_table)
+    _say_done(console, lines)
+
+
+def _check_resumable(
+    name: str, path: str | None, selection: Selection, of_table: Part | None
+) -> None:
+    """Raise UsageError where --resume cannot do what other options say."""
+    if path is None or name == "parquet":
         raise UsageError(
             "--resume needs a JSON Lines or CSV file", hint="Use -o jsonl=FILE or -o csv=FILE."
         )
-    if resume and any(runs_back(run) is not None for run in selection.run_ids):
+    if any(runs_back(run) is not None for run in selection.run_ids):
         raise UsageError(
             "--resume cannot be combined with the latest run",
             detail="Another run may be the latest by the time the export is resumed.",
             hint="Give the id of the run.",
         )
-    target, _ = connection.resolve(console)
+    if of_table:
+        raise UsageError("--resume cannot be combined with --part", hint="Leave out one of them.")
 
-    from xcomctl.db import open_store
 
-    if resume and path is not None:
-        asked = _asked(target, name, filters)
-        _resumable(console, target, selection, form, Partial(Path(path), asked))
-        return
-    with (
-        open_store(target, all_attempts=filters.all_attempts) as store,
-        console.sink(Path(path) if path else None, private=True) as write,
-        _lines(form, write, store) as lines,
-        _working(console, store, selection, lines),
-    ):
-        store.entries.stream_into(selection, lines)
+def _plain(
+    console: Console, store: Store, selection: Selection, lines: Lines, of_table: Part | None
+) -> None:
+    """Export in one go."""
+    if of_table is None:
+        with _working(console, store, selection, lines):
+            store.entries.stream_into(selection, lines)
         warn_about_gaps(console, store, selection, lines.rows)
-    _say_done(console, lines)
+        return
+    if store.schema.split:
+        raise UsageError("--part does not work with Airflow 3.4 yet", hint="Leave --part out.")
+    found = of_table.find(store)
+    console.note(f"{of_table}: {describe(found, store.parts.key)}")
+    if of_table.number > 1:
+        # Without a header, so that the files can be joined.
+        lines.resume(0, 0)
+    selection = dataclasses.replace(selection, part=found)
+    with _working(console, store, selection, lines):
+        store.entries.stream_into(selection, lines, ordered=True)
+    # Other parts may have what the filters match.
+    warn_about_hidden_rows(console, store)
 
 
 def _lines(form: Callable[..., Lines], write: Write, store: Store) -> Lines:

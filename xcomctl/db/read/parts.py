@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from xcomctl.db.read.rows import Rows
 
 
+_STEPS = 64
+"""The last part may be larger than the others by about this part of the table."""
+
+
 class Parts:
     """Plans the parts of one open table.
 
@@ -35,7 +39,8 @@ class Parts:
         """Return `count` ranges in the order of the key, together the whole table.
 
         Each has about as many runs (of Airflow 1.10, ids; of 2.0 to 2.2, DAGs). Some are empty
-        where there are too few. A later plan may differ when there are more runs by then.
+        where there are too few. New runs belong to the last range and rarely change the plan;
+        runs that are deleted do.
         """
         with self._table.explained():
             bounds = self._bounds(count)
@@ -58,9 +63,11 @@ class Parts:
         if not (isinstance(first, int) and isinstance(last, int)):
             # No rows, or what only SQLite would take for a key.
             first = last = 0
-        found = self._run_bounds(count, first, last) if self.key == "dag_run_id" else None
-        if found is not None:
-            return found
+        if self.key == "dag_run_id" and self._table.joined:
+            found = self._run_bounds(count, first, last)
+            if found is not None:
+                return found
+        last = _settled(first, last, last - first)
         return [first + (last - first + 1) * at // count for at in range(1, count)]
 
     def _run_bounds(self, count: int, first: int, last: int) -> list[int] | None:
@@ -68,15 +75,17 @@ class Parts:
 
         The runs that a clean-up left are few and far between, so equal ranges of ids would not do.
         """
-        if not self._table.joined:
-            return None
-        number = self._table.run.c.id
-        ids = sa.select(number).where(number.between(first, last)).order_by(number)
-        counted = sa.select(sa.func.count()).select_from(ids.order_by(None).subquery())
-        connection = self._table.connection
-        runs = optional(connection, lambda: int(connection.scalar(counted) or 0)) or 0
+        number, connection = self._table.run.c.id, self._table.connection
+
+        def count_runs(last: int) -> int:
+            counted = sa.select(sa.func.count()).where(number.between(first, last))
+            return optional(connection, lambda: int(connection.scalar(counted) or 0)) or 0
+
+        last = _settled(first, last, count_runs(last))
+        runs = count_runs(last)
         if runs < count:
             return None
+        ids = sa.select(number).where(number <= last).order_by(number)
         places = [runs * at // count for at in range(1, count)]
         bounds: list[int] = []
         at, here = 0, first
@@ -93,6 +102,12 @@ class Parts:
         distinct = sa.select(x.dag_id).distinct().order_by(x.dag_id)
         text_of = self._table.backend.text_of
         return [text_of(one) or "" for one in self._table.connection.execute(distinct).scalars()]
+
+
+def _settled(first: int, last: int, keys: int) -> int:
+    """Return a key near the last of so many that stays the same while some are added."""
+    step = max(keys // _STEPS, 1)
+    return max(first, last - last % (1 << step.bit_length() - 1))
 
 
 def _alone(aggregate: Element) -> Element:
