@@ -60,6 +60,8 @@ def test_a_rule_is_explained(run: Run, rule: Rule) -> None:
     out = run("rules", rule.id).out
     for part in (rule.title, rule.why, rule.example, rule.fix):
         assert part in out
+    # Code is not wrapped, so it has to fit.
+    assert max(map(len, rule.example.splitlines())) <= 76
     assert ("[[audit.ignore]]\n    rule = " in out) == (not rule.id.startswith("ignore-"))
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import clean_environment
 from tests.program import at_terminal
+from xcomctl.cli import demo
 from xcomctl.demo.build import LAYOUTS, MODELS, build
 from xcomctl.errors import DatabaseError, RefusedError, UsageError
 
@@ -288,3 +289,21 @@ def test_the_tour_fits_the_terminal_and_its_commands_can_be_copied(
     assert first[0] == ["xcomctl", "list", "--url", path, "--sort", "-size", "-n", "5"]
     assert len(first) == 7
     assert all(one[0] == "xcomctl" for one in first)
+
+
+@pytest.mark.parametrize(
+    ("called", "found", "shown"),
+    [
+        (".venv/bin/xcomctl", None, ".venv/bin/xcomctl limits"),
+        (".venv/bin/xcomctl", "/usr/bin/xcomctl", "xcomctl limits"),
+        ("/lib/xcomctl/__main__.py", None, "python -m xcomctl limits"),
+        ("xcomctl", None, "xcomctl limits"),
+    ],
+)
+def test_the_tour_shows_commands_that_can_be_typed(
+    monkeypatch: pytest.MonkeyPatch, called: str, found: str | None, shown: str
+) -> None:
+    """As the program was called, if its name alone would not be found."""
+    monkeypatch.setattr("sys.argv", [called, "demo"])
+    monkeypatch.setattr("shutil.which", lambda _name: found)
+    assert demo._shown(["limits"]) == shown

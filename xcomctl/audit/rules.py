@@ -16,7 +16,7 @@ HIDDEN_ROWS: Final = Rule(
     "audit is not complete then, and exits with 3.",
     fix="Connect as a role that sees every row: give it BYPASSRLS, or a policy FOR SELECT USING "
     "(true).",
-    example="ALTER TABLE xcom ENABLE ROW LEVEL SECURITY;  -- and no policy for xcomctl_reader",
+    example="ALTER TABLE xcom ENABLE ROW LEVEL SECURITY;  -- and no policy",
 )
 OVER_LIMIT: Final = Rule(
     "xcom-over-limit",
@@ -25,8 +25,7 @@ OVER_LIMIT: Final = Rule(
     why="The value is larger than what can be stored and read back.",
     fix="Store the data elsewhere (object storage, a table) and push its location, or "
     "configure an object storage XCom backend.",
-    example='return df.to_dict("records")  # 80 KB, and MySQL before Airflow 2.9 holds '
-    "65,535 bytes",
+    example='return df.to_dict("records")  # 80 KB, and the limit is 65,535 bytes',
 )
 NEAR_LIMIT: Final = Rule(
     "xcom-near-limit",
@@ -34,8 +33,7 @@ NEAR_LIMIT: Final = Rule(
     "XCom close to the limit",
     why="The value still fits, but a slightly larger one will not.",
     fix="Store the data elsewhere before the task starts to fail.",
-    example="return list_files(day)  # 52 KB today, 200 bytes more every day, and the "
-    "limit is 65,535 bytes",
+    example="return list_files(day)  # 52 KB of 65,535 bytes, and more every day",
 )
 TRUNCATED: Final = Rule(
     "xcom-truncated",
@@ -92,8 +90,7 @@ TOTAL_OVER_BUDGET: Final = Rule(
     why="The XComs of one run, or all XComs that the budget covers, exceed the team's "
     "budget in bytes or in number.",
     fix="Delete old runs, push less, or raise the budget in the configuration.",
-    example='max_total_per_run = "1 MiB"  # in [[audit.budget]], and 40 mapped tasks push '
-    "32 KiB each",
+    example='max_total_per_run = "1 MiB"  # and 40 mapped tasks push 32 KiB each',
 )
 GREW: Final = Rule(
     "xcom-grew",
@@ -102,8 +99,7 @@ GREW: Final = Rule(
     why="The finding is in the baseline, and its XCom has grown by more than both "
     "growth caps since.",
     fix="Make it smaller, or accept the new size with --update-baseline.",
-    example="60 KiB in the baseline, 95 KiB now  # more than max_growth (50%) and "
-    "min_growth (16 KiB)",
+    example="60 KiB in the baseline, 95 KiB now  # more than 50% and 16 KiB",
 )
 IGNORE_EXPIRED: Final = Rule(
     "ignore-expired",
@@ -231,8 +227,7 @@ AIRFLOW3_UNREADABLE: Final = _airflow3(
     "error on it: its class no longer exists, was serialized by a newer version, "
     "or holds a value that is not read back.",
     fix="Pull it before the upgrade, or push it in another form.",
-    example='{"__classname__": "my_plugin.Result", …}  # a class that the new release '
-    "does not allow",
+    example='{"__classname__": "my_plugin.Result", …}  # a class that is not allowed',
 )
 AIRFLOW3_KEY_ORDER: Final = _airflow3(
     "key-order",

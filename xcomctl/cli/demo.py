@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -144,7 +146,15 @@ def _next_steps(path: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _shown(arguments: list[str]) -> str:
-    return shlex.join(["xcomctl", *arguments])
+    return shlex.join([*_program(), *arguments])
+
+
+def _program() -> list[str]:
+    """Return how the program was called, where its name alone would not be found."""
+    called = Path(sys.argv[0])
+    if shutil.which("xcomctl") or str(called) == "xcomctl":
+        return ["xcomctl"]
+    return ["python", "-m", "xcomctl"] if called.name == "__main__.py" else [sys.argv[0]]
 
 
 def _run(console: Console, arguments: list[str]) -> None:

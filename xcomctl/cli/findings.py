@@ -274,7 +274,7 @@ def legend(report: Report) -> list[str]:
     messages: dict[str, dict[str, str]] = {}
     for finding, lead in _with_leads(report):
         if finding.state == "open" and lead.occurrences:
-            words = re.sub(r"\d[\d.,]*", "", lead.message)
+            words = re.sub(r"\d[\d.,]*( [KMGT]?i?B\b)?", "", lead.message)
             messages.setdefault(lead.rule.id, {}).setdefault(words, lead.message)
     width = max(map(len, messages), default=0)
     lines = []
