@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shlex
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -158,3 +159,22 @@ def test_others_insert_while_a_delete_runs(metadata: Metadata, run: Run) -> None
     assert max(waits) < 5
     counted = run("list", "--url", metadata.url, "-k", "other*", "-n", "0", "-o", "json").json()
     assert counted["returned"] == len(waits)
+
+
+def test_the_command_that_undoes_it_is_printed_and_works(run: Run) -> None:
+    """For `delete` and `push`, with the options that named the database."""
+    run("demo", "a demo.db", "--no-tour", "--days", "3")
+    on_demo = ("--url", "a demo.db")
+    before = run("export", *on_demo, "-q").stdout
+    changes = (("delete", "--keep-last", "1"), ("push", "xcom_dag", "task_4", "5", "--replace"))
+    for number, change in enumerate(changes):
+        done = run(*change, "--yes", "--undo-file", f"my undo {number}.jsonl", *on_demo)
+        assert done.code == 0, done.err
+        line = done.err.split("to undo this: ")[1].splitlines()[0]
+        assert shlex.split(line)[:3] == ["xcomctl", "import", f"my undo {number}.jsonl"]
+        assert run("export", *on_demo, "-q").stdout != before
+        undone = run(*shlex.split(line)[1:], "--yes")
+        assert undone.code == 0, undone.err
+        assert sorted(run("export", *on_demo, "-q").stdout.splitlines()) == sorted(
+            before.splitlines()
+        )

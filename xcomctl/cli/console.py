@@ -359,7 +359,7 @@ class Console:
         return terminal and os.environ.get("TERM") != "dumb"
 
 
-_COMMAND_AT_END: Final = re.compile(r"(.*[:?]) (xcomctl [^.\n]*[^.\s])", re.DOTALL)
+_COMMAND_AT_END: Final = re.compile(r"(.*[:?]) (xcomctl .*[^.\s])", re.DOTALL)
 
 
 def _wrapped(line: str, width: int) -> list[str]:

@@ -10,6 +10,7 @@ import typer
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.files import temporary_text
 from xcomctl.cli.gaps import warn_about_gaps
+from xcomctl.cli.next_command import undo_note
 from xcomctl.cli.options import Connection, Filters, Manners, Output, Writing
 from xcomctl.cli.partial_file import place_of
 from xcomctl.cli.undo_file import undo_file
@@ -117,6 +118,8 @@ def command(
     console.write(layout, result.rows(), outputs)
     for note in result.notes():
         console.note(note)
+    if request.undo_file and result.deleted and result.totals.all.rows:
+        console.note(undo_note(connection, request.undo_file, replace=False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xcomctl.cli.next_command import undo_note
 from xcomctl.cli.options import Connection, Manners, Writing
 from xcomctl.cli.partial_file import place_of
 from xcomctl.cli.undo_file import undo_file
@@ -142,6 +143,8 @@ def command(connection: Connection, writing: Writing, manners: Manners, options:
             plan.check.warn(Size(len(plan.encoded.data)))
         else:
             _carry_out(console, target, plan, request)
+    if request.undo_file and not options.dry_run:
+        console.note(undo_note(connection, request.undo_file, replace=True))
 
 
 # --- options ----------------------------------------------------------------------------------

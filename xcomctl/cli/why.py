@@ -10,6 +10,7 @@ import typer
 
 from xcomctl.cli.console import parse_outputs
 from xcomctl.cli.names import read_name, resolve
+from xcomctl.cli.next_command import connection_words
 from xcomctl.cli.options import Connection, Manners, Output
 from xcomctl.errors import NotFoundError
 from xcomctl.formats import Column, Layout
@@ -130,7 +131,7 @@ def command(connection: Connection, output: Output, manners: Manners, options: O
         header=not output.no_header,
         raw_cells=output.raw_cells,
     )
-    row = _row(evidence, explanation, _connection_words(connection))
+    row = _row(evidence, explanation, connection_words(connection))
     console.write(layout, [row], outputs)
 
 
@@ -165,23 +166,6 @@ def _paragraphs(row: Row) -> Sequence[tuple[Part, str]]:
 def _command_line(command: Command, words: Sequence[str]) -> str:
     """Return a command as it is typed, with the options that name the database."""
     return shlex.join([*command, *(words if command[0] == "xcomctl" else ())])
-
-
-def _connection_words(connection: Connection) -> list[str]:
-    """Return the options that were typed to name the database, unless they hold a password."""
-    from xcomctl.config.redact import shown
-
-    words: list[str] = []
-    if connection.url is not None and shown(connection.url) == connection.url:
-        words += ["--url", connection.url]
-    for option, value in (
-        ("--profile", connection.profile),
-        ("--airflow-home", connection.airflow_home),
-        ("--schema", connection.schema),
-        ("--config", connection.config),
-    ):
-        words += [option, value] if value is not None else []
-    return words
 
 
 def _nothing_known(evidence: Evidence) -> NotFoundError:
