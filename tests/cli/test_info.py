@@ -39,7 +39,7 @@ def test_sections_for_people(run: Run, path: str) -> None:
     assert shown["xcom table"] == "layout of 2.3 to 3.3"
     assert shown["archived"] == "_xcom_archive: 4.0 KiB, about 1 row"
     assert "push works" in shown["access"]
-    assert not {"overrides", "profile", "schema", "state stores", "replication"} & shown.keys()
+    assert not {"overrides", "profile", "schema", "states", "replication"} & shown.keys()
 
 
 def test_old_facts_stay(run: Run, path: str) -> None:

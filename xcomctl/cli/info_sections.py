@@ -114,7 +114,7 @@ def _size(xcom: Mapping[str, Any], storage: Mapping[str, Any], backend: str) -> 
         free = Size(storage["free_bytes"] or 0)
         yield "file", f"{Size(storage['file_bytes'])}" + (f", {free} free" if free else "")
     yield from _listed("archived", map(table_text, storage["archived"]))
-    yield from _listed("state stores", map(table_text, storage["state_stores"]))
+    yield from _listed("states", map(table_text, storage["state_stores"]))
 
 
 def _limit(xcom: Mapping[str, Any]) -> Iterator[Line]:

@@ -74,9 +74,10 @@ def parse(text: str) -> object:
     except RecursionError:
         raise RefusedError("cannot push a value that is nested too deeply") from None
     except ValueError as error:
+        reason = describe_error(error)
         raise UsageError(
             "cannot read the value: it is not JSON",
-            detail=f"{describe_error(error)}.",
+            detail=f"{reason[:1].upper()}{reason[1:]}.",
             hint="Use --string to push it as text. A JSON string needs its own quotes: '\"rows\"'.",
         ) from None
 

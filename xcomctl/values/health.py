@@ -106,7 +106,8 @@ def text_of(raw: bytes | str, storage: Storage) -> str:
 def describe_error(error: ValueError) -> str:
     """Return why a text cannot be decoded, for people."""
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at character {error.pos}".replace("'", "")
+        reason = error.msg.removesuffix(" at").replace("'", '"')
+        return f"{reason[:1].lower()}{reason[1:]} at character {error.pos}"
     if isinstance(error, UnicodeDecodeError):
         return f"byte 0x{error.object[error.start]:02x} at {error.start} is not UTF-8"
     if isinstance(error, UnicodeEncodeError):
