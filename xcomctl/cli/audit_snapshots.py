@@ -53,7 +53,7 @@ def audit_snapshots(
         if policy.deep and not source.rules:
             raise UsageError(
                 "--deep needs a snapshot that was taken with it",
-                hint="xcomctl snapshot --deep FILE",
+                hint="Take one with: xcomctl snapshot --deep FILE",
             )
         # What a deep snapshot has counted is reported in any case.
         policy = replace(policy, deep=bool(source.rules))
