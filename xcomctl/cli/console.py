@@ -231,6 +231,8 @@ class Console:
                     shared = False
                 for one in with_suppressed if row.get("state") in formats.SUPPRESSED else writers:
                     one.row(row)
+                if layout.live:
+                    sys.stdout.flush()
             if shared:
                 self._end_work()
             warnings = [one.end() for one in writers]

@@ -21,9 +21,10 @@ from xcomctl.text import canonical, suggestion
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from xcomctl.cli.follow import Request
     from xcomctl.db.read.store import Store
     from xcomctl.formats import Layout, Row
-    from xcomctl.model import Selection, XComEntry
+    from xcomctl.model import Selection, Size, XComEntry
 
 EXAMPLES = (
     ("The ten largest XComs", "xcomctl list --sort -size -n 10"),
@@ -32,7 +33,7 @@ EXAMPLES = (
         "xcomctl list -d xcom_dag --since 24h --value",
     ),
     ("Which XComs name a file", "xcomctl list --contains part-001850.parquet -o json"),
-    ("Every XCom over 48 KiB, to a file", "xcomctl list --min-size 48KiB -n 0 -o csv=large.csv"),
+    ("New XComs over 48 KiB as they come", "xcomctl list --follow --since 24h --min-size 48KiB"),
 )
 DEFAULT_LIMIT = 100
 PREVIEW_BYTES = 200
@@ -107,6 +108,26 @@ class Options:
             help="Show the page after the one that printed this cursor. Needs the order by run.",
         ),
     ] = None
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", "-f", help="Keep printing new XComs as they are committed, until Ctrl-C."
+        ),
+    ] = False
+    every: Annotated[
+        str | None,
+        typer.Option(
+            "--every",
+            metavar="DURATION",
+            help="With --follow, how often to look for new XComs. [default: 5s]",
+        ),
+    ] = None
+    until_match: Annotated[
+        bool,
+        typer.Option(
+            "--until-match", help="Follow until the first XCom that matches, and exit with code 1."
+        ),
+    ] = False
     total: Annotated[
         bool,
         typer.Option(
@@ -133,6 +154,15 @@ def command(
     manners.apply(console)
     outputs = parse_outputs(output.output)
     query = _read_options(filters, output, options)
+    request = _asked_to_follow(options, filters)
+    if request is not None:
+        from xcomctl.cli.follow import follow, line_outputs
+
+        outputs = line_outputs(outputs)
+        target, _ = connection.resolve(console)
+        if follow(console, target, query, outputs, request):
+            raise typer.Exit(1)
+        return
     target, _ = connection.resolve(console)
 
     from xcomctl.db import open_store
@@ -150,8 +180,26 @@ def command(
         console.note(note)
 
 
+def _asked_to_follow(options: Options, filters: Filters) -> Request | None:
+    """Return how to follow, None where that was not asked for."""
+    if not (options.follow or options.until_match):
+        if options.every is not None:
+            raise UsageError("--every needs --follow")
+        return None
+    from xcomctl.cli.follow import read_options
+
+    return read_options(
+        every=options.every,
+        until_match=options.until_match,
+        since=filters.since is not None,
+        limit=options.limit,
+        all_attempts=filters.all_attempts,
+        others={"--sort": options.sort, "--after": options.cursor, "--total": options.total},
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class _Query:
+class Query:
     """What to list."""
 
     selection: Selection
@@ -169,8 +217,36 @@ class _Query:
         shown = (*self.layout.machine_columns(), *self.layout.people_columns())
         return any(column.name == name for column in shown)
 
+    def details(self) -> tuple[bool, bool, int | None]:
+        """Return what is read of each entry: the length of its text, what is stored, its head."""
+        heads = PREVIEW_BYTES if self.shows("value") else None
+        return self.shows("text_bytes"), self.shows("stored_bytes"), heads
 
-def _read_options(filters: Filters, output: Output, options: Options) -> _Query:
+    def row(self, entry: XComEntry, limit: Size) -> Row:
+        """Return an entry as a row; `limit` is in force."""
+        row: dict[str, object] = {
+            "dag_id": entry.ref.dag_id,
+            "task_id": entry.ref.task_id,
+            "run_id": entry.ref.run_id,
+            "map_index": entry.ref.map_index,
+            "key": entry.ref.key,
+            "timestamp": format_time(entry.timestamp),
+            "logical_date": format_time(entry.ref.logical_date),
+            "size_bytes": entry.size,
+            "limit_bytes": limit,
+            "encoding": entry.encoding.value,
+            "text_bytes": entry.text_size,
+            "stored_bytes": entry.stored_size,
+            **attempts.cells(entry),
+        }
+        if entry.size is not None:
+            row["percent"] = 100 * entry.size / limit
+        if self.shows("value"):
+            row["value"] = preview(entry)
+        return row
+
+
+def _read_options(filters: Filters, output: Output, options: Options) -> Query:
     """Return the query that the options describe.
 
     Raises:
@@ -189,7 +265,7 @@ def _read_options(filters: Filters, output: Output, options: Options) -> _Query:
         for one in _EXTRA
     ]
     layout = output.layout("xcomctl.list/1", "xcom_entries", (*_COLUMNS, *extra))
-    return _Query(
+    return Query(
         selection,
         key,
         descending,
@@ -204,7 +280,7 @@ def _read_options(filters: Filters, output: Output, options: Options) -> _Query:
 class _Listing:
     """The entries of a query, and after they have been read, how many there are."""
 
-    def __init__(self, store: Store, query: _Query) -> None:
+    def __init__(self, store: Store, query: Query) -> None:
         from xcomctl.cli.findings import limit_in_force
 
         self._store = store
@@ -220,15 +296,16 @@ class _Listing:
     def rows(self) -> Iterator[Row]:
         """Yield the entries as rows, up to the limit."""
         query = self._query
+        text, stored, heads = query.details()
         entries = self._store.entries.scan(
             query.selection,
             sort=query.sort,  # type: ignore[arg-type]
             descending=query.descending,
             # One more, to know whether more exist.
             limit=query.limit + 1 if query.limit else None,
-            text=query.shows("text_bytes"),
-            stored=query.shows("stored_bytes"),
-            heads=PREVIEW_BYTES if query.shows("value") else None,
+            text=text,
+            stored=stored,
+            heads=heads,
             after=self._after,
         )
         shown_size = 0
@@ -239,7 +316,7 @@ class _Listing:
             self.returned += 1
             shown_size += entry.size or 0
             self._last = entry
-            yield self._row(entry)
+            yield query.row(entry, self._limit.size)
         if not self._truncated and query.cursor is None:
             self._total, self._total_size = self.returned, shown_size
         elif query.with_total:
@@ -288,28 +365,6 @@ class _Listing:
         if self._query.sort != "run" or not self._truncated or self._last is None:
             return None
         return cursor_at(self._store.entries.position(self._last))
-
-    def _row(self, entry: XComEntry) -> Row:
-        row: dict[str, object] = {
-            "dag_id": entry.ref.dag_id,
-            "task_id": entry.ref.task_id,
-            "run_id": entry.ref.run_id,
-            "map_index": entry.ref.map_index,
-            "key": entry.ref.key,
-            "timestamp": format_time(entry.timestamp),
-            "logical_date": format_time(entry.ref.logical_date),
-            "size_bytes": entry.size,
-            "limit_bytes": self._limit.size,
-            "encoding": entry.encoding.value,
-            "text_bytes": entry.text_size,
-            "stored_bytes": entry.stored_size,
-            **attempts.cells(entry),
-        }
-        if entry.size is not None:
-            row["percent"] = 100 * entry.size / self._limit.size
-        if self._query.shows("value"):
-            row["value"] = preview(entry)
-        return row
 
 
 def _parse_sort(sort: str | None) -> tuple[str, bool]:

@@ -33,6 +33,7 @@ TOPICS = {
     "configuration": "the configuration file, budgets, ignores, baselines",
     "export-format": "the fields of an exported file",
     "airflow-3.4": "what changes with Airflow 3.4, a pre-release",
+    "following": "what list --follow guarantees, and where it looks",
     "security": "what xcomctl never does, and the privileges it needs",
     "performance": "measurements against the databases' own clients",
 }

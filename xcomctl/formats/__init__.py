@@ -109,6 +109,8 @@ class Layout:
     fold: int = 0
     """In Markdown, the rows in front of the fold: the rest, where it is longer, opens on a click.
     The closing lines then stand in front. 0 folds nothing."""
+    live: bool = False
+    """Whether rows come one by one, and are to be seen as they come."""
     group_by: str = ""
     """The column that a table for people shows as a heading above its rows."""
     prose: Callable[[Row], Sequence[tuple[Part, str]]] | None = None

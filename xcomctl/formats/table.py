@@ -60,7 +60,7 @@ class Plain:
 
     def row(self, row: Row) -> None:
         self._rows.append(row)
-        if len(self._rows) >= _BATCH and self._layout.digest is None:
+        if len(self._rows) >= (1 if self._layout.live else _BATCH) and not self._layout.digest:
             self._flush()
 
     def end(self) -> None:
@@ -108,7 +108,7 @@ class Table:
 
     def row(self, row: Row) -> None:
         self._rows.append(row)
-        if len(self._rows) >= _BATCH and self._layout.digest is None:
+        if len(self._rows) >= (1 if self._layout.live else _BATCH) and not self._layout.digest:
             self._flush()
 
     def end(self) -> None:
