@@ -190,6 +190,19 @@ class Table:
             return natural
         if terminal < _CARDS_BELOW and len(natural) >= _FEWEST_IN_CARD:
             return None
+        widths = self._fitted(needs, texts)
+        if widths is None or not droppable or self._layout.legend is tuple:
+            return widths
+        # What the legend says need not be cut here.
+        if all(widths.get(one.column.name) == one.width for one in needs if _is_text(one)):
+            return widths
+        return self._fitted([one for one in needs if not _is_text(one)], texts)
+
+    def _fitted(
+        self, needs: Sequence[Need], texts: Sequence[Sequence[str]]
+    ) -> dict[str, int] | None:
+        """Return the widths of the columns that fit the terminal, by name; None for none."""
+        droppable = not self._layout.chosen
         widths = fit(needs, self._room, droppable=droppable)
         if widths is None:
             return None
@@ -304,6 +317,10 @@ def _shortened(column: Column, texts: Sequence[str], width: int | None) -> Seque
         # Names of rules differ in their last word.
         return [shorten_start(text, width) for text in texts]
     return [shorten_end(text, width) for text in texts]
+
+
+def _is_text(need: Need) -> bool:
+    return need.column.kind == "text"
 
 
 def _can_encode(text: str, out: TextIO) -> bool:
