@@ -26,7 +26,7 @@ from tests.servers import PASSWORD, PostgresServer
 from xcomctl.config.target import resolve_target
 from xcomctl.db.backends import mysql_errors, postgresql_errors, sqlite_errors
 from xcomctl.db.backends.diagnosis import Circumstances, Diagnosis, to_error
-from xcomctl.db.backends.engine import DriverBugError, driver_bug
+from xcomctl.db.backends.engine import UnreadableAnswerError, unreadable_answer
 from xcomctl.errors import XcomctlError
 from xcomctl.model import Selection
 
@@ -286,8 +286,9 @@ def raised(error: type[Exception], module: str) -> Exception:
 def test_a_drivers_own_bug_is_told_from_ours(error: type[Exception]) -> None:
     """By who raised it."""
     for module in ("pymysql.connections", "psycopg2.extras", "sqlalchemy.engine.default"):
-        assert isinstance(driver_bug(raised(error, module)), DriverBugError)
-    assert driver_bug(raised(error, "xcomctl.db.read.entries")) is None
+        assert isinstance(unreadable_answer(raised(error, module)), UnreadableAnswerError)
+    for module in ("xcomctl.db.read.entries", "tests.db.test_diagnoses", "__main__"):
+        assert unreadable_answer(raised(error, module)) is None
 
 
 def test_codes_decide_and_no_text_does() -> None:

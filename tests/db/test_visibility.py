@@ -239,3 +239,45 @@ def test_indexes_are_missing_without_task_instances_too(tmp_path: Path, run: Run
     assert "37, 39, ...:" in done.err
     done = run("pull", "dag", "single", "--all-map-indexes", "--url", metadata.url)
     assert "no value" not in done.err
+
+
+CHANGES: tuple[tuple[str, ...], ...] = (
+    ("push", "dag", "task", "return_value", "2", "--run-id", "run_1", "--replace", "--yes"),
+    ("delete", "-d", "dag", "--include-active", "--yes"),
+    ("import", "file", "--replace", "--yes"),
+)
+
+
+def test_a_view_is_read_and_not_written(empty_url: str, run: Run) -> None:
+    """Every way to read works; a change is refused with the reason and a hint."""
+    metadata = Metadata(empty_url, with_instances=True)
+    for number in range(3):
+        metadata.instance("dag", f"task_{number}", "run_1")
+        metadata.add(b'"%s"' % (b"x" * 3000), task_id=f"task_{number}")
+    metadata.instance("dag", "task", "run_1")
+    metadata.add(b"1")
+    exported = run("export", "--url", empty_url, "-o", "jsonl=file")
+    assert exported.code == 0
+    file = run("export", "--url", empty_url).stdout
+    metadata.execute("ALTER TABLE xcom RENAME TO held")
+    metadata.execute(
+        "CREATE VIEW xcom AS SELECT * FROM held UNION ALL SELECT * FROM held WHERE 1 = 0"
+    )
+    assert run("pull", "dag", "task", "--url", empty_url).json() == 1
+    assert len(run("pull", "dag", "task_1", "--url", empty_url).json()) == 3000
+    assert (
+        run("list", "--url", empty_url, "--value", "--text", "-o", "json").json()["returned"] == 4
+    )
+    assert sorted(run("export", "--url", empty_url).stdout.splitlines()) == sorted(
+        file.splitlines()
+    )
+    for command in (("top",), ("audit", "--deep"), ("info", "--count"), ("why", "dag", "task")):
+        done = run(*command, "--url", empty_url)
+        assert done.code in (0, 3), done.err
+        assert "Traceback" not in done.err
+    metadata.execute("UPDATE held SET value = NULL WHERE task_id = 'task_0'")
+    for change in CHANGES:
+        done = run(*change, "--url", empty_url)
+        assert done.code in (3, 5), done.err
+        assert "xcom is a view that cannot be written to" in done.err
+        assert "hint: Write to the table that it shows" in done.err

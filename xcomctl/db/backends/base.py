@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import sqlalchemy as sa
 
 from xcomctl.config import urls
-from xcomctl.db.backends.diagnosis import DRIVER_BUG, Circumstances, to_error
-from xcomctl.db.backends.engine import DriverBugError, driver_bug, make_engine
+from xcomctl.db.backends.diagnosis import Circumstances, to_error
+from xcomctl.db.backends.engine import UnreadableAnswerError, cause_of, make_engine
 from xcomctl.db.backends.searching import Searching
 from xcomctl.db.backends.sql_script import SqlScript, with_parameters
 from xcomctl.db.backends.storage import StorageFacts
@@ -99,13 +99,11 @@ class Backend(ABC):
     def use(self, connection: sa.Connection) -> None:
         """Guard the connection and ask everything of it from now on."""
         self.connection = connection
-        try:
+        with self.explained():
             if self.writes:
                 self.prepare(connection)
             else:
                 self.guard(connection)
-        except sa.exc.DBAPIError as error:
-            raise self.explain(error) from None
 
     def engine(self) -> sa.Engine:
         """Return an engine for the target, which opens nothing yet."""
@@ -414,18 +412,6 @@ class Backend(ABC):
         """Return a time as `stream_into` takes it."""
         return moment
 
-    @contextlib.contextmanager
-    def driver_errors(self) -> Iterator[None]:
-        """Explain what the driver itself raises, where it is asked without SQLAlchemy."""
-        try:
-            yield
-        except Exception as error:
-            dbapi = self.connection.dialect.loaded_dbapi
-            cause = error if isinstance(error, dbapi.Error) else driver_bug(error)
-            if cause is None:
-                raise
-            raise self.explain(sa.exc.DBAPIError("", None, cause)) from None
-
     def driver_sql(self, statement: sa.ClauseElement) -> tuple[str, Any]:
         """Return a statement and its parameters as the driver itself takes them."""
         return with_parameters(statement, self.connection.dialect)
@@ -468,13 +454,24 @@ class Backend(ABC):
 
     # --- errors -------------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what the driver and its answers cause inside the block into an error of ours."""
+        try:
+            yield
+        except Exception as error:
+            cause = cause_of(error, self.connection.dialect.loaded_dbapi)
+            if cause is None:
+                raise
+            raise self.explain(sa.exc.DBAPIError("", None, cause)) from None
+
     def explain(self, error: sa.exc.DBAPIError, *, connecting: bool = False) -> XcomctlError:
         """Return the error to raise for a driver's error: what it means, and what to try."""
         cause = error.orig if error.orig is not None else error
         writing = self.writes and not connecting
         at = Circumstances(self.target, connecting, writing, self.lock_timeout_s, self.blockers)
         diagnose = self.diagnose_connecting if connecting else self.diagnose
-        found = DRIVER_BUG if isinstance(cause, DriverBugError) else diagnose(cause)
+        found = cause.found if isinstance(cause, UnreadableAnswerError) else diagnose(cause)
         return to_error(found, self.said(cause), at)
 
     @property

@@ -38,9 +38,17 @@ class Diagnosis:
         return replace(self, reason=self.reason.format(name), hint=self.hint.format(name))
 
 
-DRIVER_BUG = Diagnosis(
-    "the driver does not understand the server's answer",
+UNREADABLE_ANSWER = Diagnosis(
+    "the server's answer cannot be understood",
     "Check that nothing on the way, such as a proxy, changes it. Try again.",
+)
+READ_ONLY_VIEW = Diagnosis(
+    "xcom is a view that cannot be written to",
+    "Write to the table that it shows: name its database in the URL, or its schema with --schema.",
+)
+NOT_UTF8 = Diagnosis(
+    "the server sent a text that is not UTF-8",
+    "Filters that leave its row out avoid it. A PostgreSQL database in SQL_ASCII accepts any bytes.",
 )
 
 

@@ -16,13 +16,18 @@ from xcomctl.db.backends.base import (
 )
 from xcomctl.db.backends.mysql_catalogue import read_columns, view_definition
 from xcomctl.db.backends.mysql_errors import diagnose, diagnose_connecting
-from xcomctl.db.backends.mysql_rows import CAN_READ_RAW, raw_rows
+from xcomctl.db.backends.mysql_rows import (
+    CAN_READ_RAW,
+    KnownRuns,
+    known_runs,
+    raw_rows,
+    write_raw_rows,
+)
 from xcomctl.db.backends.mysql_sessions import Session
 from xcomctl.db.backends.mysql_tls import connect_with_tls, connect_without_tls, tls_context
 from xcomctl.db.backends.searching import MySQLSearching
 from xcomctl.db.backends.sql_script import MySQLScript, SqlScript
-from xcomctl.db.backends.streaming import Memo, Page, name_memos
-from xcomctl.db.backends.times import Times, iso
+from xcomctl.db.backends.streaming import Page
 from xcomctl.db.backends.views import why_rows_are_hidden
 from xcomctl.db.backends.watch import GRACE_S, Watch
 from xcomctl.model import Limit, Size
@@ -62,7 +67,6 @@ _SLICE_BYTES = 10 * 1024 * 1024
 
 _MOST_RUNS = 50_000
 """Runs that take up some 15 MB here."""
-_NO_RUN = (None, None, None)
 
 
 class MySQL(Backend):
@@ -79,7 +83,7 @@ class MySQL(Backend):
 
     def __init__(self, target: Target, lock_timeout_s: float | None = None) -> None:
         super().__init__(target, lock_timeout_s)
-        self._known_runs: dict[bytes, tuple[bytes, bytes, bytes | None]] | None = None
+        self._known_runs: KnownRuns | None = None
         """By id, what they are called and their date, where `stream_into` is to look them up."""
         self._session: Session | None = None
         self._watch: Watch | None = None
@@ -243,20 +247,8 @@ class MySQL(Backend):
             return
         known, self._known_runs = self._known_runs, None
         sql, parameters = self.driver_sql(statement)
-        dags, tasks, runs, keys, others = name_memos(sink, _text)
-        dates = Memo(lambda date: sink.encode_name("logical_date", iso(_text(date))))
-        numbers, time, write_row = Memo(int), Times().read, sink.write_row
-        with self.driver_errors(), contextlib.closing(self._fields(sql, parameters)) as rows:
-            for index, run, orphan, stamp, date, run_id, dag, task, key, other, raw in rows:
-                if known is not None:
-                    run_dag, run_name, date = known.get(run, _NO_RUN)
-                    # Trailing spaces count in a dag_id, and in Airflow's collation not in run_ids.
-                    is_there = run_dag == dag and run_name == run_id.rstrip(b" ")
-                    date, orphan = (date, b"0") if is_there else (None, b"1")
-                write_row((
-                    dags[dag], tasks[task], runs[run_id], numbers[index], keys[key], time(stamp), dates[date],
-                    None if raw is None else len(raw), int(run), orphan != b"0", others[other], None, raw,
-                ))  # fmt: skip
+        with self.explained(), contextlib.closing(self._fields(sql, parameters)) as rows:
+            write_raw_rows(rows, sink, known)
         self.connection.exec_driver_sql(self.timeout_statement(self.target.timeout_s or 0))
 
     def knows_runs(self, runs: sa.FromClause, date: Element) -> bool:
@@ -270,11 +262,9 @@ class MySQL(Backend):
         if number > _MOST_RUNS or not self._has_airflows_collation():
             return False
         statement = sa.select(c.id, c.dag_id, c.run_id, self.streamed_time(date)).select_from(runs)
-        with self.driver_errors():
+        with self.explained():
             rows = self._fields(*self.driver_sql(statement))
-            self._known_runs = {
-                number: (dag, run.rstrip(b" "), when) for number, dag, run, when in rows
-            }
+            self._known_runs = known_runs(rows)
         return True
 
     def _has_airflows_collation(self) -> bool:
@@ -490,7 +480,3 @@ class MariaDB(MySQL):
 
     def needs_separate_sort(self, storage: Storage) -> bool:
         return False
-
-
-def _text(data: bytes | None) -> str | None:
-    return None if data is None else data.decode("utf-8")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from typing import Final
 
-from xcomctl.db.backends.diagnosis import Diagnosis
+from xcomctl.db.backends.diagnosis import READ_ONLY_VIEW, Diagnosis
 from xcomctl.db.backends.mysql_tls import tls_failed
 
 _DENIED = Diagnosis("access denied", "Check user, password and database in the URL.")
@@ -107,7 +107,11 @@ _BY_NUMBER_WRITING: Final = {
     1142: Diagnosis(
         "the account lacks permission to write to Airflow's tables",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON the table xcom.",
-    )
+    ),
+    1288: READ_ONLY_VIEW,
+    1394: READ_ONLY_VIEW,
+    1395: READ_ONLY_VIEW,
+    1471: READ_ONLY_VIEW,
 }
 _SAME: Final = {1143: 1142, 145: 126}
 

@@ -309,7 +309,7 @@ class PostgreSQL(Backend):
         )
         sql, parameters = self.driver_sql(statement)
         driver: Any = self._driver
-        with self.driver_errors(), driver.cursor() as cursor:
+        with self.explained(), driver.cursor() as cursor:
             # COPY takes no parameters; the one more makes the driver read "%%" in any case.
             query = cursor.mogrify(sql, {**parameters, "_": None})
             # Without any bound, a COPY of ours could run for ever where this process is killed.

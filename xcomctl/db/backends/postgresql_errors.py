@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from xcomctl.db.backends.diagnosis import Diagnosis
+from xcomctl.db.backends.diagnosis import READ_ONLY_VIEW, Diagnosis
 
 _GRANT_READ = "GRANT SELECT ON xcom, dag_run, task_instance, dag, alembic_version TO the role."
 _GRANT_WRITE = "GRANT SELECT, INSERT, UPDATE, DELETE ON xcom TO the role."
@@ -90,6 +90,8 @@ def diagnose(
             return Diagnosis("the role lacks permission to write to Airflow's tables", _GRANT_WRITE)
         if code in ("40001", "54000"):
             return Diagnosis(kind="locked" if code == "40001" else "value")
+        if code == "55000":
+            return READ_ONLY_VIEW
     elif code in ("22021", "22P05"):
         return _NOT_ENCODED
     elif code in ("53200", "XX000") and _is_too_large(cause):

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from xcomctl.config import urls
 from xcomctl.db.backends import sqlite_storage
 from xcomctl.db.backends.base import Backend, Element, MovedError
+from xcomctl.db.backends.diagnosis import READ_ONLY_VIEW
 from xcomctl.db.backends.searching import SQLiteSearching
 from xcomctl.db.backends.sqlite_errors import diagnose, holds_something
 from xcomctl.db.backends.sqlite_sampling import IN_ROW, SQLiteSampling
@@ -23,7 +24,7 @@ from xcomctl.db.backends.streaming import Memo, name_memos
 from xcomctl.db.backends.times import Times, iso
 from xcomctl.db.backends.views import why_rows_are_hidden
 from xcomctl.db.schema import Column
-from xcomctl.errors import DatabaseError
+from xcomctl.errors import DatabaseError, RefusedError
 from xcomctl.model import Limit, Size
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class SQLite(Backend):
 
     def _ask(self, sql: str, *parameters: object) -> Any:
         """Return the first row of a statement that is the driver's alone, in its own time."""
-        with self.driver_errors():
+        with self.explained():
             self._start_clock()
             return self._driver().execute(sql, parameters).fetchone()
 
@@ -134,7 +135,12 @@ class SQLite(Backend):
     def prepare(self, connection: sa.Connection) -> None:
         # Foreign keys stay off, as they are here by default: the writer looks for the task
         # instance itself, and an undo file may hold rows that had none.
-        pass
+        if self._view_definition("xcom") is not None and not self._has_trigger("xcom"):
+            # It would say so with the code of any other mistake in SQL.
+            raise RefusedError(
+                f'could not write "{self.target.shown}": {READ_ONLY_VIEW.reason}',
+                hint=READ_ONLY_VIEW.hint,
+            )
 
     def begin(self) -> None:
         # At once: a transaction that begins by reading cannot become one that writes when
@@ -191,15 +197,22 @@ class SQLite(Backend):
         return why_rows_are_hidden(table, self._view_definition)
 
     def _view_definition(self, name: str) -> str | None:
-        schema = (
-            "sqlite_master"
-            if self.target.schema is None
-            else f'"{self.target.schema}".sqlite_master'
+        statement = sa.text(
+            f"SELECT sql FROM {self._catalogue} WHERE name = :name AND type = 'view'"
         )
-        statement = sa.text(f"SELECT sql FROM {schema} WHERE name = :name AND type = 'view'")
         found = self.connection.scalar(statement, {"name": name})
         # What is behind AS is the query.
         return None if found is None else re.split(r"(?i)\bAS\b", str(found), maxsplit=1)[-1]
+
+    def _has_trigger(self, name: str) -> bool:
+        """Return whether there is one that may write to a view's table instead."""
+        found = f"SELECT 1 FROM {self._catalogue} WHERE tbl_name = :name AND type = 'trigger'"
+        return self.connection.scalar(sa.text(found), {"name": name}) is not None
+
+    @property
+    def _catalogue(self) -> str:
+        schema = self.target.schema
+        return "sqlite_master" if schema is None else f'"{schema}".sqlite_master'
 
     def piece(self, value: Element, storage: Storage, start: int, length: int) -> Element:
         # substr() would turn a number into text, and the number is what Airflow reads.
@@ -360,7 +373,7 @@ class SQLite(Backend):
         connection.text_factory = bytes
         cursor = connection.cursor()
         try:
-            with self.driver_errors():
+            with self.explained():
                 self._start_clock()
                 cursor.execute(sql, parameters)
                 while rows := cursor.fetchmany(at_once):

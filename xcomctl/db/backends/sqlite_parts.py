@@ -210,7 +210,7 @@ class PartedSQLite(SQLite):
                 same = self._begins_at(version) and self._file() == file
                 channel.send(same)
                 if same:
-                    with self.driver_errors():
+                    with self.explained():
                         work(channel, number)
             except sa.exc.DBAPIError as error:
                 raise self.explain(error) from None

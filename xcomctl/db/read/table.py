@@ -127,10 +127,8 @@ class Table:
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         """Turn a driver's error inside the block into one of ours, with a reason and a hint."""
-        try:
+        with self.backend.explained():
             yield
-        except sa.exc.DBAPIError as error:
-            raise self.backend.explain(error) from None
 
     def stream(self, statement: sa.Select[Any], rows: int) -> Iterator[sa.Row[Any]]:
         """Yield the rows of a statement, fetching this many at a time and holding no more."""
