@@ -6,6 +6,7 @@ a JSON list of `["set", DAG, RUN, TASK, KEY, VALUE]` and `["clear", DAG, RUN, TA
 
 import json
 import sys
+from typing import Any
 
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.xcom import XComModel
@@ -14,7 +15,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 
-def main(changes):
+def main(changes: list[list[Any]]) -> None:
     """Push with XComModel.set, or clear a task; then print."""
     with create_session() as session:
         for what, dag_id, run_id, task_id, *more in changes:

@@ -44,7 +44,7 @@ class Upgraded:
         told = self.folder / "told.json"
         self.environment["JUDGE_TOLD"] = str(told)
         airflow(program, "dags", "test", DAG, environment=self.environment, folder=self.folder)
-        return [tuple(one) for one in json.loads(told.read_text())]  # type: ignore[misc]
+        return [tuple(one) for one in json.loads(told.read_text())]
 
     def read(self, *changes: list[object]) -> list[dict[str, Any]]:
         """Make changes as Airflow does; return every XCom that it reads, of each attempt."""

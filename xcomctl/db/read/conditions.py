@@ -139,8 +139,34 @@ class Conditions:
 
     def dag_ids(self) -> list[str]:
         """Return the dag_ids that have an XCom, read from the index."""
+        if self._table.schema.split and self._table.joined:
+            return self._dag_ids_of_runs()
         statement = self._table.distinct("dag_id")
         return [str(one) for one in self._table.connection.execute(statement).scalars()]
+
+    def _dag_ids_of_runs(self) -> list[str]:
+        """Return the dag_ids of runs that have an XCom: in Airflow 3.4 no index has just these."""
+        table, one = self._table, sa.select(sa.literal(1)).select_from(self._table.x)
+        statement = self._backend.distinct(table.run, "dag_id")
+        dag_ids = [str(found) for found in table.connection.execute(statement).scalars()]
+
+        def has_some(dag_id: str) -> bool:
+            of_dag = one.where(self._backend.same(table.x.c.dag_id, dag_id))
+            return table.connection.execute(of_dag.limit(1)).first() is not None
+
+        return [dag_id for dag_id in dag_ids if has_some(dag_id)]
+
+    def of_first_runs(self, many: int, descending: bool, start: object = None) -> Element | None:
+        """Return whether a row is of one of the first runs by id, from `start` on.
+
+        None if there are no more than so many.
+        """
+        run = self._table.run.c.id
+        runs = sa.select(run).order_by(run.desc() if descending else run.asc()).limit(many)
+        if start is not None:
+            runs = runs.where(run <= start if descending else run >= start)
+        found = self._table.connection.execute(runs).scalars().all()
+        return self._table.x.c.dag_run_id.in_(found) if len(found) == many else None
 
     def dags_like(self, patterns: Sequence[str]) -> list[str]:
         """Return the dag_ids that can match one of the patterns, read from the index.

@@ -38,7 +38,7 @@ class Pages:
         Raises:
             DatabaseError: the database cannot be read.
         """
-        if not self._schema.mapped:
+        if not self._schema.mapped or self._schema.split:
             # An export's rows lack the primary key that these releases have.
             self._stream_entries(selection, take, text=text)
             return

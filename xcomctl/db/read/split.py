@@ -89,28 +89,34 @@ def source(
     named: Callable[[str], sa.TableClause],
     *,
     all_attempts: bool,
+    likely: Callable[[Element], Element],
 ) -> sa.Subquery:
     """Return both tables as one, with the columns that `described` returns.
 
+    `likely` returns a condition that most rows meet, in a form that tells the planner so.
     With `all_attempts` every row, otherwise only those that Airflow reads. `map_index` is the one
     that Airflow's REST API shows, `is_current` says whether Airflow reads the row, and `in_loop`
     whether several of one name and map_index can exist.
     """
     both = (
-        _newer(tables, named, all_attempts=all_attempts),
-        _older(tables, named, all_attempts=all_attempts),
+        _newer(tables, named, likely, all_attempts=all_attempts),
+        _older(tables, named, likely, all_attempts=all_attempts),
     )
     return sa.union_all(*both).subquery("x")
 
 
 def _newer(
-    tables: Mapping[str, Columns], named: Callable[[str], sa.TableClause], *, all_attempts: bool
+    tables: Mapping[str, Columns],
+    named: Callable[[str], sa.TableClause],
+    likely: Callable[[Element], Element],
+    *,
+    all_attempts: bool,
 ) -> sa.Select[Any]:
     """Return the rows of xcom_v2."""
     xcom, instance = named("xcom_v2").alias("y"), named("task_instance").alias("t")
     statement, attempts = _joined(tables, named, xcom, instance)
     rows = sa.join(xcom, instance, instance.c.id == xcom.c.task_instance_id)
-    is_current = instance.c.working_set.is_(sa.true())
+    is_current = likely(instance.c.working_set.is_(sa.true()))
     statement = statement.add_columns(sa.literal_column("'xcom_v2'").label("store"))
     statement = statement.select_from(attempts(rows))
     if not all_attempts:
@@ -119,7 +125,11 @@ def _newer(
 
 
 def _older(
-    tables: Mapping[str, Columns], named: Callable[[str], sa.TableClause], *, all_attempts: bool
+    tables: Mapping[str, Columns],
+    named: Callable[[str], sa.TableClause],
+    likely: Callable[[Element], Element],
+    *,
+    all_attempts: bool,
 ) -> sa.Select[Any]:
     """Return the rows of xcom_v1."""
     xcom, instance = named("xcom_v1").alias("v"), named("task_instance").alias("t")
@@ -128,11 +138,16 @@ def _older(
     names = ("dag_id", "task_id", "run_id", "map_index")
     is_owner = sa.and_(*(owner.c[name] == xcom.c[name] for name in names))
     rows = sa.join(xcom, owner, is_owner)
-    rows = sa.join(rows, instance, instance.c.id == owner.c.task_instance_id)
+    # The names say nothing new, but lead from one table's index to the other's.
+    is_its = sa.and_(
+        instance.c.id == owner.c.task_instance_id,
+        *(owner.c[name] == instance.c[name] for name in names[:3]),
+    )
+    rows = sa.join(rows, instance, is_its)
     is_shadowed = sa.exists().where(
         newer.c.task_instance_id == owner.c.task_instance_id, newer.c.key == xcom.c.key
     )
-    is_current = sa.and_(instance.c.working_set.is_(sa.true()), ~is_shadowed)
+    is_current = sa.and_(likely(instance.c.working_set.is_(sa.true())), ~is_shadowed)
     statement = statement.add_columns(sa.literal_column("'xcom_v1'").label("store"))
     statement = statement.select_from(attempts(rows))
     if not all_attempts:
