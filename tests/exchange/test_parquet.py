@@ -37,8 +37,8 @@ def from_lines(text: str) -> list[dict[str, Any]]:
         row |= {name: parse_time(told[name]) for name in TIMES}
         row |= {name: told[name] for name in ("size_bytes", "encoding", "dag_run_id", "orphan")}
         row |= {"stored_as": told["stored_as"] or None}
-        # Airflow 3.3's.
-        row |= {name: told[name] for name in ("dag_result",) if name in told}
+        # Airflow 3.3's and 3.4's.
+        row |= {name: told[name] for name in ("dag_result", "mapped_length") if name in told}
         row |= {"value": None, "value_bytes": None}
         if told["value_base64"] or (
             told["value"] is None and told["encoding"] not in ("json", "null")
@@ -132,7 +132,7 @@ def test_row_groups_are_bounded_by_bytes() -> None:
     with ParquetRows(out.write, "bytes") as rows:
         for number, size in enumerate(sizes):
             value = b'"' + b"x" * (size - 2) + b'"'
-            rows.write_row(("d", f"t{number}", "r", -1, "k", *facts, value))
+            rows.write_row((b"d", f"t{number}".encode(), b"r", -1, b"k", *facts, value))
     read = parquet.ParquetFile(out)
     assert 3 <= read.num_row_groups <= 6
     texts = [

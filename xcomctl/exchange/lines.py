@@ -187,10 +187,22 @@ def _are_lines(page: bytes, count: int) -> bool:
         at = page.find(b"\n", at + 1)
     if at != len(page) - 1 or b"\r" in page:
         return False
+    return _is_utf8(page)
+
+
+def _is_utf8(page: bytes) -> bool:
     try:
         return page.isascii() or bool(page.decode("utf-8"))
     except UnicodeDecodeError:
         return False
+
+
+def are_json(values: Sequence[bytes]) -> bool:
+    """Return whether every value is strict JSON on one line."""
+    if not all(map(strictjson.is_json_text, values)):
+        return False
+    page = b"".join(values)
+    return b"\n" not in page and b"\r" not in page and _is_utf8(page)
 
 
 class JsonLines(PlainLines):

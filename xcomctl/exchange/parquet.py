@@ -9,7 +9,8 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.errors import UsageError
-from xcomctl.exchange.lines import Lines
+from xcomctl.exchange.arrow import to_array
+from xcomctl.exchange.lines import Lines, are_json
 from xcomctl.exchange.stored import encode_value, encoding_of
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 _GROUP_BYTES = 32 * 1024 * 1024
 """Bytes of values per row group; a row group is held in memory until it is written."""
 _GROUP_ROWS = 100_000
-_WATCH_ROWS = 256
+_PAGE_BYTES = 1024 * 1024
+_PAGE_ROWS = 2_000
 _REPEATED = ("dag_id", "task_id", "run_id", "key", "encoding", "stored_as")
 _VALUES = ("value", "value_bytes")
 
@@ -80,7 +82,11 @@ class ParquetRows(Lines):
                 ("value_bytes", pa.large_binary()),
             ]
         )
-        self._held_rows: list[tuple[object, ...]] = []
+        self._page: list[StoredRow] = []
+        self._page_bytes = 0
+        self._batches: list[Any] = []
+        """The pages of a row group."""
+        self._held_rows = 0
         self._sink = _Sink(write)
         names = [name for name in self._schema.names if name not in _VALUES]
         self._writer = parquet.ParquetWriter(
@@ -95,58 +101,77 @@ class ParquetRows(Lines):
         if name == "others":
             values = super().encode_name(name, text)
             return [_fitting(one, value) for one, value in zip(self._others, values, strict=True)]
+        if name == "logical_date":
+            return text
         # SQLite allows names that are not UTF-8: written as other formats write them.
-        return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+        return None if text is None else text.encode("utf-8", "backslashreplace")
 
     def write_row(self, row: StoredRow) -> None:
-        dag_id, task_id, run_id, index, key, time, date, size, run, orphan, others, stored_as, raw = row  # fmt: skip
+        raw = row[-1]
         self.rows += 1
-        self.bytes += size or 0
-        text: bytes | None
-        if type(raw) is bytes and self._strict:
-            text, other = raw, None
-        else:
-            text, encoded = encode_value(raw)
-            other = None if encoded is None else _stored(raw, encoded)
-        self._held_rows.append(
-            (
-                dag_id,
-                task_id,
-                run_id,
-                index,
-                key,
-                time,
-                date,
-                size,
-                encoding_of(raw, self._storage),
-                orphan,
-                run,
-                stored_as,
-                *others,
-                text,
-                other,
-            )
-        )
-        self._held_bytes += len(text or other or b"")
-        if self._held_bytes >= _GROUP_BYTES or len(self._held_rows) >= _GROUP_ROWS:
-            self.flush()
-        elif self.rows % _WATCH_ROWS == 0:
-            self.watch()
+        self.bytes += row[7] or 0
+        self._page.append(row)
+        self._page_bytes += len(raw) if type(raw) is bytes else 0
+        if self._page_bytes >= _PAGE_BYTES or len(self._page) >= _PAGE_ROWS:
+            self._end_page()
 
-    def flush(self) -> None:
+    def _end_page(self) -> None:
+        """Make arrays of the rows while the processor still has them at hand."""
         import pyarrow as pa
 
-        if self._held_rows:
-            columns = zip(*self._held_rows, strict=True)
-            self._held_rows, self._held_bytes = [], 0
-            arrays = [
-                _column(pa, column, field.type)
-                for column, field in zip(columns, self._schema, strict=True)
-            ]
-            batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-            # Exactly one row group.
-            self._writer.write_batch(batch, row_group_size=batch.num_rows)
+        if self._page:
+            batch = pa.RecordBatch.from_arrays(self._columns(), schema=self._schema)
+            self._batches.append(batch)
+            self._held_bytes += self._page_bytes
+            self._held_rows += batch.num_rows
+            self._page_bytes = 0
+        if self._held_bytes >= _GROUP_BYTES or self._held_rows >= _GROUP_ROWS:
+            self._end_group()
         self.watch()
+
+    def _end_group(self) -> None:
+        import pyarrow as pa
+
+        if self._batches:
+            table = pa.Table.from_batches(self._batches)
+            self._batches.clear()
+            self._writer.write_table(table, row_group_size=self._held_rows)
+            self._held_bytes = self._held_rows = 0
+
+    def flush(self) -> None:
+        self._end_page()
+        self._end_group()
+
+    def _columns(self) -> list[Any]:
+        """Return the columns of the rows that are held, and let go of the rows."""
+        columns: list[Sequence[Any]] = [*zip(*self._page, strict=True)]
+        self._page = []
+        *facts, others, stored_as, raws = columns
+        dag_id, task_id, run_id, index, key, time, date, size, run, orphan = facts
+        encodings, texts, bytes_ = self._values(raws)
+        further = zip(*others, strict=True) if self._others else ()
+        ordered = [
+            *(dag_id, task_id, run_id, index, key, time, date, size, encodings),
+            *(orphan, run, _encoded(stored_as), *further, texts, bytes_),
+        ]
+        return [to_array(one, field.type) for one, field in zip(ordered, self._schema, strict=True)]
+
+    def _values(
+        self, raws: Sequence[Any]
+    ) -> tuple[Sequence[bytes], Sequence[bytes | None], Sequence[bytes | None]]:
+        """Return the encoding of each value, its text if it is strict JSON, or else its bytes."""
+        if all(type(raw) is bytes for raw in raws) and (self._strict or are_json(raws)):
+            return [b"json"] * len(raws), raws, [None] * len(raws)
+        texts: list[bytes | None] = []
+        others: list[bytes | None] = []
+        for raw in raws:
+            text, encoded = (raw, None) if self._is_json(raw) else encode_value(raw)
+            texts.append(text)
+            others.append(None if encoded is None else _stored(raw, encoded))
+        return [encoding_of(raw, self._storage).encode() for raw in raws], texts, others
+
+    def _is_json(self, raw: object) -> bool:
+        return self._strict and type(raw) is bytes
 
     def end(self) -> None:
         self.flush()
@@ -198,13 +223,11 @@ def _fitting(column: OtherColumn, value: Any) -> object:
         return None
     if type(value) is int and not -(2**63) <= value < 2**63:
         return None
-    return value.encode("utf-8", "backslashreplace").decode() if type(value) is str else value
+    return value.encode("utf-8", "backslashreplace") if type(value) is str else value
 
 
-def _column(pa: Any, values: tuple[object, ...], kind: Any) -> Any:
-    if pa.types.is_timestamp(kind):
-        return pa.array(values, pa.string()).cast(kind)
-    return pa.array(values, kind)
+def _encoded(texts: Sequence[str | None]) -> list[bytes | None]:
+    return [None if text is None else text.encode() for text in texts]
 
 
 def _stored(raw: object, encoded: str) -> bytes:
