@@ -20,6 +20,7 @@ FLOORS = (
     "__main__",
     "cli",
     "demo",
+    "report",
     "db",
     "audit",
     "exchange",
@@ -231,7 +232,7 @@ def test_nothing_unpickles_or_imports_what_a_value_names() -> None:
         assert not calls & {"eval", "exec", "__import__", "compile"}, path
 
 
-@pytest.mark.parametrize("package", ["formats", "audit"])
+@pytest.mark.parametrize("package", ["formats", "audit", "report"])
 def test_formats_and_audit_never_see_db(package: str) -> None:
     """They are given their rows: a command asks the database and hands them over."""
     users = users_of("xcomctl.db", "xcomctl.cli")

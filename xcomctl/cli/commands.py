@@ -15,6 +15,7 @@ GROUPS: Final = {
         "top": "Show which DAGs and tasks use the most space.",
         "why": "Explain why pulling an XCom returns nothing.",
         "diff": "Show what changed between two runs, exports or snapshots.",
+        "report": "Write sizes, growth and findings as one HTML page.",
         "info": "Show which metadata database is used, and what is in it.",
         "limits": "Show the size limits that apply.",
     },

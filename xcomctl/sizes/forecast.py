@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
+from operator import sub, truediv
 from statistics import median
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -25,6 +28,7 @@ _MIN_RECENT_DAYS = 10
 _BETTER_FIT = 2
 """How many times closer a step or a curve must fit before it is preferred to a line."""
 _MAX_DAYS_AHEAD = 3650
+_MAX_BAND_DAYS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,36 +56,117 @@ def forecast(largest_by_day: Mapping[date, int], limit: int) -> Forecast:
     https://en.wikipedia.org/wiki/Theil%E2%80%93Sen_estimator
     https://en.wikipedia.org/wiki/Kendall_rank_correlation_coefficient
     """
-    days = sorted(largest_by_day)[-_MAX_DAYS:]
-    if len(days) < _MIN_DAYS:
-        return Forecast("cannot tell", why=f"only {_count(days)}; a trend needs {_MIN_DAYS}")
-    values = [largest_by_day[one] for one in days]
-    first = _since_step(days, values)
-    since = "" if first == 0 else f"since a step on {days[first]}"
-    if len(days) - first < _MIN_DAYS:
-        why = f"only {_count(days[first:])} {since}; a trend needs {_MIN_DAYS}"
+    series = _Series.of(largest_by_day)
+    if len(series.days) < _MIN_DAYS:
+        return Forecast("cannot tell", why=f"only {_count(series.days)}; a trend needs {_MIN_DAYS}")
+    recent, since = _recent(series)
+    if len(recent.days) < _MIN_DAYS:
+        why = f"only {_count(recent.days)} {since}; a trend needs {_MIN_DAYS}"
         return Forecast("cannot tell", why=why)
-    recent = first + _since_change(days[first:], values[first:])
-    if recent > first:
-        since = f"the trend changed on {days[recent]}"
-    return _trend(days[recent:], values[recent:], limit, since)
+    return _trend(recent, limit, since)
 
 
-def _trend(days: Sequence[date], values: Sequence[int], limit: int, since: str) -> Forecast:
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Where the largest value of the coming days is likely to be, in bytes."""
+
+    days: tuple[date, ...]
+    """From the last day that is known."""
+    low: tuple[float, ...]
+    expected: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+def forecast_band(largest_by_day: Mapping[date, int], limit: int) -> Band | None:
+    """Return the forecast as a band of 95%, None where no trend can be told.
+
+    Its width is Sen's confidence interval of the slope, and the distance from the line within
+    which 95% of the known days are.
+    """
+    found = forecast(largest_by_day, limit)
+    if found.bytes_per_day is None or found.trend not in ("grows", "shrinks"):
+        return None
+    recent, _ = _recent(_Series.of(largest_by_day))
+    ahead = min(max(len(recent.days) // 2, _MIN_DAYS), _MAX_BAND_DAYS)
+    line, slopes = recent.line(), recent.slopes()
+    share = _compound(recent, line) if found.trend == "grows" else None
+    curve = share or line
+    fitted = [curve.start + curve.slope * offset for offset in recent.offsets]
+    known = [math.exp(one) for one in fitted] if share else fitted
+    distances = sorted(abs(one - value) for one, value in zip(known, recent.values, strict=True))
+    spread = distances[math.ceil(0.95 * len(distances)) - 1]
+    width = _SIGNIFICANT * math.sqrt(_variance(recent.values))
+    low = slopes[max(0, math.floor((len(slopes) - width) / 2))] - line.slope
+    high = slopes[min(len(slopes) - 1, math.ceil((len(slopes) + width) / 2))] - line.slope
+    last = recent.offsets[-1]
+    points = [curve.start + curve.slope * (last + step) for step in range(ahead + 1)]
+    expected = [math.exp(one) for one in points] if share else points
+    return Band(
+        tuple(recent.days[-1] + timedelta(days=step) for step in range(ahead + 1)),
+        tuple(max(0.0, one - spread + low * step) for step, one in enumerate(expected)),
+        tuple(max(0.0, one) for one in expected),
+        tuple(one + spread + high * step for step, one in enumerate(expected)),
+    )
+
+
+class _Series:
+    """Values of ascending days. The slopes between all pairs of days are worked out once."""
+
+    def __init__(self, days: Sequence[date], values: Sequence[int]) -> None:
+        self.days = days
+        self.values = values
+        self.offsets = [(one - days[0]).days for one in days] if days else []
+        self._slopes: list[float] | None = None
+
+    @classmethod
+    def of(cls, largest_by_day: Mapping[date, int]) -> _Series:
+        """Return the newest days that count for a trend."""
+        days = sorted(largest_by_day)[-_MAX_DAYS:]
+        return cls(days, [largest_by_day[one] for one in days])
+
+    def after(self, index: int) -> _Series:
+        """Return the days from this index on."""
+        return _Series(self.days[index:], self.values[index:]) if index else self
+
+    def slopes(self) -> list[float]:
+        """Return the slopes between all pairs of days, ascending."""
+        if self._slopes is None:
+            self._slopes = _sorted_slopes(self.offsets, self.values)
+        return self._slopes
+
+    def line(self) -> _Line:
+        """Return the line of the median slope."""
+        return _line(self.offsets, self.values, self.slopes())
+
+
+def _recent(series: _Series) -> tuple[_Series, str]:
+    """Return the days since the last step or change of slope, and which of them it was."""
+    first = _since_step(series)
+    since = "" if first == 0 else f"since a step on {series.days[first]}"
+    after = series.after(first)
+    if len(after.days) < _MIN_DAYS:
+        return after, since
+    changed = _since_change(after)
+    if changed:
+        since = f"the trend changed on {after.days[changed]}"
+    return after.after(changed), since
+
+
+def _trend(series: _Series, limit: int, since: str) -> Forecast:
     """Return the forecast of days without a step or a change of slope."""
+    days, values, offsets = series.days, series.values, series.offsets
     why = "the last day is already at the limit" if values[-1] >= limit else since
     if len(set(values)) == 1:
         return Forecast("flat", 0.0, why=why)
-    if abs(_kendall(values)) < _SIGNIFICANT:
+    if abs(_kendall(series)) < _SIGNIFICANT:
         return Forecast("cannot tell", why="no significant trend")
-    offsets = _offsets(days)
-    line = _line(offsets, values)
+    line = series.line()
     if abs(line.slope) < 1:
         return Forecast("flat", line.slope, why=why or "less than 1 byte per day")
     if line.slope < 0:
         return Forecast("shrinks", line.slope, why=why)
     daily, ahead = line.slope, (limit - line.start) / line.slope
-    share = _compound(offsets, values, line)
+    share = _compound(series, line)
     if share is not None:
         growth = math.expm1(share.slope)
         daily = growth * math.exp(share.start + share.slope * offsets[-1])
@@ -100,10 +185,6 @@ def _count(days: Sequence[date]) -> str:
     return f"{len(days)} {'day' if len(days) == 1 else 'days'}"
 
 
-def _offsets(days: Sequence[date]) -> list[int]:
-    return [(one - days[0]).days for one in days]
-
-
 class _Line(NamedTuple):
     start: float
     slope: float
@@ -116,25 +197,29 @@ class _Line(NamedTuple):
         )
 
 
-def _slopes(offsets: Sequence[int], values: Sequence[float]) -> list[float]:
-    return [
-        (values[second] - values[first]) / (offsets[second] - offsets[first])
-        for second in range(len(values))
-        for first in range(second)
-    ]
+def _sorted_slopes(offsets: Sequence[int], values: Sequence[float]) -> list[float]:
+    found: list[float] = []
+    for lag in range(1, len(values)):
+        rises = map(sub, values[lag:], values)
+        found += map(truediv, rises, map(sub, offsets[lag:], offsets))
+    found.sort()
+    return found
 
 
-def _line(offsets: Sequence[int], values: Sequence[float]) -> _Line:
-    slope = median(_slopes(offsets, values))
+def _line(offsets: Sequence[int], values: Sequence[float], slopes: Sequence[float]) -> _Line:
+    """Return the line of the median of the slopes, which are ascending."""
+    slope = median(slopes)
     pairs = zip(values, offsets, strict=True)
     return _Line(median(value - slope * offset for value, offset in pairs), slope)
 
 
-def _compound(offsets: Sequence[int], values: Sequence[int], line: _Line) -> _Line | None:
+def _compound(series: _Series, line: _Line) -> _Line | None:
     """Return the line through the logarithms, or None unless it fits clearly better than `line`."""
+    offsets, values = series.offsets, series.values
     if min(values) <= 0:
         return None
-    logs = _line(offsets, [math.log(value) for value in values])
+    logarithms = [math.log(value) for value in values]
+    logs = _line(offsets, logarithms, _sorted_slopes(offsets, logarithms))
     if logs.slope <= 0:
         return None
     error = sum(
@@ -144,8 +229,9 @@ def _compound(offsets: Sequence[int], values: Sequence[int], line: _Line) -> _Li
     return logs if error * _BETTER_FIT < line.error(offsets, values) else None
 
 
-def _since_step(days: Sequence[date], values: Sequence[int]) -> int:
+def _since_step(series: _Series) -> int:
     """Return the index of the first day after a step, or 0 if a line fits the values as well."""
+    values = series.values
     count, total = len(values), sum(values)
     best, before, split = -1.0, 0, 0
     for index in range(1, count):
@@ -156,11 +242,10 @@ def _since_step(days: Sequence[date], values: Sequence[int]) -> int:
             best, split = explained, index
     sides = (values[:split], values[split:])
     error = sum(abs(value - median(side)) for side in sides for value in side)
-    offsets = _offsets(days)
-    return split if error * _BETTER_FIT < _line(offsets, values).error(offsets, values) else 0
+    return split if error * _BETTER_FIT < series.line().error(series.offsets, values) else 0
 
 
-def _since_change(days: Sequence[date], values: Sequence[int]) -> int:
+def _since_change(series: _Series) -> int:
     """Return the index of the first day whose slope differs from that of all days, or 0.
 
     Tests the later half, then the later half of that, and so on down to `_MIN_RECENT_DAYS`: in
@@ -168,15 +253,16 @@ def _since_change(days: Sequence[date], values: Sequence[int]) -> int:
     as a stop only if it is at least twice as long as any before it; a plateau between two steps
     does not.
     """
+    values = series.values
     *earlier, last = [len(list(run)) for _, run in groupby(values)]
     if last >= _MIN_RECENT_DAYS:
         return len(values) - last if last >= 2 * max(earlier, default=last) else 0
-    slope = median(_slopes(_offsets(days), values))
+    slope = median(series.slopes())
     start, length = 0, len(values)
     while length > _MIN_RECENT_DAYS:
         length = max(length // 2, _MIN_RECENT_DAYS)
         index = len(values) - length
-        recent = sorted(_slopes(_offsets(days[index:]), values[index:]))
+        recent = series.after(index).slopes()
         # Sen's confidence interval of the slope: this many slopes on either side of the median.
         width = _CHANGED * math.sqrt(_variance(values[index:]))
         low = max(0, math.floor((len(recent) - width) / 2))
@@ -187,15 +273,11 @@ def _since_change(days: Sequence[date], values: Sequence[int]) -> int:
     return start
 
 
-def _kendall(values: Sequence[int]) -> float:
+def _kendall(series: _Series) -> float:
     """Return the Mann-Kendall score in standard deviations; positive if later values are larger."""
-    count = len(values)
-    score = sum(
-        (values[second] > values[first]) - (values[second] < values[first])
-        for second in range(count)
-        for first in range(second)
-    )
-    variance = _variance(values)
+    slopes = series.slopes()
+    score = len(slopes) - bisect_right(slopes, 0) - bisect_left(slopes, 0)
+    variance = _variance(series.values)
     if variance == 0 or score == 0:
         return 0.0
     # Continuity correction: the score is discrete, the normal distribution is not.
@@ -205,7 +287,7 @@ def _kendall(values: Sequence[int]) -> float:
 def _variance(values: Sequence[int]) -> float:
     """Return the variance of Kendall's score under the null hypothesis, corrected for ties."""
     count = len(values)
-    ties = [values.count(value) for value in set(values)]
+    ties = Counter(values).values()
     return (
         count * (count - 1) * (2 * count + 5) - sum(t * (t - 1) * (2 * t + 5) for t in ties)
     ) / 18

@@ -64,6 +64,13 @@ def parse(*short: str) -> Histogram:
     return found
 
 
+def count(short: str) -> int:
+    """Return the number of values, NULLs included, of a histogram in its short form."""
+    if len(short) == 1:
+        return 1
+    return sum(int(number) if number else 1 for _, number in _TOKEN.findall(short))
+
+
 def has_only_nulls(short: str) -> bool:
     """Return whether a histogram in its short form counts nothing but SQL NULLs."""
     return (short[0] == "-" and short[1:].isdigit()) or short == "-"

@@ -56,6 +56,15 @@ class GroupSizes:
         """Return the bytes of all values."""
         return sum(self.largest) + sum(self.others)
 
+    def largest_by_day(self) -> dict[date, int]:
+        """Return the largest value of each day that has one."""
+        rows = zip(self.days, self.largest, self.histograms, strict=True)
+        return {
+            date.fromordinal(day): largest
+            for day, largest, short in rows
+            if day != NO_DAY and not histogram.has_only_nulls(short)
+        }
+
     def add(self, day: int, largest: int, others: int, short: str) -> None:
         """Append a day behind all others."""
         self.days.append(day)
@@ -311,10 +320,8 @@ class _Tally:
         self._counts.update(sizes.histogram())
         self._total += sizes.total
         self._largest = max(self._largest, *sizes.largest)
-        for day, largest, short in zip(sizes.days, sizes.largest, sizes.histograms, strict=True):
-            if day != NO_DAY and not histogram.has_only_nulls(short):
-                when = date.fromordinal(day)
-                self._by_day[when] = max(self._by_day.get(when, 0), largest)
+        for day, largest in sizes.largest_by_day().items():
+            self._by_day[day] = max(self._by_day.get(day, 0), largest)
 
     def summary(self) -> Summary:
         measured = histogram.measured(self._counts)
