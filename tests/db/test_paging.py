@@ -92,6 +92,8 @@ def test_totals_count_what_other_pages_show(tmp_path: Path, run: Run) -> None:
     assert run("list", "--url", path, "-n", "3", "--total").out.endswith(
         "\n\ntotal: 5 XComs, 5 B\n"
     )
+    plain = run("list", "--url", path, "-n", "3", "--total", "-o", "plain")
+    assert ("total" in plain.out, "note: total: 5 XComs, 5 B\n" in plain.err) == (False, True)
     whole = run("list", "--url", path, "-o", "json").json()
     assert (whole["total_entries"], whole["total_bytes"]) == (5, 5)
     assert run("list", "--url", path, "-n", "3", "--sort", "size", "-o", "json").json()["next"] is None  # fmt: skip

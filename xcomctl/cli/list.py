@@ -165,6 +165,7 @@ def command(
         return
     target, _ = connection.resolve(console)
 
+    from xcomctl.cli.findings import shows_closing
     from xcomctl.db import open_store
 
     with open_store(target, all_attempts=filters.all_attempts) as store:
@@ -178,6 +179,9 @@ def command(
         warn_about_gaps(console, store, query.selection, listing.returned)
     if note:
         console.note(note)
+    if options.total and not shows_closing(outputs):
+        for line in listing.closing():
+            console.note(line)
 
 
 def _asked_to_follow(options: Options, filters: Filters) -> Request | None:

@@ -58,7 +58,13 @@ class Cells:
 
 
 def _common_unit(smallest: int, largest: int) -> tuple[str, int] | None:
-    """Return the unit in which both have three significant digits or more, but not too many."""
+    """Return the unit in which both have three significant digits or more, but not too many.
+
+    That is the one in which both are written anyway, if it is the same.
+    """
+    own = {str(Size(one)).split()[1] for one in (smallest, largest)}
+    if len(own) == 1:
+        return next(unit for unit in _UNITS if unit[0] in own)
     for name, size in reversed(_UNITS):
         enough = smallest >= _LEAST_IN_UNIT * size or (size == 1 and smallest)
         if enough and largest < _MOST_IN_UNIT * size:
