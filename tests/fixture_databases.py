@@ -122,7 +122,7 @@ class Row:
         self.repr = given if whole else None
         self.has_json = "json" in row and row["json"] is not None
         self.json: Any = row.get("json")
-        if isinstance(self.json, str):
+        if isinstance(self.json, str) and "store" not in row:
             try:
                 self.json = json.loads(self.json)
             except ValueError:

@@ -368,7 +368,7 @@ class Selection:
     min_size: Size | None = None
     max_size: Size | None = None
     regions: tuple[tuple[str, int], ...] = ()
-    """Regions of Airflow 3.4, 32 hexadecimal digits, each with an index."""
+    """Regions of Airflow 3.4, UUIDs, each with an index."""
     contains: str | None = None
     """A text that the stored value holds, case counting."""
     part: KeyRange | None = None

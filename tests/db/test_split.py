@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -162,6 +163,28 @@ def test_sizes_count_what_airflow_reads(run: Run, metadata: Metadata) -> None:
         assert report["summary"]["scanned"] == len(rows)
         sizes = [entry["size_bytes"] for entry in listed(run, metadata, *options)]
         assert report["summary"]["total_bytes"] == sum(sizes)
+
+
+def test_exports_say_where_each_row_lies(run: Run, metadata: Metadata) -> None:
+    """Attempt, region and table, in lines and in CSV."""
+    region, _ = loop(metadata)
+    for options, rows in ((), CURRENT), (("--attempts", "all"), CURRENT + HIDDEN):
+        done = run("export", *options, "--url", metadata.url)
+        lines = [json.loads(line) for line in done.out.splitlines()]
+        found = [
+            (one["task_id"], one["map_index"], one["key"], json.dumps(one["value"]), one["try_number"], one["store"])
+            for one in lines
+            if not one["task_id"].startswith("group.")
+        ]  # fmt: skip
+        assert sorted(found) == sorted((*row[:5], row[6]) for row in rows)
+        passes = {
+            (one["region_id"], one["region_index"]) for one in lines if one["task_id"] == "group.task"
+        }  # fmt: skip
+        assert passes == {(str(region), 0), (str(region), 1)}
+        assert all((one["xcom_id"] is None) is (one["store"] == "xcom_v1") for one in lines)
+        table = run("export", "-o", "csv", *options, "--url", metadata.url).out.splitlines()
+        assert len(table) == 1 + len(lines)
+        assert {"try_number", "region_id", "region_index", "store"} <= set(table[0].split(","))
 
 
 def test_info_names_the_generation(run: Run, metadata: Metadata) -> None:

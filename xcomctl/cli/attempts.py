@@ -70,7 +70,7 @@ def refuse_ambiguous(entries: Sequence[XComEntry]) -> None:
 
 
 def parse_region(text: str) -> tuple[str, int]:
-    """Return the id, 32 hexadecimal digits, and the index of `ID:INDEX`.
+    """Return the id, a UUID, and the index of `ID:INDEX`.
 
     Raises:
         UsageError: it has another form.
@@ -78,7 +78,7 @@ def parse_region(text: str) -> tuple[str, int]:
     match = re.fullmatch(r"([0-9A-Fa-f-]{1,40}):(-?[0-9]{1,9})", text.strip())
     try:
         if match:
-            return uuid.UUID(match[1]).hex, int(match[2])
+            return str(uuid.UUID(match[1])), int(match[2])
     except ValueError:
         pass
     raise UsageError(

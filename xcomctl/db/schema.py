@@ -69,7 +69,8 @@ GENERATIONS = (
         mapped=True,
         columns=_COMMON
         | {"dag_run_id", "run_id", "map_index", "region_id", "region_index", "try_number"}
-        | {"store", "is_current", "in_loop", "task_instance_id", "dag_result", "mapped_length"},
+        | {"store", "xcom_id", "is_current", "in_loop", "task_instance_id"}
+        | {"dag_result", "mapped_length"},
         split=True,
     ),
     Generation(

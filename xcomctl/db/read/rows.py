@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from xcomctl.db.backends.base import MAX_SNIFFED
 from xcomctl.db.backends.times import to_moment
 from xcomctl.db.read.conditions import Conditions
-from xcomctl.db.read.split import as_uuid
 from xcomctl.model import UNMAPPED, Attempt, Encoding, Size, XComEntry, XComRef
 from xcomctl.values.sniff import sniff
 
@@ -194,5 +193,4 @@ class Rows:
 
 
 def _attempt(row: sa.Row[Any]) -> Attempt:
-    region_id = as_uuid(row.region_id)
-    return Attempt(region_id, row.region_index, row.try_number, bool(row.is_current), row.store)
+    return Attempt(row.region_id, row.region_index, row.try_number, bool(row.is_current), row.store)

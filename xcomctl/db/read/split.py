@@ -31,12 +31,12 @@ XCOM_TABLES: Final = ("xcom_v1", "xcom_v2")
 TABLES: Final = (*XCOM_TABLES, "legacy_task_data_owner", "dynamic_region")
 """The tables that make up Airflow 3.4's XComs, besides dag_run and task_instance."""
 
-NO_REGION: Final = "0" * 32
-"""The region of a task that is neither mapped nor in a loop, as `region_id` of the source has it."""
+NO_REGION: Final = str(uuid.UUID(int=0))
+"""The region of a task that is neither mapped nor in a loop."""
 
 _NEEDED: Final[Mapping[str, frozenset[str]]] = {
     "xcom_v1": frozenset({"dag_id", "task_id", "run_id", "map_index", "key", "value", "timestamp"}),
-    "xcom_v2": frozenset({"task_instance_id", "key", "value", "timestamp"}),
+    "xcom_v2": frozenset({"id", "task_instance_id", "key", "value", "timestamp"}),
     "legacy_task_data_owner": frozenset(
         {"dag_id", "task_id", "run_id", "map_index", "task_instance_id"}
     ),
@@ -48,6 +48,13 @@ _NEEDED: Final[Mapping[str, frozenset[str]]] = {
     "dag_run": frozenset({"id", "dag_id", "run_id"}),
 }
 """The columns that reading takes."""
+
+ATTEMPT: Final = ("try_number", "region_id", "region_index", "store", "xcom_id")
+"""Columns of the source that say which attempt a row is of, and where it lies.
+
+An export and an undo file have them as further columns, so that `import` puts each row back.
+`xcom_id` is the id of a row of xcom_v2.
+"""
 
 OTHERS: Final = ("dag_result", "mapped_length")
 """Columns of both XCom tables that are no part of an XCom's name, value or time."""
@@ -78,7 +85,7 @@ def described(tables: Mapping[str, Columns]) -> Columns:
     found["try_number"] = instance["try_number"]
     for name in ("dag_run_id", "map_index", "is_current", "in_loop"):
         found[name] = Column(name, "integer")
-    for name in ("region_id", "store"):
+    for name in ("region_id", "store", "xcom_id"):
         found[name] = Column(name, "text")
     # None of them is one that a writer has to fill.
     return {name: replace(one, name=name, nullable=True) for name, one in found.items()}
@@ -117,7 +124,8 @@ def _newer(
     statement, attempts = _joined(tables, named, xcom, instance)
     rows = sa.join(xcom, instance, instance.c.id == xcom.c.task_instance_id)
     is_current = likely(instance.c.working_set.is_(sa.true()))
-    statement = statement.add_columns(sa.literal_column("'xcom_v2'").label("store"))
+    number = _as_uuid(xcom.c.id, tables["xcom_v2"]["id"].type).label("xcom_id")
+    statement = statement.add_columns(sa.literal_column("'xcom_v2'").label("store"), number)
     statement = statement.select_from(attempts(rows))
     if not all_attempts:
         return statement.add_columns(sa.literal_column("1").label("is_current")).where(is_current)
@@ -148,7 +156,8 @@ def _older(
         newer.c.task_instance_id == owner.c.task_instance_id, newer.c.key == xcom.c.key
     )
     is_current = sa.and_(likely(instance.c.working_set.is_(sa.true())), ~is_shadowed)
-    statement = statement.add_columns(sa.literal_column("'xcom_v1'").label("store"))
+    no_id = sa.cast(sa.null(), sa.String(36)).label("xcom_id")
+    statement = statement.add_columns(sa.literal_column("'xcom_v1'").label("store"), no_id)
     statement = statement.select_from(attempts(rows))
     if not all_attempts:
         return statement.add_columns(sa.literal_column("1").label("is_current")).where(is_current)
@@ -165,6 +174,9 @@ def _joined(
     run, region = named("dag_run").alias("dr"), named("dynamic_region").alias("d")
     t, kind = instance.c, tables["task_instance"]["region_id"].type
     outside = t.region_id == _native(NO_REGION, kind)
+    region_id = sa.case(
+        (outside, sa.literal_column(f"'{NO_REGION}'")), else_=_as_uuid(t.region_id, kind)
+    )
     is_mapped = region.c.node_id == t.task_id
     map_index = sa.case((sa.or_(outside, is_mapped), t.region_index), else_=-1)
     one_of_several = sa.or_(~is_mapped, region.c.parent_region_id.is_not(None))
@@ -174,7 +186,7 @@ def _joined(
         run.c.id.label("dag_run_id"),
         *(t[name] for name in ("dag_id", "task_id", "run_id")),
         map_index.label("map_index"),
-        _as_hex(t.region_id, kind).label("region_id"),
+        region_id.label("region_id"),
         t.region_index,
         t.try_number,
         in_loop.label("in_loop"),
@@ -190,27 +202,22 @@ def _joined(
     return statement, attempts
 
 
-def _as_hex(column: Element, kind: str) -> Element:
-    """Return a UUID column as 32 digits."""
+def _as_uuid(column: Element, kind: str) -> Element:
+    """Return a UUID column as text with hyphens."""
     if kind == "uuid":
-        return sa.func.replace(sa.cast(column, sa.Text), "-", "")
-    if kind == "binary":
-        return sa.func.lower(sa.func.hex(column))
-    return column
+        return sa.cast(column, sa.Text)
+    digits: Element = sa.func.lower(sa.func.hex(column)) if kind == "binary" else column
+    parts = [sa.func.substr(digits, at, size, type_=sa.String) for at, size in _UUID_PARTS]
+    return functools.reduce(lambda text, part: text.concat("-").concat(part), parts)
 
 
-def _native(digits: str, kind: str) -> Element:
-    """Return a UUID of 32 digits as a column of this type has it."""
-    literal: Element = sa.literal_column(f"'{digits}'")
+_UUID_PARTS: Final = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
+"""Where the parts of a UUID are among its digits, from one, and how long each is."""
+
+
+def _native(text: str, kind: str) -> Element:
+    """Return a UUID as a column of this type has it."""
+    literal: Element = sa.literal_column(f"'{uuid.UUID(text).hex}'")
     if kind == "uuid":
         return sa.cast(literal, sa.Uuid)
     return sa.func.unhex(literal) if kind == "binary" else literal
-
-
-@functools.lru_cache(maxsize=4096)
-def as_uuid(digits: str) -> str:
-    """Return a region's id as Airflow's REST API shows it."""
-    try:
-        return str(uuid.UUID(digits))
-    except ValueError:
-        return digits

@@ -24,7 +24,10 @@ OTHER_TABLES = ("dag_run", "task_instance", "dag", "alembic_version", "_xcom_arc
 """Tables of Airflow that are read besides `xcom`, each only where it exists."""
 
 
-_NAMED_COLUMNS = frozenset().union(*(one.columns for one in schemas.GENERATIONS)) - {*split.OTHERS}
+_NAMED_COLUMNS = frozenset().union(*(one.columns for one in schemas.GENERATIONS)) - {
+    *split.OTHERS,
+    *split.ATTEMPT,
+}
 _FIELDS_OF_FILES = {*FIELDS, "orphan", "stored_as", "value_base64", "undo"}
 
 
