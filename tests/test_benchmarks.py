@@ -36,14 +36,14 @@ def test_benchmark_reports_each_operation_against_its_floor(tmp_path: Path) -> N
         for cells in (
             [cell.strip() for cell in line.split("|")] for line in done.stdout.splitlines()
         )
-        if len(cells) == 14
+        if len(cells) == 15
     }
     for name in ("audit", "list", "export", "startup-version", "startup-help", "startup-list"):
-        assert re.fullmatch(r"\d+\.\d\d ×", lines[name][10]), lines[name]
+        assert re.fullmatch(r"\d+\.\d\d ×", lines[name][11]), lines[name]
         assert float(lines[name][6]) > 0
         assert float(lines[name][7]) > 0
-    assert re.fullmatch(r"[+-]\d+ ms", lines["list-glob"][10])
-    assert re.fullmatch(r"\d+\.\d × faster", lines["export-peer"][10])
+    assert re.fullmatch(r"[+-]\d+ ms", lines["list-glob"][11])
+    assert re.fullmatch(r"\d+\.\d × faster", lines["export-peer"][11])
     assert re.search(r"^\d of 6 bars met$", done.stdout, re.MULTILINE)
     assert report.read_text(encoding="utf-8") == done.stdout
 
@@ -71,3 +71,13 @@ def test_benchmark_takes_no_half_built_database(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "FAILED: xcomctl_bench_bytes_2000 holds 0 rows of 0 runs, not 2000" in done.stdout
     assert "0 of 0 bars met, 1 FAILED" in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("sqlite3"), reason="needs the client sqlite3")
+def test_benchmark_measures_values_in_units_of_an_export() -> None:
+    """With an older build beside it; rows that were deleted come back."""
+    older = Path(sys.executable).with_name("xcomctl")
+    done = run("--only", "values-csv", "values-delete", "--before", str(older), "--rows", "200")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("values-csv", "values-csv before", "values-delete", "values-import"):
+        assert re.search(rf"\| {name} \| E: .* \| \d+\.\d\d E \|", done.stdout), done.stdout

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from tests.benchmarks import operations, report
+from tests.benchmarks import values as of_values
 from tests.benchmarks.databases import (
     BACKENDS,
     GENERATIONS,
@@ -21,6 +22,7 @@ from tests.benchmarks.databases import (
     MYSQL_ROWS,
     IncompleteError,
     Place,
+    count_rows,
 )
 from tests.benchmarks.operations import LARGE, MEMORY, OPERATIONS, STARTUP, Result
 from tests.benchmarks.tables import HUGE_FROM_ROWS
@@ -37,6 +39,7 @@ NAMES = (
     *(name for name, _ in LARGE),
     *(name for name, *_ in STARTUP),
     "airflowctl",
+    *of_values.NAMES,
 )
 LARGE_FROM_ROWS = 1_000_000
 STARTUP_ROWS = 10_000
@@ -59,6 +62,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--runs", type=int, default=3, help="of which the medians are taken")
     add("--startup-runs", type=int, default=11, help="the same of the start-up operations")
     add("--only", nargs="+", metavar="NAME", help=f"operations, or what their names begin with: {', '.join(NAMES)}")  # fmt: skip
+    add("--before", metavar="XCOMCTL", help="an older build's program, to run beside this one on values")  # fmt: skip
     add("--markdown", type=Path, metavar="FILE", help="write the report to a file, too")
     add("--data", type=Path, metavar="DIR", help="where SQLite files are, and stay")
     add("--keep", action="store_true", help="leave the SQLite files, and databases built on given servers")  # fmt: skip
@@ -93,18 +97,20 @@ class Session:
             yield from self._startups(startups)
         if self._chosen("airflowctl"):
             yield operations.airflowctl(self.options.startup_runs)
-        if self._on_tables() or any(self._chosen(name) for name, _ in LARGE):
+        large = any(self._chosen(name) for name in ("values-pull", *(name for name, _ in LARGE)))
+        if self._on_tables() or large:
             for backend in self.options.backend:
                 yield from self._backend(backend)
 
     def _chosen(self, name: str) -> bool:
-        if self.options.only is None and name.startswith("pull-large-"):
+        if self.options.only is None and name.startswith(("pull-large-", "values-pull")):
             return bool(max(self.options.rows) >= LARGE_FROM_ROWS)
         return _chosen(name, self.options.only)
 
     def _on_tables(self) -> bool:
         """Return whether anything is asked for that runs on the large tables."""
         names = [operation.name for operation in OPERATIONS] + [name for name, _ in MEMORY]
+        names += [name for name in of_values.NAMES if name != "values-pull"]
         return any(self._chosen(name) for name in names)
 
     def _startups(
@@ -141,8 +147,28 @@ class Session:
                 yield Result("database", place.backend, storage, rows, failure=_line(error))
                 continue
             yield from self._operations(database, empty)
+            yield from self._values(place).reading(database, self._chosen)
+            if self._chosen("values-parts"):
+                yield from self._values(place).parts(database)
+            if self._chosen("values-parquet"):
+                yield from self._values(place).parquet(database)
             if rows >= HUGE_FROM_ROWS:
                 yield from self._memory(database, peaks)
+        if self._chosen("values-delete") or self._chosen("values-import"):
+            yield from self._writing(place, storage)
+
+    def _values(self, place: Place) -> of_values.Values:
+        options = self.options
+        return of_values.Values(options.before, options.runs, self.scratch, place.meter())
+
+    def _writing(self, place: Place, storage: str) -> Iterator[Result]:
+        rows = min(of_values.WRITTEN_ROWS, max(self.options.rows))
+        try:
+            database = place.written(storage, rows)
+        except (IncompleteError, sa.exc.DBAPIError) as error:
+            yield Result("values-delete", place.backend, storage, rows, failure=_line(error))
+            return
+        yield from self._values(place).writing(database, lambda: count_rows(database))
 
     def _operations(self, database: Database, empty: Database) -> Iterator[Result]:
         for operation in OPERATIONS:
@@ -163,7 +189,7 @@ class Session:
 
     def _large(self, place: Place) -> Iterator[Result]:
         chosen = [one for one in LARGE if self._chosen(one[0])]
-        if not chosen:
+        if not chosen and not self._chosen("values-pull"):
             return
         try:
             database = place.large()
@@ -172,6 +198,8 @@ class Session:
             return
         for name, arguments in chosen:
             yield operations.pull_large(name, arguments, database, self.scratch)
+        if self._chosen("values-pull"):
+            yield from self._values(place).pull(database)
 
 
 def _line(error: Exception) -> str:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tests import servers
 from tests.benchmarks import tables
-from tests.benchmarks.measure import Command
+from tests.benchmarks.measure import Command, server_meter
 from xcomctl.cli.list import cursor_at
 
 if TYPE_CHECKING:
@@ -163,6 +163,17 @@ class Place:
             f"{storage}_{rows}", storage, rows, lambda url: tables.build(url, GENERATIONS[storage], rows)
         )  # fmt: skip
 
+    def written(self, storage: str, rows: int) -> Database:
+        """Return a database of its own whose rows are deleted and restored.
+
+        Raises:
+            IncompleteError: there is one of its name with other rows.
+        """
+        name = f"{storage}_written_{rows}"
+        return self._database(
+            name, storage, rows, lambda url: tables.build(url, GENERATIONS[storage], rows)
+        )
+
     def large(self) -> Database:
         """Return the database with one large value, built if it is not there yet.
 
@@ -171,6 +182,13 @@ class Place:
         """
         size = LARGE_BYTES[self.backend]
         return self._database("large", "bytes", 1, lambda url: tables.build_large(url, size))
+
+    def meter(self) -> Callable[[], float] | None:
+        """Return what tells the CPU seconds of the server, None where none runs on this machine."""
+        if self._server is None:
+            return None
+        ports = {"postgresql": 5432}
+        return server_meter(self._server.url.port or ports.get(self.backend, 3306))
 
     def version(self) -> str:
         """Return the version of the server, or of the SQLite that Python has."""
@@ -237,3 +255,8 @@ def _rows(url: sa.URL) -> tuple[int, int]:
         for index, table in enumerate(("xcom", "dag_run")):
             counts[index] = connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
     return counts[0], counts[1]
+
+
+def count_rows(database: Database) -> int:
+    """Return how many XComs there are."""
+    return _rows(database.url)[0]
