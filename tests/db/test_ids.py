@@ -163,6 +163,48 @@ def test_postgresql_of_another_encoding(
     check(filled(url, generation), run)
 
 
+@pytest.mark.parametrize("generation", ["2.3", "3.0"])
+def test_postgresql_with_names_that_are_not_utf8(
+    postgres: Server, run: Run, generation: str
+) -> None:
+    """SQL_ASCII takes any bytes: they are shown escaped, found, exported, deleted and restored."""
+    name = f"any_bytes_{generation.replace('.', '_')}"
+    postgres.execute(f"DROP DATABASE IF EXISTS {name}")
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")  # fmt: skip
+    url = postgres.url.set(database=name).render_as_string(hide_password=False)
+    metadata = Metadata(url, generation, with_instances=True)
+    metadata.instance("dag", "task", "run_1")
+    metadata.add("1" if metadata.json else b"1")
+    metadata.execute(
+        "INSERT INTO task_instance (task_id, dag_id, run_id, map_index)"
+        r" VALUES (E'caf\xe9', 'dag', 'run_1', -1)"
+    )
+    # A JSON column takes it, too, and "import" does not write what is not JSON.
+    value = "value" if metadata.json else r"""convert_to(E'"\xe9"', 'SQL_ASCII')"""
+    metadata.execute(
+        "INSERT INTO xcom (dag_run_id, task_id, map_index, key, dag_id, run_id, value, timestamp)"
+        rf" SELECT dag_run_id, E'caf\xe9', map_index, key, dag_id, run_id, {value}, timestamp FROM xcom"
+    )
+
+    def lines() -> list[bytes]:
+        return sorted(run("export", "--url", url).stdout.splitlines())
+
+    before = lines()
+    assert len(before) == 2
+    assert {json.loads(line)["task_id"] for line in before} == {"task", "caf\udce9"}
+    assert run("list", "--url", url, "-t", "caf*", "-o", "json").json()["returned"] == 1
+    for command in ("top", "audit", "preflight", "info"):
+        assert run(command, "--url", url).code in (0, 1)
+    done = run(
+        "delete", "--url", url, "-d", "dag", "--include-active", "--yes", "--undo-file", "undo"
+    )
+    assert done.code == 0, done.err
+    assert lines() == []
+    done = run("import", "undo", "--url", url)
+    assert done.code == 0, done.err
+    assert lines() == before
+
+
 @pytest.mark.parametrize("charset", ["latin1", "utf8mb3", "ascii"])
 def test_mysql_of_another_character_set(
     mysql_like: Server, run: Run, tmp_path: Path, charset: str

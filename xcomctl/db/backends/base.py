@@ -90,6 +90,8 @@ class Backend(ABC):
         self.lock_timeout_s = lock_timeout_s or 0.0
         self.writes = lock_timeout_s is not None
         """Whether the connection may write, which it cannot without a lock timeout."""
+        self.any_bytes = False
+        """Whether the texts of the database may be no valid text in any encoding."""
         self.connection: sa.Connection
         self.tables: Mapping[str, Mapping[str, Column]] = {}
         """The columns of Airflow's tables by name, once the catalogue was read."""

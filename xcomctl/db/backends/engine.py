@@ -98,6 +98,7 @@ _READERS = (
     "xcomctl.db.backends.streaming",
     "xcomctl.db.read.rows",
     "xcomctl.exchange.others",
+    "xcomctl.sizes.statistics",
 )
 _CALLED = ("xcomctl.model", "xcomctl.values", "xcomctl.db.backends.times")
 """Modules that work on whatever they are given: who called them counts."""

@@ -24,6 +24,7 @@ from xcomctl.db.backends.postgresql_aggregation import (
     about_table,
     begins_like_pickle,
 )
+from xcomctl.db.backends.postgresql_any_bytes import holds_any_bytes
 from xcomctl.db.backends.postgresql_copy import CopiedRows
 from xcomctl.db.backends.postgresql_errors import diagnose, diagnose_connecting
 from xcomctl.db.backends.postgresql_policies import hidden_rows
@@ -128,6 +129,7 @@ class PostgreSQL(Backend):
         driver = connection.connection.driver_connection
         assert isinstance(driver, WatchedConnection)
         self._driver = driver
+        self.any_bytes = holds_any_bytes(driver)
         super().use(connection)
 
     def guard(self, connection: sa.Connection) -> None:

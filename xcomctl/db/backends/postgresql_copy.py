@@ -119,5 +119,5 @@ def _elements(data: bytes) -> Iterator[str | None]:
         if length < 0:
             yield None
         else:
-            yield data[at : at + length].decode()
+            yield data[at : at + length].decode("utf-8", "surrogateescape")
             at += length

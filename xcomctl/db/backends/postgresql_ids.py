@@ -53,11 +53,12 @@ def holds(text: str, encoding: str) -> bool:
     if "\0" in text:
         return False
     # SQL_ASCII stores whatever bytes a client sends, and this client sends UTF-8.
-    codec = "utf-8" if encoding == "SQL_ASCII" else encodings.get(encoding)
+    any_bytes = encoding == "SQL_ASCII"
+    codec = "utf-8" if any_bytes else encodings.get(encoding)
     if codec is None:
         return text.isascii()
     try:
-        text.encode(codec)
+        text.encode(codec, "surrogateescape" if any_bytes else "strict")
     except UnicodeEncodeError:
         return False
     return True

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class in lower case
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
+from xcomctl.db.backends.postgresql_any_bytes import accept_any_bytes, holds_any_bytes
 from xcomctl.db.backends.watch import Watch
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class WatchedConnection(Connection):
     ) -> None:
         """Connect. `connect` opens a second connection, and closes it at the end."""
         super().__init__(dsn)
+        if holds_any_bytes(self):
+            accept_any_bytes(self)
         self.backend_pid = self.info.backend_pid
         """Behind a pooler, to be asked of the server in each transaction."""
         self._connect = connect

@@ -76,7 +76,9 @@ class Store:
     @property
     def holds_strict_json(self) -> bool:
         """Return whether the database itself ensures that every value is strict JSON."""
-        return self.schema.value_type in ("json", "jsonb") and self.table.backend.name != "sqlite"
+        backend = self.table.backend
+        is_json = self.schema.value_type in ("json", "jsonb") and backend.name != "sqlite"
+        return is_json and not backend.any_bytes
 
     def facts(self) -> Facts:
         """Return product, version and generation of this metadata database."""
