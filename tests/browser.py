@@ -149,7 +149,7 @@ def open_page() -> Iterator[Page]:
 
         # Chromium speaks on descriptors 3 and 4.
         browser = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{there} 4>&{here}', "sh", *command],
+            ["bash", "-c", f'exec "$@" 3<&{there} 4>&{here}', "bash", *command],
             pass_fds=(there, here), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(there)

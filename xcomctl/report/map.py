@@ -21,6 +21,9 @@ _HEADING = 20
 _LETTER = 7.2
 """Width of a letter of a heading, about."""
 
+_GROWTH = 6
+"""Index of the growth in a group's data."""
+
 OF_LIMIT_STEPS = (0.25, 0.5, 0.8, 1.0)
 """Shares of the limit where the next colour begins; the last one is above the limit."""
 
@@ -109,7 +112,7 @@ def data(facts: Facts, groups: Sequence[Group]) -> dict[str, Any]:
     """Return the groups for the page's script, nested, as short as they can be.
 
     `tree` is [[name, limit, [[task_id, [[key, count, total, largest, change, nulls, growth,
-    meets], ...]], ...]], ...]. `key` is an index into `keys`; 0 and null are left out at the end.
+    meets], ...]], ...]], ...]. `key` is an index into `keys`; at the end, null is left out, and 0 but for the growth.
     """
     keys: dict[str, int] = {}
     tree: dict[str, tuple[int, dict[str, list[list[object]]]]] = {}
@@ -126,7 +129,8 @@ def data(facts: Facts, groups: Sequence[Group]) -> dict[str, Any]:
             growth_per_day(one),
             met.isoformat() if met else None,
         ]
-        while not row[-1] and row[-1] != "":
+        # A growth of 0 is not the same as none that is known.
+        while row[-1] is None or (row[-1] == 0 and 1 < len(row) <= _GROWTH):
             row.pop()
         tasks.setdefault(visible(one.name[2]), []).append(row)
     return {

@@ -59,7 +59,7 @@ def table(
         f'<th scope="col"{"" if at < texts else " class=n"}>{one}</th>'
         for at, one in enumerate(headings)
     )
-    body = "\n".join(
+    body = "".join(
         "<tr>"
         + "".join(
             f"<td{' class=id' if at < ids else '' if at < texts else ' class=n'}>{cell}"
