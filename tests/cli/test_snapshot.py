@@ -267,3 +267,38 @@ def test_merge_refuses_two_databases(run: Run, tmp_path: Path) -> None:
     assert run("merge", "a.gz", "-o", "-").stdout == (tmp_path / "a.gz").read_bytes()
     assert run("merge", "a.gz").code == 2
     assert run("merge", "a.gz", "-o", "a.gz").code == 5
+
+
+# --- deep -------------------------------------------------------------------------------------
+
+
+def test_a_deep_snapshot_counts_what_values_hold(run: Run, tmp_path: Path) -> None:
+    """Per group and rule, the same in parts; never the values. Audit and report show it."""
+    metadata = Metadata(str(tmp_path / "airflow.db"))
+    secret = b'{"aws_secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzTESTKEY9"}'
+    for number in range(4):
+        metadata.add(secret, dag_id="leaky", run_id=f"r{number}")
+        metadata.add(b'"[1]"', dag_id="etl", run_id=f"r{number}")
+    url = ("--url", "airflow.db", "--deep")
+    assert run("snapshot", "a.gz", *url).code == 0
+    text = gzip.decompress((tmp_path / "a.gz").read_bytes())
+    assert b"wJalr" not in text
+    groups = json.loads(text)["snapshots"][0]["groups"]
+    assert [one["findings"] for one in groups] == [
+        {"xcom-double-encoded": 4},
+        {"xcom-secret": 4},
+    ]
+    jsonschema.validate(json.loads(text), run("config", "schema", "snapshot").json())
+    for part in ("1", "2"):
+        assert run("snapshot", f"{part}.gz", *url, "--part", f"{part}/2").code == 0
+    assert run("merge", "1.gz", "2.gz", "-o", "-").stdout == (tmp_path / "a.gz").read_bytes()
+    audit = run("audit", "--from", "a.gz", "--deep", "-o", "json").json()
+    assert {(one["rule"], one["occurrences"]) for one in audit["findings"]} == {
+        ("xcom-secret", 4),
+        ("xcom-double-encoded", 4),
+    }
+    assert audit["summary"]["not_looked_at"] == []
+    for source in (("--from", "a.gz"), url):
+        page = run("report", "-", *source).out
+        assert 'id="xcom-secret"' in page
+        assert "wJalr" not in page

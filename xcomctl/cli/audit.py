@@ -342,10 +342,10 @@ def _audit(
     policy = replace(
         _policy(request, config, limits[0], with_totals=with_totals),
         storage=store.schema.storage,
-        capacity=_capacity(store),
+        capacity=capacity(store),
     )
     report = audit.with_hidden_rows(
-        _check(store, request.selection, policy, work), store.visibility.hidden()
+        check(store, request.selection, policy, work), store.visibility.hidden()
     )
     report = _accept(report, request, config)
     files = store.files({one.dag_id for one in report.findings})
@@ -445,7 +445,7 @@ def _layout(
     )
 
 
-def _check(store: Store, selection: Selection, policy: Policy, work: Progress) -> Report:
+def check(store: Store, selection: Selection, policy: Policy, work: Progress) -> Report:
     """Return the findings of a policy, from as few values as it allows."""
     from xcomctl import audit
     from xcomctl.audit.rules import PICKLED, TRUNCATED
@@ -487,7 +487,7 @@ def _counted(
     return work.counting("audit: checking values", values, rows=rows, about=True)
 
 
-def _capacity(store: Store) -> Size | None:
+def capacity(store: Store) -> Size | None:
     """Return the capacity of the value column if a server may have cut values to it, else None."""
     from xcomctl.sizes.limits import CAPACITY_BY_TYPE
 

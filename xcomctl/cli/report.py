@@ -17,12 +17,14 @@ from xcomctl.cli.snapshots import count_rows, limit_of, load, refuse_connection,
 from xcomctl.config.file import load_config
 from xcomctl.errors import UsageError
 from xcomctl.model import Size
+from xcomctl.sizes.notation import xcoms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xcomctl.audit import Finding
+    from xcomctl.audit import Finding, Policy, Report
     from xcomctl.cli.console import Console
+    from xcomctl.cli.progress import Progress
     from xcomctl.config.file import Config
     from xcomctl.model import Limit, Selection
     from xcomctl.sizes.snapshot import Snapshot
@@ -58,6 +60,10 @@ class Options:
             help="Show what changed since this snapshot. Repeatable, one per deployment.",
         ),
     ] = None
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Read every value, for findings about what values hold."),
+    ] = False
     as_: Annotated[
         str | None,
         typer.Option(
@@ -75,28 +81,25 @@ def command(connection: Connection, filters: Filters, manners: Manners, options:
     manners.apply(console)
     path = _path(options)
     selection = filters.selection()
-    with console.working("report: measuring sizes"):
-        snapshots, config = _snapshots(console, connection, filters, selection, options)
+    with console.working("report: measuring sizes") as work:
+        if options.from_:
+            found = _read_files(console, connection, selection, options)
+        else:
+            found = _read_database(console, connection, filters, selection, options, work)
 
         from xcomctl.report import gather, page
         from xcomctl.sizes.snapshot import select
 
         earlier = select(load(console, options.compare), selection) if options.compare else []
-        limited = [(one, limit_of(one, options.as_)) for one in snapshots]
-        html = page(
-            gather(
-                limited,
-                _findings(limited, config),
-                earlier,
-                written_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-                version=__version__,
-            )
-        ).encode("utf-8", "backslashreplace")
+        written_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        facts = gather(
+            found.snapshots, found.findings, earlier, written_at=written_at, version=__version__
+        )
+        html = page(facts).encode("utf-8", "backslashreplace")
         with console.sink(path, private=True) as write:
             write(html)
     if path is not None:
-        rows = sum(map(count_rows, snapshots))
-        console.note(f'wrote "{path}": {rows:,} XComs on a page of {Size(len(html))}')
+        console.note(f'wrote "{path}": {xcoms(facts.count)} on a page of {Size(len(html))}')
 
 
 def _path(options: Options) -> Path | None:
@@ -110,51 +113,84 @@ def _path(options: Options) -> Path | None:
     return None if given == "-" else Path(given)
 
 
-def _snapshots(
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What to report on."""
+
+    snapshots: Sequence[tuple[Snapshot, Limit]]
+    """Each with the limit that applies to it."""
+    findings: list[Finding]
+
+
+def _read_files(
+    console: Console, connection: Connection, selection: Selection, options: Options
+) -> _Found:
+    """Return what the snapshots hold."""
+    from xcomctl.sizes.snapshot import select
+
+    refuse_connection(connection)
+    if options.deep:
+        raise UsageError(
+            "--deep cannot be combined with --from",
+            detail="A page from snapshots has what they counted.",
+            hint="Take them with --deep.",
+        )
+    config = load_config(connection.config)
+    snapshots = select(load(console, options.from_ or ()), selection)
+    limited = [(one, limit_of(one, options.as_)) for one in snapshots]
+    return _Found(limited, _accepted(_findings(limited, config), config))
+
+
+def _read_database(
     console: Console,
     connection: Connection,
     filters: Filters,
     selection: Selection,
     options: Options,
-) -> tuple[Sequence[Snapshot], Config]:
-    """Return what to report on, from files or from the database, and the configuration."""
-    if options.from_:
-        from xcomctl.sizes.snapshot import select
-
-        refuse_connection(connection)
-        return select(load(console, options.from_), selection), load_config(connection.config)
+    work: Progress,
+) -> _Found:
+    """Return what the database holds."""
     target, config = connection.resolve(console)
 
+    from xcomctl.cli.audit import capacity, check
+    from xcomctl.cli.findings import limit_in_force
     from xcomctl.db import open_store
 
     with open_store(target, all_attempts=filters.all_attempts) as store:
         taken = take(store, target, selection)
+        limit = limit_in_force(store, options.as_)
+        policy = replace(
+            _policy(config, limit, deep=options.deep),
+            storage=store.schema.storage,
+            capacity=capacity(store),
+        )
+        report = check(store, selection, policy, work)
         warn_about_gaps(console, store, selection, count_rows(taken))
-    return [taken], config
+    return _Found([(taken, limit)], _accepted(report, config))
 
 
-def _findings(limited: Sequence[tuple[Snapshot, Limit]], config: Config) -> list[Finding]:
-    """Return the findings of an audit of sizes, without those that the configuration ignores."""
-    from xcomctl.audit import Policy
+def _findings(limited: Sequence[tuple[Snapshot, Limit]], config: Config) -> Report:
+    """Return what an audit of snapshots finds."""
     from xcomctl.audit.from_sizes import combine, run_on_sizes
-    from xcomctl.cli.accepted import accept
-    from xcomctl.cli.findings import check_ignores
+
+    return combine(
+        [(one.source.name, run_on_sizes(_policy(config, limit), one)) for one, limit in limited]
+    )
+
+
+def _policy(config: Config, limit: Limit, *, deep: bool = False) -> Policy:
+    from xcomctl.audit import Policy
     from xcomctl.config.file import parse_share
 
-    policy = Policy(
-        limited[0][1],
-        warn_at=parse_share(config.audit.warn_at or "80%"),
-        budgets=config.audit.budgets,
-    )
-    reports = [
-        (one.source.name, run_on_sizes(replace(policy, limit=limit), one)) for one, limit in limited
-    ]
-    report = accept(
-        combine(reports),
-        config,
-        ignores=check_ignores(config),
-        baseline=None,
-        update=False,
-        complete=False,
-    )
-    return report.findings
+    warn_at = parse_share(config.audit.warn_at or "80%")
+    return Policy(limit, warn_at=warn_at, budgets=config.audit.budgets, deep=deep)
+
+
+def _accepted(report: Report, config: Config) -> list[Finding]:
+    """Return the findings, marked where the configuration ignores them."""
+    from xcomctl.cli.accepted import accept
+    from xcomctl.cli.findings import check_ignores
+
+    ignores = check_ignores(config)
+    accepted = accept(report, config, ignores=ignores, baseline=None, update=False, complete=False)
+    return accepted.findings

@@ -37,6 +37,13 @@ class Options:
             help="Only part I of N of the table, by ranges of its key; merge adds them up.",
         ),
     ] = None
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep",
+            help="Read every value, and count what the rules about values find in each group.",
+        ),
+    ] = False
 
 
 def command(connection: Connection, filters: Filters, manners: Manners, options: Options) -> None:
@@ -55,7 +62,7 @@ def command(connection: Connection, filters: Filters, manners: Manners, options:
     with (
         console.sink(path, private=True) as write,
         open_store(target, all_attempts=filters.all_attempts) as store,
-        console.working("snapshot: measuring sizes"),
+        console.working("snapshot: measuring sizes") as work,
     ):
         given, part = given_filters(filters, selection), None
         if of_table:
@@ -63,6 +70,10 @@ def command(connection: Connection, filters: Filters, manners: Manners, options:
             console.note(f"{of_table}: {describe_range(part.range, store.parts.key)}")
             selection = replace(selection, part=part.range)
         taken = take(store, target, selection, filters=given, part=part)
+        if options.deep:
+            from xcomctl.cli.snapshot_findings import count_findings
+
+            taken = count_findings(store, selection, taken, work)
         if part:
             # Other parts may have what the filters match.
             warn_about_hidden_rows(console, store)
