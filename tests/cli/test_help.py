@@ -73,9 +73,10 @@ def test_a_command_shows_examples_then_its_own_options_then_shared_ones(
 )
 def test_lines_fit_the_terminal_and_stay_readable(run: Run, columns: int, most: int) -> None:
     """Text uses the width of the terminal, up to 100 columns, and long examples are continued."""
+    env = {"COLUMNS": str(columns)}
+    assert max(map(len, run("help", env=env).out.splitlines())) <= most
     for words in ((), ("list",), ("audit",), ("push",), ("diff",)):
-        lines = help_of(run, *words, env={"COLUMNS": str(columns)}).splitlines()
-        widths = list(map(len, lines))
+        widths = list(map(len, help_of(run, *words, env=env).splitlines()))
         assert max(widths) <= most
         assert max(widths) > most - 15 or not words
 

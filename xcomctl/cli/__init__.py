@@ -205,7 +205,7 @@ def _completion(option: str, shells: Sequence[str]) -> int:
         console.text(shell.script)
     else:
         path = shell.install(Path.home())
-        console.text(f"installed {path}; open a new {shell.name} to use it\n")
+        console.paragraph(f"installed {path}; open a new {shell.name} to use it")
     return 0
 
 

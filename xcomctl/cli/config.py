@@ -139,7 +139,7 @@ def _check(console: Console, connection: Connection) -> None:
     counts = (
         f"{len(ones)} {word}{'' if len(ones) == 1 else 's'}" for word, ones in sections.items()
     )
-    console.text(f"{config.path} is valid: {', '.join(counts)}\n")
+    console.paragraph(f"{config.path} is valid: {', '.join(counts)}")
 
 
 def _check_profile(profile: Mapping[str, Any]) -> None:
@@ -162,7 +162,7 @@ def _init(console: Console) -> None:
             hint='Run "xcomctl config check" to validate it.',
         )
     console.save(path, [_SAMPLE.encode()])
-    console.text(f"wrote {path}\n")
+    console.paragraph(f"wrote {path}")
 
 
 def _show(console: Console, connection: Connection, output: Output) -> None:

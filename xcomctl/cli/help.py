@@ -115,14 +115,18 @@ def _page(
     width = help_width()
     parts = [textwrap.fill(summary, width), textwrap.fill(f"Usage: {usage}", width)]
     parts += [_examples(examples, width)] if examples else []
-    for heading, entries in sections.items():
-        if entries:
-            fitting = (len(names) for names, _ in entries if len(names) <= _MAX_NAMES)
-            column = max(fitting, default=0) if width >= _NARROW else _INDENT
-            lines = (line for entry in entries for line in _entry(entry, column, width))
-            parts.append("\n".join([f"{heading}:", *lines]))
+    parts += [section(heading, entries) for heading, entries in sections.items() if entries]
     parts += [f"{textwrap.fill(after, width)}\n{command}"] if after else []
     return "\n\n".join(parts) + "\n"
+
+
+def section(heading: str, entries: Sequence[Entry]) -> str:
+    """Return a heading, and below it names with what each is or does."""
+    width = help_width()
+    fitting = (len(names) for names, _ in entries if len(names) <= _MAX_NAMES)
+    column = max(fitting, default=0) if width >= _NARROW else _INDENT
+    lines = (line for entry in entries for line in _entry(entry, column, width))
+    return "\n".join([f"{heading}:", *lines])
 
 
 def _examples(examples: Sequence[tuple[str, str]], width: int) -> str:

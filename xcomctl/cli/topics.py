@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from xcomctl.cli.commands import ALIASES, COMMANDS, GROUPS
-from xcomctl.cli.help import help_width
+from xcomctl.cli.help import help_width, section
 from xcomctl.cli.options import Manners
 from xcomctl.errors import UsageError
 from xcomctl.text import suggestion
@@ -55,9 +55,8 @@ def command(
 
     manners.apply(console)
     if topic is None:
-        width = max(map(len, TOPICS))
-        lines = [f"  {name:<{width}}  {about}" for name, about in TOPICS.items()]
-        console.text("Topics:\n" + "\n".join(lines) + '\n\n"xcomctl help TOPIC" shows one.\n')
+        listed = section("Topics", list(TOPICS.items()))
+        console.text(f'{listed}\n\n"xcomctl help TOPIC" shows one.\n')
     elif topic == "commands":
         _show_commands(console)
     elif topic in TOPICS:
