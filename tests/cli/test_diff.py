@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from markdown_it import MarkdownIt
 
+from tests.conftest import clean_environment
 from tests.metadata import WHEN, Metadata
+from tests.program import at_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,6 +174,15 @@ def test_table_ends_with_a_sentence(url: str, run: Run) -> None:
     assert lines[-1] == (
         "dag: run_0 → run_1: 1 added, 1 gone, 1 changed, 1 grown, 1 shrunk, 1 same (-2 B in all)"
     )
+
+
+def test_where_values_differ_is_said_at_any_width(url: str, tmp_path: Path) -> None:
+    """In the row where there is room, else below the table."""
+    env = clean_environment(tmp_path) | {"NO_COLOR": "1"}
+    for width in (40, 60, 200):
+        shown = at_terminal(("diff", "dag", "--url", url), width=width, env=env, cwd=tmp_path)
+        in_rows = "differs in" in shown.splitlines()[0] or width == 40
+        assert ("task:changed differs in a\n" in shown) != in_rows
 
 
 def test_markdown_folds_what_is_long(tmp_path: Path, run: Run) -> None:

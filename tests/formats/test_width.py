@@ -146,3 +146,12 @@ def test_a_shell_reads_a_wrapped_command_as_it_was(words: list[str], width: int)
     assert all(
         cell_width(one) <= width or len(shlex.split(one.strip(" \\") or "''")) <= 2 for one in lines
     )
+
+
+def test_a_command_in_quotes_stays_in_one_piece() -> None:
+    """It is there to be copied."""
+    text = 'Give --url, set XCOMCTL_URL or AIRFLOW_HOME, or try "xcomctl demo".'
+    assert wrap(text, 60) == [
+        "Give --url, set XCOMCTL_URL or AIRFLOW_HOME, or try",
+        '"xcomctl demo".',
+    ]

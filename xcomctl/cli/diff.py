@@ -43,6 +43,8 @@ SHOWN_PATHS = 3
 FOLD_AFTER = 10
 """Rows of a Markdown table in front of the fold."""
 
+MOST_DIFFERENCES = 10
+"""Changes whose places are named below a table that has no room for them."""
 _COLUMNS = (
     Column("change", "word"),
     Column("dag_id", "id", aliases=("dag",), drop=3),
@@ -124,6 +126,7 @@ def command(connection: Connection, output: Output, manners: Manners, options: O
             "new": compared.new,
             "summary": dict(compared.comparison.summary),
         },
+        legend=lambda: _differences(compared),
         closing=lambda: [_sentence(compared)],
         chosen=chosen,
         fold=FOLD_AFTER,
@@ -279,6 +282,20 @@ def _where(change: Change) -> str | None:
     shown = ", ".join(change.paths[:SHOWN_PATHS])
     rest = change.total_paths - SHOWN_PATHS
     return f"{shown} and {rest:,} more" if rest > 0 else shown
+
+
+def _differences(compared: _Compared) -> list[str]:
+    """Return where values differ, one line for each of the largest changes."""
+    changes = [one for one in compared.comparison.changes if one.paths not in ((), ("$",))]
+    lines = []
+    for change in changes[:MOST_DIFFERENCES]:
+        dag_id, _, task_id, map_index, key = change.name
+        index = "" if map_index == UNMAPPED else f"[{map_index}]"
+        dag = "" if compared.what else f"{dag_id}/"
+        lines.append(f"{dag}{task_id}{index}:{key} differs in {_where(change)}")
+    if len(changes) > MOST_DIFFERENCES:
+        lines.append(f"and {len(changes) - MOST_DIFFERENCES:,} more; -o plain shows them")
+    return lines
 
 
 def _sentence(compared: _Compared) -> str:

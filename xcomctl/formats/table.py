@@ -18,7 +18,7 @@ from xcomctl.formats.width import (
     widest,
     wrap,
 )
-from xcomctl.text import styled
+from xcomctl.text import styled, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,13 +119,13 @@ class Table:
         if legend:
             self._write("")
             for line in legend:
-                for part in wrap(line, self._destination.width or 10_000, indent=" " * 4):
+                for part in wrap(visible(line), self._destination.width or 10_000, indent=" " * 4):
                     self._write(part, indented=False)
         closing = self._layout.closing()
         if closing and self._shown:
             self._write("")
         for line in closing:
-            for part in wrap(line, self._destination.width or 10_000):
+            for part in wrap(visible(line), self._destination.width or 10_000):
                 self._write(self._verdict(part), indented=False)
 
     def _write_opening(self) -> None:
@@ -133,7 +133,7 @@ class Table:
         opening = [] if self._opened else self._layout.opening()
         self._opened = True
         for line in opening:
-            for part in wrap(line, self._destination.width or 10_000):
+            for part in wrap(visible(line), self._destination.width or 10_000):
                 self._write(part, indented=False)
         if opening:
             self._write("")

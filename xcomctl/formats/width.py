@@ -19,6 +19,10 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?")
 SPACES: Final = re.compile(r" (?!(?:B|kB|[MG]B|[KMGT]iB)\b)")
 """Where a line may be broken: not between a number and its unit."""
 
+_QUOTED_COMMAND: Final = re.compile(r'"xcomctl [^"]{1,40}"')
+_NO_BREAK: Final = "\x1f"
+"""Stands for a space at which no line is broken."""
+
 _DATE_WIDTHS: Final = (10, 16, 19)
 """A day, a minute, a second of an ISO 8601 time."""
 
@@ -140,8 +144,10 @@ def _tail(text: str, width: int) -> str:
 def wrap(text: str, width: int, *, indent: str = "") -> list[str]:
     """Return the text in lines of at most `width` columns, broken at spaces only.
 
-    A word that is wider gets a line of its own. Lines after the first begin with `indent`.
+    A word that is wider gets a line of its own, and a command in quotes, `"xcomctl demo"`, is a
+    word. Lines after the first begin with `indent`.
     """
+    text = _QUOTED_COMMAND.sub(lambda match: match[0].replace(" ", _NO_BREAK), text)
     first, *words = SPACES.split(text)
     lines, line = [], first
     for word in words:
@@ -150,7 +156,7 @@ def wrap(text: str, width: int, *, indent: str = "") -> list[str]:
         else:
             lines.append(line.rstrip())
             line = indent + word
-    return [*lines, line]
+    return [one.replace(_NO_BREAK, " ") for one in [*lines, line]]
 
 
 _WORD: Final = re.compile(r"""(?:[^\s'"\\]|'[^']*'|"(?:\\.|[^"\\])*"|\\.|['"\\])+""", re.DOTALL)
