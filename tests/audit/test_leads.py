@@ -87,7 +87,7 @@ def test_every_bad_xcom_is_shown_exactly_once(
     expected: Counter[str] = Counter()
     bad = 0
     for one in entries:
-        violated = [rule.id for rule, _ in check_entry(POLICY, POLICY.warn_from, one, None)]
+        violated = [rule.id for rule, _ in check_entry(POLICY, POLICY.warn_from, one)]
         violated += ["xcom-over-budget"] * ((one.size or 0) > 60)
         violated += ["xcom-truncated"] * (one.size == CAPACITY and one.row[0] in cut)
         # A whole pickle would be found to end; the one here is JSON that is cut or not.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from xcomctl.audit.evaluate import run, run_on_groups
+from xcomctl.audit.evaluate import Audit, run, run_on_groups
 from xcomctl.audit.hidden import hidden_rows, with_hidden_rows
 from xcomctl.audit.locations import source_path, with_files
 from xcomctl.audit.policy import Policy
 from xcomctl.audit.report import Finding, GroupTotals, Report, State, in_order
 
 __all__ = [
+    "Audit",
     "Finding",
     "GroupTotals",
     "Policy",

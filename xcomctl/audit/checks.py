@@ -16,13 +16,10 @@ if TYPE_CHECKING:
     from xcomctl.model import Raw, XComEntry
 
 
-def check_entry(
-    policy: Policy, warn_from: int, entry: XComEntry, raw: Raw
-) -> Iterator[tuple[Rule, str]]:
-    """Yield each rule that an XCom violates, with a detail for the message (may be empty).
+def check_entry(policy: Policy, warn_from: int, entry: XComEntry) -> Iterator[tuple[Rule, str]]:
+    """Yield each rule that the size or the first bytes of an XCom violate, with a detail (empty).
 
-    `warn_from` is the policy's, computed once. `raw` is the whole value if the policy is deep;
-    otherwise it is ignored.
+    `warn_from` is the policy's, computed once.
     """
     size = entry.size
     if size is not None:
@@ -32,11 +29,10 @@ def check_entry(
             yield rules.NEAR_LIMIT, ""
     if entry.encoding is Encoding.PICKLE:
         yield rules.PICKLED, ""
-    if policy.deep:
-        yield from _check_value(policy, entry, raw)
 
 
-def _check_value(policy: Policy, entry: XComEntry, raw: Raw) -> Iterator[tuple[Rule, str]]:
+def check_value(policy: Policy, entry: XComEntry, raw: Raw) -> Iterator[tuple[Rule, str]]:
+    """Yield each rule that the whole value of an XCom violates, with a detail for the message."""
     verdict = check(raw, policy.storage)
     if verdict.health is Health.PICKLED and entry.encoding is not Encoding.PICKLE:
         yield rules.PICKLED, ""

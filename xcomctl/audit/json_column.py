@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.audit import rules
+from xcomctl.audit.key_order import is_in_order
 from xcomctl.audit.outcome import Outcome, Problem
 from xcomctl.model import Size
 from xcomctl.sizes.limits import MAX_JSONB
@@ -23,15 +24,21 @@ if TYPE_CHECKING:
 
 _MAX_ELEMENTS = 16_777_216
 """Elements of a jsonb array."""
-_MAX_DEPTH = {"mysql": 100, "mariadb": 31, "sqlite": 2000}
+MAX_DEPTH = {"mysql": 100, "mariadb": 31, "sqlite": 2000}
 """Levels of nested arrays and objects; PostgreSQL is limited by its stack only."""
 _NUMERIC_DIGITS, _NUMERIC_SCALE = 131_072, 16_383
 """Digits before and after the decimal point of PostgreSQL's numeric, the type of jsonb numbers.
 
 https://www.postgresql.org/docs/current/datatype-numeric.html
 """
-_WALK_FROM = 12 * 2**20
+WALK_FROM = 12 * 2**20
 """Texts shorter than this always fit jsonb: a float takes at most 21 times its text."""
+
+REORDERED = Problem(
+    rules.AIRFLOW3_KEY_ORDER,
+    Outcome.REORDERED,
+    "the keys of objects are sorted by length, then by bytes",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class _Reading:
         # Of a key that occurs twice the last value is kept, which is also the one that a task reads.
         value = dict(pairs)
         if not self.reordered and len(value) > 1 and self.backend in ("postgresql", "mysql"):
-            self.reordered = list(value) != sorted(value, key=_stored_order)
+            self.reordered = not is_in_order(tuple(value))
         return value
 
     def integer(self, token: str) -> str:
@@ -117,7 +124,7 @@ class _Reading:
 
 def examine(text: str, backend: str) -> ColumnResult:
     """Return what the backend's JSON column does to a text."""
-    deepest = _MAX_DEPTH.get(backend)
+    deepest = MAX_DEPTH.get(backend)
     depth = _depth(text)
     if deepest is not None and depth > deepest:
         reason = f"nested {depth:,} levels deep; {backend} takes {deepest:,}"
@@ -144,14 +151,8 @@ def examine(text: str, backend: str) -> ColumnResult:
         reading.scalar(text.strip())
     altered = list(reading.altered.values())
     if reading.reordered:
-        reason = "the keys of objects are sorted by length, then by bytes"
-        altered.append(Problem(rules.AIRFLOW3_KEY_ORDER, Outcome.REORDERED, reason))
+        altered.append(REORDERED)
     return ColumnResult(stops, altered)
-
-
-def _stored_order(key: str) -> tuple[int, bytes]:
-    data = key.encode("utf-8", "surrogatepass")
-    return len(data), data
 
 
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
@@ -184,7 +185,7 @@ _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 def _depth(text: str) -> int:
     """Return how deeply arrays and objects are nested; 0 if certainly within every backend's limit."""
-    if text.count("[") + text.count("{") <= min(_MAX_DEPTH.values()):
+    if text.count("[") + text.count("{") <= min(MAX_DEPTH.values()):
         return 0
     depth = deepest = 0
     for match in _STRUCTURE.finditer(text):
@@ -198,12 +199,22 @@ def _depth(text: str) -> int:
 
 def _too_large(text: str, value: object) -> Problem | None:
     """Return a problem if the binary form exceeds jsonb's limits."""
-    if len(text) < _WALK_FROM and not re.search(r"[eE]\+?\d{3}", text):
+    if len(text) < WALK_FROM and not re.search(r"[eE]\+?\d{3}", text):
         return None
     reasons: list[str] = []
     with strictjson.deep():
         _binary_size(value, reasons)
     return Problem(rules.AIRFLOW3_TOO_LARGE, Outcome.STOPS, reasons[0]) if reasons else None
+
+
+def surely_fits_jsonb(text: bytes) -> bool:
+    """Return whether a strict JSON text certainly fits, if no number or string in it is like `1e9`.
+
+    A value takes at most the bytes of its text and 16 more, and there are at most as many values
+    and keys as there are these characters.
+    """
+    parts = 1 + sum(text.count(one) for one in (b",", b":", b"[", b"{"))
+    return parts <= _MAX_ELEMENTS and len(text) + 16 * parts <= MAX_JSONB
 
 
 def _binary_size(value: object, reasons: list[str]) -> int:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from xcomctl.audit import rules
 from xcomctl.audit.airflow3 import check_readable, check_value
+from xcomctl.audit.json_column import REORDERED as _REORDERED
+from xcomctl.audit.migration_screening import screen, unreadable_suspects
 from xcomctl.audit.outcome import Outcome, Problem
 from xcomctl.audit.policy import Policy
 from xcomctl.audit.report import Finding, Report, in_order
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from xcomctl.audit.airflow3 import Migration
+    from xcomctl.exchange.pages import Page
     from xcomctl.model import Raw, XComEntry
     from xcomctl.values.context import Release
 
@@ -62,21 +65,78 @@ class Preflight:
         """Check an XCom; return the problem for which its row should be moved away, or None."""
         self.scanned += 1
         self.total_bytes += entry.size or 0
-        if self.owner is None:
-            problems = check_value(raw, self.migration) + self._row_problems(entry)
-        else:
-            problems = check_readable(raw, self.owner, self.migration.release)
+        problems = self._value_problems(raw) + self._row_problems(entry)
         for problem in problems:
             self._add_problem(problem, entry)
+        self._count(problems, 1, entry.size or 0)
+        return _reason_to_move(problems)
+
+    def add_page(self, page: Page) -> list[tuple[XComEntry, Problem]]:
+        """Check a page of XComs as `add` does; return those whose rows should be moved away, and why."""
+        sizes = [row[7] or 0 for row in page.rows]
+        self.scanned += len(sizes)
+        self.total_bytes += sum(sizes)
+        doubtful, reordered = self._screen(page)
+        everywhere = {rule.id: list[int]() for rule in _EVERYWHERE}
+        moved: list[tuple[XComEntry, Problem]] = []
+        alone = doubtful | self._odd_rows(page)
+        for at in sorted(alone):
+            entry = page.entry(at)
+            problems = [_REORDERED] if at in reordered else []
+            if at in doubtful:
+                problems = self._value_problems(page.raw(at))
+            problems += self._row_problems(entry)
+            for problem in problems:
+                if problem.rule in _EVERYWHERE:
+                    everywhere[problem.rule.id].append(at)
+                else:
+                    self._add_problem(problem, entry)
+            self._count(problems, 1, sizes[at])
+            why = _reason_to_move(problems)
+            if why is not None:
+                moved.append((entry, why))
+        others = [at for at in range(len(sizes)) if at not in alone]
+        lost = others if self.owner is None and self.migration.backend == "sqlite" else []
+        for problem, places in ((_LOST, lost), (_REORDERED, [*(reordered - alone)])):
+            self._count([problem], len(places), sum(sizes[at] for at in places))
+            everywhere[problem.rule.id] += places
+            self._add_everywhere(problem, page, everywhere[problem.rule.id])
+        return moved
+
+    def _screen(self, page: Page) -> tuple[set[int], set[int]]:
+        """Return which values to check one by one, and which others lose the order of keys."""
+        if self.owner is not None:
+            return unreadable_suspects(page), set()
+        return screen(page, self.migration)
+
+    def _odd_rows(self, page: Page) -> set[int]:
+        """Return the indexes of the rows that may have a problem of their own."""
+        if self.owner is not None:
+            return set()
+        run = 6 if self.mapped else 2
+        return {
+            at
+            for at, row in enumerate(page.rows)
+            if row[4] is None or (self.joined and row[run] is None)
+        }
+
+    def _value_problems(self, raw: Raw) -> list[Problem]:
+        if self.owner is None:
+            return check_value(raw, self.migration)
+        return check_readable(raw, self.owner, self.migration.release)
+
+    def _count(self, problems: list[Problem], rows: int, size: int) -> None:
+        """Count rows with these problems, and the bytes of their values."""
         found = {problem.outcome for problem in problems}
         changes = [outcome for outcome in Outcome if outcome in found and not outcome.is_kept]
         for outcome in {*changes[:1], *(one for one in found if one.is_kept)}:
-            self.rows_by_outcome[outcome] += 1
-            self.bytes_by_outcome[outcome] += entry.size or 0
-        return next((problem for problem in problems if problem.better_moved), None)
+            self.rows_by_outcome[outcome] += rows
+            self.bytes_by_outcome[outcome] += size
 
     def _row_problems(self, entry: XComEntry) -> list[Problem]:
         found: list[Problem] = []
+        if self.owner is not None:
+            return found
         dangling = self.joined and (
             entry.ref.logical_date is None if self.mapped else entry.ref.run_id is None
         )
@@ -89,8 +149,7 @@ class Preflight:
             )
             found.append(Problem(rules.AIRFLOW3_DANGLING, outcome, reason))
         elif self.migration.backend == "sqlite":
-            reason = "SQLite deletes it with its task instance when the migration rebuilds dag_run"
-            found.append(Problem(rules.AIRFLOW3_LOST, Outcome.LOST, reason))
+            found.append(_LOST)
         if entry.ref.key is None:
             reason = "its key is NULL, which a primary key does not allow"
             found.append(Problem(rules.AIRFLOW3_DUPLICATE_ROW, Outcome.STOPS, reason))
@@ -129,6 +188,23 @@ class Preflight:
         if (entry.size or 0) > (group.example.size or 0):
             group.example, group.problem = entry, problem
 
+    def _add_everywhere(self, problem: Problem, page: Page, places: list[int]) -> None:
+        """Add a problem that has one finding for all XComs to those at these places."""
+        if not places:
+            return
+        sizes = {at: page.rows[at][7] or 0 for at in sorted(places)}
+        largest = max(sizes, key=sizes.__getitem__)
+        group = self._groups.get((problem.rule.id,))
+        if group is None or sizes[largest] > (group.example.size or 0):
+            example = page.entry(largest)
+        else:
+            example = group.example
+        if group is None:
+            group = self._groups[(problem.rule.id,)] = _Group(problem, 0, example, 0)
+        group.example = example
+        group.occurrences += len(sizes)
+        group.total += sum(sizes.values())
+
     def report(self) -> Report:
         """Return the report, the most severe and largest findings first."""
         ids = frozenset(
@@ -146,7 +222,12 @@ class Preflight:
 
 
 _EVERYWHERE = (rules.AIRFLOW3_LOST, rules.AIRFLOW3_KEY_ORDER)
-"""Rules with one finding for all XComs."""
+"""Rules with one finding for all XComs, always with the same reason."""
+_LOST = Problem(
+    rules.AIRFLOW3_LOST,
+    Outcome.LOST,
+    "SQLite deletes it with its task instance when the migration rebuilds dag_run",
+)
 _VERB = {
     Outcome.STOPS: "stops the migration",
     Outcome.LOST: "is lost",
@@ -155,6 +236,10 @@ _VERB = {
     Outcome.ALTERED: "is altered",
     Outcome.REORDERED: "is kept in another order",
 }
+
+
+def _reason_to_move(problems: list[Problem]) -> Problem | None:
+    return next((problem for problem in problems if problem.better_moved), None)
 
 
 def _finding(group: _Group) -> Finding:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import TYPE_CHECKING, Final
 
 from xcomctl.audit import secrets
 from xcomctl.audit.rule import Rule, Severity
 from xcomctl.values.references import stored_reference
+
+if TYPE_CHECKING:
+    from xcomctl.exchange.pages import Page
 
 HIDDEN_ROWS: Final = Rule(
     "xcom-hidden-rows",
@@ -119,6 +123,15 @@ IGNORE_UNUSED: Final = Rule(
 )
 
 
+_MAY_BE_URL = re.compile(rb'\n[ \t\r\n]*"[^" :\\\r\n]*(?::?/?\\|://)')
+"""The start of a string in which `://`, or an escape, comes before any space."""
+
+
+def _may_be_url(page: Page) -> set[int]:
+    """Return the indexes of the values that may be a single URL."""
+    return page.holders(match.end() - 1 for match in _MAY_BE_URL.finditer(page.text))
+
+
 def _scheme(raw: bytes | str, key: str | None) -> str | None:
     """Return the scheme of the URL that a value is, or None where it is no such URL."""
     try:
@@ -139,6 +152,7 @@ EXTERNAL: Final = Rule(
     example="s3://bucket/xcom/etl/run_1/extract/7f3a.json",
     deep=True,
     find=_scheme,
+    suspects=_may_be_url,
     message="the value is a single {}:// URL: a reference, if an object storage backend wrote it",
 )
 

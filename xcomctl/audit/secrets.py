@@ -11,9 +11,13 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from xcomctl.audit.rule import Rule, Severity
+from xcomctl.values.literals import Literals
+
+if TYPE_CHECKING:
+    from xcomctl.exchange.pages import Page
 
 MOST_BYTES = 4 * 1024 * 1024
 """Only this many bytes of a value are searched."""
@@ -163,6 +167,51 @@ def find(raw: bytes | str, key: str | None) -> str | None:  # noqa: C901 (one te
     return None
 
 
+_SEARCHED_BYTES = 4 * MOST_BYTES
+"""As many characters as are searched, in UTF-8."""
+_IN_TOKENS = Literals([
+    b"AKI", b"ASI", b"gho_", b"ghp_", b"ghr_", b"ghs_", b"ghu_", b"github_pat_", b"glpat-", b"gldt-", b"glrt-",
+    b"glptt-", b"xoxa-", b"xoxb-", b"xoxe-", b"xoxo-", b"xoxp-", b"xoxr-", b"xoxs-", b"hooks.slack.com/services/",
+    b"AIza", b"ya29.", b"k_live_", b"T3BlbkFJ", b"sk-ant-", b"SG.", b"npm_", b"pypi-AgE", b"dapi", b"hvs.", b"hvb.",
+    b"hvr.", b"doo_v1_", b"dop_v1_", b"dor_v1_", b"hf_", b"AccountKey=", b"eyJ", b"PRIVATE KEY",
+])  # fmt: skip
+"""One of these is in every match of a pattern of `_TOKENS`, and of a private key."""
+_MORE_OF_TOKEN = re.compile(
+    rb"[\w\x80-\xff-]{10}|T[\w\x80-\xff]{6,}/B|[A-Za-z0-9+/]{86}|(?: BLOCK)?-----"
+)
+"""What follows it at least: of most tokens, a Slack webhook, an Azure key, a private key."""
+_MAY_BE_URL = re.compile(rb"://[^\s:/?#@\"'\\<>]{0,400}:[^\s/?#@\"'\\<>]{3,800}@")
+_WORD_LITERALS = Literals([word.encode() for word in _WORDS])
+"""Of words that overlap, such as "secretoken", one suffices: `_REST_OF_FIELD` follows both."""
+_SPACE = rb"[\s\x1c-\x1f\x80-\xff]*"
+_REST_OF_FIELD = re.compile(
+    rb"[\w.\x80-\xff-]{0,200}\\{0,7}\"" + _SPACE + rb":" + _SPACE + rb"\\{0,7}\"[^\"\\\s]{6}"
+)
+"""What follows a word of `_WORDS` in a match of `_FIELD`, in bytes of UTF-8 or of Latin-1."""
+_ODD_LETTERS = re.compile("|".join("\u017f\u212a\u0130\u0131").encode())
+"""The long s, the Kelvin sign and two letters i, which equal s, k and i where case does not count."""
+
+
+def suspects(page: Page) -> set[int]:
+    """Return the indexes of the values in a page in which `find` may find a credential.
+
+    In one pass for all kinds of tokens, and one for all sensitive names.
+    """
+    text = page.text[: _SEARCHED_BYTES + 1]
+    places = [end - 1 for end in _IN_TOKENS.ends(text) if _MORE_OF_TOKEN.match(text, end)]
+    if b"@" in text:
+        places += [match.start() for match in _MAY_BE_URL.finditer(text)]
+    if not text.isascii():
+        places += [match.start() for match in _ODD_LETTERS.finditer(text)]
+    lower = text.lower()
+    places += [end - 1 for end in _WORD_LITERALS.ends(lower) if _REST_OF_FIELD.match(lower, end)]
+    by_key = {key for key in {row[4] for row in page.rows} if key and _SENSITIVE_NAME.search(key)}
+    found = page.holders(places)
+    if by_key:
+        found.update(at for at, row in enumerate(page.rows) if row[4] in by_key)
+    return found
+
+
 def _is_credential(name: str, value: str) -> bool:
     if _HARMLESS_NAME.search(name) or _PLACEHOLDER.fullmatch(value) or _UUID.fullmatch(value):
         return False
@@ -189,5 +238,6 @@ RULE: Final = Rule(
     example='return {"bucket": "landing", "aws_secret_access_key": secret}',
     deep=True,
     find=find,
+    suspects=suspects,
     message="looks like {} (not shown)",
 )

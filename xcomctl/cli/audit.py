@@ -36,7 +36,7 @@ from xcomctl.formats import AUDIT_FORMATS
 from xcomctl.model import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from xcomctl.audit import Policy, Report
     from xcomctl.audit.rule import Severity
@@ -452,7 +452,7 @@ def check(store: Store, selection: Selection, policy: Policy, work: Progress) ->
 
     text = policy.measure == "text"
     if policy.deep:
-        return audit.run(policy, _counted(work, store, selection, text=text))
+        return _check_deeply(store, selection, policy, work)
 
     def suspects() -> Iterator[tuple[XComEntry, Raw]]:
         full = policy.capacity
@@ -478,13 +478,17 @@ def check(store: Store, selection: Selection, policy: Policy, work: Progress) ->
     )
 
 
-def _counted(
-    work: Progress, store: Store, selection: Selection, *, text: bool
-) -> Iterable[tuple[XComEntry, Raw]]:
-    """Return the XComs with their values, and show how many have been read."""
-    rows = store.entries.estimate(selection) if work.is_shown else None
-    values = store.entries.values(selection, text=text)
-    return work.counting("audit: checking values", values, rows=rows, about=True)
+def _check_deeply(store: Store, selection: Selection, policy: Policy, work: Progress) -> Report:
+    """Return the findings of a policy that needs every value."""
+    from xcomctl.audit import Audit
+
+    audit = Audit(policy)
+    if work.is_shown:
+        counted = lambda: (audit.report.scanned, audit.report.total_bytes)  # noqa: E731
+        rows = store.entries.estimate(selection)
+        work.begin("audit: checking values", counted, rows=rows, about=True)
+    store.pages.stream(selection, audit.add_page, text=policy.measure == "text")
+    return audit.finish()
 
 
 def capacity(store: Store) -> Size | None:

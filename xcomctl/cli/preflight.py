@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from xcomctl.cli.progress import Progress
     from xcomctl.config.file import Config
     from xcomctl.db.read.store import Store
+    from xcomctl.exchange.pages import Page
     from xcomctl.formats import Layout, Row
     from xcomctl.model import Ignore, Selection, XComEntry
 
@@ -304,12 +305,17 @@ def _read_values(
         for entry in entries[1:]:
             moved.add(entry.row)
             move(entry, problem)
-    total = store.entries.estimate(selection) if work.is_shown else None
-    values = store.entries.values(selection)
-    for entry, raw in work.counting("preflight: checking values", values, rows=total, about=True):
-        why = preflight.add(entry, raw)
-        if why is not None and entry.row not in moved:
-            move(entry, why)
+
+    def check(page: Page) -> None:
+        for entry, why in preflight.add_page(page):
+            if entry.row not in moved:
+                move(entry, why)
+
+    if work.is_shown:
+        counted = lambda: (preflight.scanned, preflight.total_bytes)  # noqa: E731
+        about = store.entries.estimate(selection)
+        work.begin("preflight: checking values", counted, rows=about, about=True)
+    store.pages.stream(selection, check)
     return rows
 
 

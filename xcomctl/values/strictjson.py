@@ -27,6 +27,15 @@ def is_strict(data: bytes) -> bool:
 
 def is_json_text(data: bytes) -> bool:
     """Return whether the bytes are strict JSON, assuming that they are valid UTF-8."""
+    # The fast check refuses lone surrogates and deep nesting, which are valid JSON.
+    return is_usual_json(data) or _is_strict_for_json_module(data)
+
+
+def is_usual_json(data: bytes) -> bool:
+    """Return whether the bytes are strict JSON without lone surrogates and not nested too deeply.
+
+    Assumes that they are valid UTF-8: every token is parsed, but strings are not checked for it.
+    """
     global _skim
     if _skim is None:
         # Imported late: only commands that read many values need it.
@@ -34,11 +43,9 @@ def is_json_text(data: bytes) -> bool:
 
         _skim = msgspec.json.Decoder(msgspec.Raw).decode
     try:
-        # Parses every token and builds nothing, but does not check strings for valid UTF-8.
         _skim(data)
     except (ValueError, RecursionError):
-        # It refuses lone surrogates and deep nesting, which are valid JSON.
-        return _is_strict_for_json_module(data)
+        return False
     return True
 
 
