@@ -35,6 +35,9 @@ def one(text: str) -> list[tuple[str, Raw]]:
 @settings(max_examples=500, deadline=None)
 @given(ROWS, MIGRATIONS)
 @example(one('[1e5, {"a": 1}]'), Migration("postgresql", (3, 3, 2)))
+@example(one("[-0e-5, 1e-05]"), Migration("postgresql", (3, 3, 2)))
+@example(one("[1e-005, 1.0e-00]"), Migration("postgresql", (3, 3, 2)))
+@example(one('["1e-05e9", "1e-9.9"]'), Migration("postgresql", (3, 3, 2)))
 @example(one('"1e999999999"'), Migration("postgresql", (3, 3, 2)))
 @example(one("[-0.00]"), Migration("postgresql", (3, 3, 2)))
 @example(one(f"[{'1' * 140_000}]"), Migration("postgresql", (3, 3, 2)))
@@ -109,7 +112,7 @@ def test_ordinary_values_are_not_looked_at_again(backend: str) -> None:
     ordinary = [
         [{"file": f"part-{number}.csv", "rows": number, "ok": True} for number in range(50)],
         [number / 7 for number in range(200)],
-        [-0.5, -0.05, 1.25],
+        [-0.5, -0.05, 1.25, 1e-05, -2.5e-11, {"a": 9e-99}],
         'She said: "no" \\ 2026-01-31T07:08:09 \n e5 {a} [b] it is é',
         {"id": "4f2e8a", "number": 123456789012345678},
     ]
@@ -121,17 +124,26 @@ def test_ordinary_values_are_not_looked_at_again(backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[1, 2, 3]", '{"a": {"b": "c"}}', f"[{'1,' * 1_000}1]", f'["{"x" * 5_000}"]']
+    ("text", "small"),
+    [
+        ("[1, 2, 3]", 0),
+        ('{"a": {"b": "c"}}', 0),
+        (f"[{'1,' * 1_000}1]", 0),
+        (f'["{"x" * 5_000}"]', 0),
+        (f"[{'1e-99,' * 300}5]", 300),
+    ],
 )
-def test_the_bound_of_a_binary_size_is_one(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bound_of_a_binary_size_is_one(
+    text: str, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What surely fits into a limit is not larger by `_binary_size`, at any limit."""
-    value = json.loads(text, parse_int=str)
+    value = json.loads(text, parse_int=str, parse_float=str)
     for limit in range(0, 40_000, 7):
         monkeypatch.setattr(json_column, "MAX_JSONB", limit)
         reasons: list[str] = []
         json_column._binary_size(value, reasons)
-        assert not (surely_fits_jsonb(text.encode()) and reasons)
-    assert surely_fits_jsonb(text.encode())
+        assert not (surely_fits_jsonb(text.encode(), small_numbers=small) and reasons)
+    assert surely_fits_jsonb(text.encode(), small_numbers=small)
 
 
 def test_the_newest_release_is_covered() -> None:

@@ -207,14 +207,15 @@ def _too_large(text: str, value: object) -> Problem | None:
     return Problem(rules.AIRFLOW3_TOO_LARGE, Outcome.STOPS, reasons[0]) if reasons else None
 
 
-def surely_fits_jsonb(text: bytes) -> bool:
-    """Return whether a strict JSON text certainly fits, if no number or string in it is like `1e9`.
+def surely_fits_jsonb(text: bytes, *, small_numbers: int) -> bool:
+    """Return whether a strict JSON text certainly fits, if its only exponents are like that of 1e-99.
 
-    A value takes at most the bytes of its text and 16 more, and there are at most as many values
-    and keys as there are these characters.
+    A value takes at most the bytes of its text and 16 more, 64 more if it has an exponent, and
+    there are at most as many values and keys as there are these characters.
     """
     parts = 1 + sum(text.count(one) for one in (b",", b":", b"[", b"{"))
-    return parts <= _MAX_ELEMENTS and len(text) + 16 * parts <= MAX_JSONB
+    size = len(text) + 16 * parts + 64 * small_numbers
+    return parts <= _MAX_ELEMENTS and size <= MAX_JSONB
 
 
 def _binary_size(value: object, reasons: list[str]) -> int:

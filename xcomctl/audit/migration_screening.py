@@ -28,6 +28,9 @@ _MAY_CHANGE: Final = Literals([b"NaN", b"Infinity", b"\\u0000", *_ENVELOPES])
 _EXPONENTS: Final = Literals([b"%d%c" % (digit, e) for digit in range(10) for e in b"eE"])
 _EXPONENT = re.compile(rb'(?:\A|[\[:,\s"])-?[\d.]+[eE]\Z')
 _EXPONENT_ANYWHERE = re.compile(rb'[\[:,\s"]-?\d[\d.]*[eE]')
+_SMALL = re.compile(rb"-\d\d?(?![\d.eE+-])")
+"""The rest of a number that is not zero and has digits behind the point, but not many."""
+_NOT_ZERO = re.compile(rb"[1-9]")
 _BEFORE_EXPONENT = 40
 """Bytes before an exponent in which the number's start is looked for."""
 _MINUS_ZERO = re.compile(rb"-0\.0*(?!\d)")
@@ -83,15 +86,22 @@ def unreadable_suspects(page: Page) -> set[int]:
 
 
 def _exponents(text: bytes) -> Iterator[int]:
-    """Yield a place in each number that has an exponent, and in strings that look like one."""
+    """Yield a place in each number that has an exponent, and in strings that look like one.
+
+    But for those of numbers such as 1.5e-05, which every column holds as they are.
+    """
     ends = _EXPONENTS.ends(text)
     if len(ends) > len(text) // 200:
         # Hexadecimal digits are full of what looks like an exponent.
-        for match in _EXPONENT_ANYWHERE.finditer(text):
-            yield match.end()
-        return
-    for end in ends:
-        if _EXPONENT.search(text[max(0, end - _BEFORE_EXPONENT) : end]):
+        found = ((match.end(), match[0]) for match in _EXPONENT_ANYWHERE.finditer(text))
+    else:
+        found = (
+            (end, match[0])
+            for end in ends
+            if (match := _EXPONENT.search(text[max(0, end - _BEFORE_EXPONENT) : end]))
+        )
+    for end, number in found:
+        if not (_SMALL.match(text, end) and _NOT_ZERO.search(number)):
             yield end
 
 
@@ -122,7 +132,9 @@ def _large_for_jsonb(page: Page) -> set[int]:
 def _may_exceed_jsonb(value: bytes) -> bool:
     if _LONG_NUMBER.search(value[::_EVERY]):
         return True
-    return len(value) >= WALK_FROM and not surely_fits_jsonb(value)
+    if len(value) < WALK_FROM:
+        return False
+    return not surely_fits_jsonb(value, small_numbers=len(_EXPONENTS.ends(value)))
 
 
 def _too_deep(page: Page, most: int, known: set[int]) -> set[int]:
