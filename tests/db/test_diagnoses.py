@@ -6,10 +6,12 @@ import os
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+from decimal import InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -289,7 +291,9 @@ def raised(error: type[Exception], module: str) -> Exception:
     return caught.value
 
 
-@pytest.mark.parametrize("error", [TypeError, AttributeError, KeyError, AssertionError])
+@pytest.mark.parametrize(
+    "error", [TypeError, AttributeError, KeyError, AssertionError, struct.error, InvalidOperation]
+)
 def test_a_drivers_own_bug_is_told_from_ours(error: type[Exception]) -> None:
     """By who raised it."""
     for module in ("pymysql.connections", "psycopg2.extras", "sqlalchemy.engine.default"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from xcomctl.db.backends.diagnosis import NOT_UTF8, UNREADABLE_ANSWER
+from xcomctl.errors import XcomctlError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ def unreadable_answer(error: BaseException) -> UnreadableAnswerError | None:
     What tells them apart is who raised it: a driver, SQLAlchemy, or a module that only takes
     answers apart.
     """
-    if not isinstance(error, _CAUSED) or isinstance(error, UnicodeEncodeError):
+    if not isinstance(error, Exception) or isinstance(error, _OTHERWISE_CAUSED):
         return None
     place, module = error.__traceback__, ""
     while place is not None:
@@ -72,22 +72,14 @@ def _is_in(module: str, packages: Sequence[str]) -> bool:
 
 
 def _wrap(context: sa.engine.ExceptionContext) -> None:
-    found = unreadable_answer(context.original_exception)
+    is_the_drivers = context.sqlalchemy_exception is not None
+    found = None if is_the_drivers else unreadable_answer(context.original_exception)
     if found is not None:
         raise sa.exc.InterfaceError(context.statement, None, found)
 
 
 _SHOWN_BYTES = 200
-_CAUSED = (
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    sa.exc.InvalidRequestError,
-)
+_OTHERWISE_CAUSED = (XcomctlError, OSError, MemoryError, UnicodeEncodeError)
 _READERS = (
     "psycopg2",
     "pymysql",
