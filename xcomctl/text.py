@@ -74,12 +74,12 @@ def is_utf8(text: str) -> bool:
 STYLES: Final = {
     "error": "1;31",
     "warning": "1;35",
-    "note": "1;36",
+    "note": "1",
     "failed": "1;31",
     "passed": "1;32",
     "heading": "1",
 }
-"""SGR codes: the colours of GCC, which can be read on light and dark backgrounds.
+"""SGR codes: the colours of GCC but for its cyan, which cannot be read on a light background.
 
 https://gcc.gnu.org/onlinedocs/gcc/Diagnostic-Message-Formatting-Options.html
 """

@@ -68,7 +68,7 @@ name  meaning
 def test_colours_are_the_only_difference_of_a_wide_page() -> None:
     """And take the place of the marks."""
     colored = render(PAGE, 200, color=True)
-    assert "\x1b[36mcode that stays together\x1b[39m, \x1b[1mbold\x1b[22m and a link" in colored
+    assert "\x1b[1mcode that stays together\x1b[22m, \x1b[1mbold\x1b[22m and a link" in colored
     assert colored.startswith("\x1b[1mTitle\x1b[0m\n\nA paragraph")
     assert "`" not in colored
 

@@ -136,6 +136,6 @@ def test_labels_and_verdicts_have_colours_at_a_terminal(home: Path, demo: str) -
     assert "\x1b[1;31mfailed\x1b[0m: 1 error" in colored
     assert re.sub(r"\x1b\[[\d;]*m", "", colored) == plain == never
     listed = at_terminal(("list", "--url", demo, "-n", "1"), width=80, env=env, cwd=home)
-    assert "xcomctl: \x1b[1;36mnote\x1b[0m: showing 1 entry" in listed
+    assert "xcomctl: \x1b[1mnote\x1b[0m: showing 1 entry" in listed
     mistake = at_terminal(("list", "--sort", "sze"), width=80, env=env, cwd=home)
     assert mistake.startswith("xcomctl: \x1b[1;31merror\x1b[0m: cannot sort by")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Outputs = Sequence[tuple[str, str | None]]
     """Format and file of each output; the file is None for stdout."""
 
-_STYLES = {"bold": 1, "cyan": 36}
+_STYLES = {"bold": 1, "command": 35}
 """SGR codes that are readable on light and dark backgrounds."""
 
 
@@ -248,7 +248,7 @@ class Console:
             out.flush()
 
     def styled(self, text: str, style: str) -> str:
-        """Return a text for stdout in bold or a colour (`bold`, `cyan`) where colours are wanted."""
+        """Return a text for stdout in bold or a colour (`bold`, `command`) where colours are wanted."""
         if not self._colored(self.terminal):
             return text
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
@@ -275,7 +275,7 @@ class Console:
 
         width = _terminal_width(sys.stdout) if self.terminal else len(line) + 2
         lines = wrap_command(visible(line), width, prompt="$ ")
-        self.text("".join(f"{self.styled(one, 'cyan')}\n" for one in lines))
+        self.text("".join(f"{self.styled(one, 'command')}\n" for one in lines))
 
     def data(self, pieces: Iterable[bytes]) -> None:
         """Write bytes to stdout, unchanged."""

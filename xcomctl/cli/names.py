@@ -60,7 +60,7 @@ def read_name(
     if "/" not in dag_id:
         raise UsageError(
             "missing argument TASK_ID",
-            hint=f"xcomctl {command} DAG_ID TASK_ID [KEY], or {_FORM}",
+            hint=f"Use xcomctl {command} DAG_ID TASK_ID [KEY], or {_FORM}.",
         )
     if run_id is not None or map_index is not None:
         raise UsageError(

@@ -21,8 +21,8 @@ _CODE, _CODE_END, _BOLD, _BOLD_END, _SPACE = "\x01", "\x02", "\x03", "\x04", "\x
 
 _PLAIN: Final = {_CODE: "`", _CODE_END: "`", _BOLD: "", _BOLD_END: "", _SPACE: " "}
 _COLORED: Final = {
-    _CODE: "\x1b[36m",
-    _CODE_END: "\x1b[39m",
+    _CODE: "\x1b[1m",
+    _CODE_END: "\x1b[22m",
     _BOLD: "\x1b[1m",
     _BOLD_END: "\x1b[22m",
     _SPACE: " ",
