@@ -10,13 +10,16 @@ import typer
 
 from xcomctl import __version__
 from xcomctl.cli.accepted import accept
+from xcomctl.cli.audit_reading import capacity, check
 from xcomctl.cli.console import parse_outputs, refuse_same_place
+from xcomctl.cli.deployments import Answers, Deployments, ask
 from xcomctl.cli.findings import (
     FINDING_COLUMNS,
     backend_row,
     check_ignores,
     digest_findings,
     enabled_rules,
+    failed_rows,
     finding_columns,
     finding_rows,
     legend,
@@ -26,8 +29,8 @@ from xcomctl.cli.findings import (
     rule_texts,
     shows_closing,
 )
-from xcomctl.cli.gaps import warn_about_hidden_rows
-from xcomctl.cli.options import Connection, Filters, FindingsOutput, FromFiles, Manners
+from xcomctl.cli.gaps import Warns, warn_about_hidden_rows
+from xcomctl.cli.options import Filters, FindingsOutput, FromFiles, Manners
 from xcomctl.cli.snapshots import refuse_connection
 from xcomctl.cli.verdict import closing_lines, group_rows, summary
 from xcomctl.config.file import load_config, parse_share
@@ -36,7 +39,7 @@ from xcomctl.formats import AUDIT_FORMATS
 from xcomctl.model import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from xcomctl.audit import Policy, Report
     from xcomctl.audit.rule import Severity
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from xcomctl.config.target import Target
     from xcomctl.db.read.store import Store
     from xcomctl.formats import Layout, Row
-    from xcomctl.model import Ignore, Limit, Raw, Size, XComEntry
+    from xcomctl.model import Ignore, Limit, Size
 
 EXAMPLES = (
     ("Check every XCom against the limit of this database", "xcomctl audit"),
@@ -170,7 +173,7 @@ class Options:
 
 
 def command(
-    connection: Connection,
+    connection: Deployments,
     filters: Filters,
     output: FindingsOutput,
     manners: Manners,
@@ -184,8 +187,10 @@ def command(
     output.chosen(FINDING_COLUMNS)
     selection = filters.selection()
     enabled = enabled_rules(options.rules, options.skip_rules)
-    if options.from_:
-        refuse_connection(connection)
+    names = () if options.from_ else connection.several()
+    if options.from_ or names:
+        if options.from_:
+            refuse_connection(connection)
         config = load_config(connection.config)
         console.protect(config.path)
     else:
@@ -193,12 +198,25 @@ def command(
     request = _read_options(options, selection, enabled, config)
     refuse_same_place([*(path for _, path in outputs), request.baseline])
     with_totals = any(name == "openmetrics" for name, _ in outputs)
+    all_attempts = filters.all_attempts
+    answers: Answers[_Result] | None = None
     if options.from_:
         result = _audit_files(console, options.from_, request, config, with_totals=with_totals)
+    elif names:
+
+        def look(of: Warns, target: Target, _: Config) -> _Result:
+            return _audit_database(of, target, request, config, with_totals, all_attempts)
+
+        answers = ask(console, connection, names, "audit: measuring sizes", look)
+        result = _add_up(answers, request, config)
     else:
-        all_attempts = filters.all_attempts
-        result = _audit_database(console, target, request, config, with_totals, all_attempts)
+        with console.working("audit: measuring sizes") as work:
+            result = _audit_database(
+                console, target, request, config, with_totals, all_attempts, work
+            )
     _write(console, output, outputs, request, result)
+    if answers:
+        answers.check()
     if options.fail_on_empty and not result.report.scanned:
         raise NotFoundError("no XCom matches, and --fail-on-empty is set")
     if not options.exit_zero and result.report.verdict(request.threshold):
@@ -206,21 +224,22 @@ def command(
 
 
 def _audit_database(
-    console: Console,
+    console: Warns,
     target: Target,
     request: _Request,
     config: Config,
     with_totals: bool,
     all_attempts: bool,
+    work: Progress | None = None,
 ) -> _Result:
-    """Return the result of checking a database, with warnings about what was not seen."""
+    """Return the result of checking a database, with warnings about what was not seen.
+
+    Without `work`, one of several deployments, whose ignores and baseline are applied to all.
+    """
     from xcomctl.audit.rules import HIDDEN_ROWS
     from xcomctl.db import open_store
 
-    with (
-        open_store(target, all_attempts=all_attempts) as store,
-        console.working("audit: measuring sizes") as work,
-    ):
+    with open_store(target, all_attempts=all_attempts) as store:
         result = _audit(store, request, config, work, with_totals=with_totals)
         for warning in store.warnings():
             console.warn(warning)
@@ -229,6 +248,26 @@ def _audit_database(
         for one in store.visibility.unmatched(request.selection, result.report.scanned):
             console.warn(str(one))
     return result
+
+
+def _add_up(answers: Answers[_Result], request: _Request, config: Config) -> _Result:
+    """Return one result of several deployments."""
+    from xcomctl.audit.from_sizes import combine
+
+    found = answers.found()
+    if not found:
+        # Every reason was a warning.
+        answers.check()
+    report = combine([(name, one.report) for name, one in found])
+    if len(found) == 1:
+        name = found[0][0]
+        report.findings = [replace(one, deployment=name) for one in report.findings]
+    limits: list[Limit] = []
+    for _, one in found:
+        limits += [limit for limit in one.limits if limit not in limits]
+    limits.sort(key=lambda limit: limit.size)
+    report = replace(_accept(report, request, config), complete=not answers.failed())
+    return _Result(report, limits, found[0][1].backend, answers.failed())
 
 
 def _audit_files(
@@ -329,13 +368,17 @@ class _Result:
     limits: list[Limit]
     """The limits that sizes were compared with, the one in force first."""
     backend: Row
+    """Of several deployments, the first one's."""
+    failed: Sequence[Row] = ()
+    """The deployments that could not be read, and why."""
 
 
 def _audit(
-    store: Store, request: _Request, config: Config, work: Progress, *, with_totals: bool
+    store: Store, request: _Request, config: Config, work: Progress | None, *, with_totals: bool
 ) -> _Result:
     """Return the result of the checks, with ignores, baseline and files applied."""
     from xcomctl import audit
+    from xcomctl.cli.progress import Progress
 
     options = request.options
     limits = limits_to_apply(store, request.size_limit, options.as_)
@@ -345,9 +388,11 @@ def _audit(
         capacity=capacity(store),
     )
     report = audit.with_hidden_rows(
-        check(store, request.selection, policy, work), store.visibility.hidden()
+        check(store, request.selection, policy, work or Progress("", None, lambda: 0)),
+        store.visibility.hidden(),
     )
-    report = _accept(report, request, config)
+    if work is not None:
+        report = _accept(report, request, config)
     files = store.files({one.dag_id for one in report.findings})
     report = audit.with_files(report, files, config.audit.source_root)
     return _Result(report, limits, backend_row(store))
@@ -396,7 +441,7 @@ def _write(
     closing = closing_lines(report, request.threshold, quiet=console.quiet)
     console.write(
         _layout(output, request, result, closing),
-        finding_rows(report, request.threshold),
+        [*finding_rows(report, request.threshold), *failed_rows(result.failed, outputs)],
         outputs,
         suppressed=options.show_ignored,
     )
@@ -418,7 +463,11 @@ def _layout(
     columns = finding_columns(
         hidden=("occurrences",) if options.per_entry else (),
         shown=(
-            *(("deployment",) if any(one.deployment for one in report.findings) else ()),
+            *(
+                ("deployment",)
+                if result.failed or any(one.deployment for one in report.findings)
+                else ()
+            ),
             *(("run_id", "map_index") if options.per_entry else ()),
             *(("state",) if options.show_ignored else ()),
         ),
@@ -426,7 +475,7 @@ def _layout(
     return replace(
         output.layout("xcomctl.audit/1", "findings", columns),
         before=lambda: {
-            "complete": report.complete,
+            "complete": report.complete and not result.failed,
             "backend": result.backend,
             "limits": [
                 {"name": one.name, "bytes": one.size, "source": one.source} for one in result.limits
@@ -443,58 +492,3 @@ def _layout(
             "groups": group_rows(report),
         },
     )
-
-
-def check(store: Store, selection: Selection, policy: Policy, work: Progress) -> Report:
-    """Return the findings of a policy, from as few values as it allows."""
-    from xcomctl import audit
-    from xcomctl.audit.rules import PICKLED, TRUNCATED
-
-    text = policy.measure == "text"
-    if policy.deep:
-        return _check_deeply(store, selection, policy, work)
-
-    def suspects() -> Iterator[tuple[XComEntry, Raw]]:
-        full = policy.capacity
-        if full is None or TRUNCATED.id not in policy.enabled:
-            return iter(())
-        if selection.max_size is not None and selection.max_size < full:
-            return iter(())
-        if selection.min_size is not None and selection.min_size > full:
-            return iter(())
-        return store.entries.values(replace(selection, min_size=full, max_size=full), text=text)
-
-    by_run = any(budget.max_total_per_run is not None for budget in policy.budgets)
-    if text or (by_run and not store.sizes.groups_in_server):
-        scanned = work.counting("audit: measuring sizes", store.entries.scan(selection, text=text))
-        entries = ((entry, None) for entry in scanned)
-        return audit.run(policy, entries, suspects)
-    return audit.run_on_groups(
-        policy,
-        store.sizes.survey(selection, pickles=PICKLED.id in policy.enabled),
-        lambda size, pickles: store.sizes.candidates(selection, at_least=size, pickles=pickles),
-        lambda: store.sizes.by_group(selection, ("dag_id", "task_id", "key", "run_id")),
-        suspects,
-    )
-
-
-def _check_deeply(store: Store, selection: Selection, policy: Policy, work: Progress) -> Report:
-    """Return the findings of a policy that needs every value."""
-    from xcomctl.audit import Audit
-
-    audit = Audit(policy)
-    if work.is_shown:
-        counted = lambda: (audit.report.scanned, audit.report.total_bytes)  # noqa: E731
-        rows = store.entries.estimate(selection)
-        work.begin("audit: checking values", counted, rows=rows, about=True)
-    store.pages.stream(selection, audit.add_page, text=policy.measure == "text")
-    return audit.finish()
-
-
-def capacity(store: Store) -> Size | None:
-    """Return the capacity of the value column if a server may have cut values to it, else None."""
-    from xcomctl.sizes.limits import CAPACITY_BY_TYPE
-
-    if store.schema.storage == "json":
-        return None
-    return CAPACITY_BY_TYPE.get(store.schema.value_type)

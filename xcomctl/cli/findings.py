@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from xcomctl.errors import DatabaseError, UsageError
-from xcomctl.formats import Column
+from xcomctl.formats import FORMATS, Column
 from xcomctl.model import Limit, parse_size
 from xcomctl.sizes import limits
 from xcomctl.text import suggestion
@@ -200,7 +200,11 @@ def finding_columns(
 ) -> tuple[Column, ...]:
     """Return the columns of findings, some of them hidden from people, others shown to them."""
     return tuple(
-        replace(one, people=(one.people or one.name in shown) and one.name not in hidden)
+        replace(
+            one,
+            people=(one.people or one.name in shown) and one.name not in hidden,
+            machine=one.machine or (one.name == "deployment" and one.name in shown),
+        )
         for one in FINDING_COLUMNS
     )
 
@@ -212,6 +216,21 @@ def finding_rows(report: Report, threshold: Severity | None) -> Iterator[Row]:
         if lead is not finding:
             row |= {"lead": _finding_row(lead, report, threshold)}
         yield row
+
+
+def failed_rows(failed: Sequence[Row], outputs: Outputs) -> Iterator[Row]:
+    """Yield a row for each deployment that could not be read, where every format has room for it.
+
+    CI systems would take it for a finding in a DAG.
+    """
+    if any(name not in FORMATS for name, _ in outputs):
+        return
+    for one in failed:
+        row: dict[str, object] = dict.fromkeys(column.name for column in FINDING_COLUMNS)
+        row |= {"severity": "error", "rule": "deployment-failed", "state": "open"}
+        row |= {"deployment": one["deployment"], "message": one["reason"], "dag_id": "*"}
+        row |= {"per_entry": False, "trips": False}
+        yield row | {"lead": row | {"occurrences": 1}}
 
 
 def _with_leads(report: Report) -> Iterator[tuple[Finding, Finding]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from xcomctl.cli import attempts
 from xcomctl.cli.gaps import warn_about_hidden_rows
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from xcomctl.cli.console import Console, Outputs
+    from xcomctl.cli.query import Query
     from xcomctl.config.target import Target
     from xcomctl.db.read.store import Store
-    from xcomctl.formats import Layout, Row
-    from xcomctl.model import Selection, Size, XComEntry
+    from xcomctl.formats import Row
+    from xcomctl.model import XComEntry
 
 DEFAULT_EVERY: Final = "5s"
 _LINES: Final = {"table": "table", "plain": "plain", "json": "jsonl", "jsonl": "jsonl"} | {
@@ -27,25 +28,6 @@ _LINES: Final = {"table": "table", "plain": "plain", "json": "jsonl", "jsonl": "
     "tsv": "tsv",
 }
 """The formats that have a line per XCom, and the one that is used for each."""
-
-
-class Query(Protocol):
-    """What to list, and how an entry looks."""
-
-    @property
-    def selection(self) -> Selection: ...
-
-    @property
-    def layout(self) -> Layout: ...
-
-    @property
-    def as_(self) -> str | None: ...
-
-    def shows(self, name: str) -> bool: ...
-
-    def details(self) -> tuple[bool, bool, int | None]: ...
-
-    def row(self, entry: XComEntry, limit: Size) -> Row: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xcomctl.cli.console import parse_outputs
-from xcomctl.cli.options import Connection, Manners, Output
+from xcomctl.cli.deployments import DEPLOYMENT, REASON, Deployments, ask
+from xcomctl.cli.options import Manners, Output
 from xcomctl.formats import Column, Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xcomctl.cli.console import Console, Outputs
+    from xcomctl.cli.gaps import Warns
     from xcomctl.config.file import Config
     from xcomctl.config.target import Target
     from xcomctl.db.backends.storage import TableStorage
     from xcomctl.db.read.inventory import Inventory
     from xcomctl.db.read.store import Store
+    from xcomctl.formats import Row
 
 EXAMPLES = (
     ("Which database is used, and why", "xcomctl info"),
@@ -29,11 +35,29 @@ _LAYOUTS = {"1.10": "1.10", "2.0": "2.0 to 2.2", "2.3": "2.3 to 3.3", "3.4": "3.
 
 _COLUMNS = (Column("fact", "id"), Column("value", "id"))
 
+_BRIEF = (
+    DEPLOYMENT,
+    Column("product", "word", aliases=("backend",)),
+    Column("releases", "word", title="airflow"),
+    Column("rows", "number"),
+    Column("total_bytes", "size", title="size"),
+    Column("limit_bytes", "limit", title="limit", drop=1),
+    Column("oldest", "time", drop=3),
+    Column("newest", "time", drop=2),
+    Column("url", "id", drop=4),
+    *(
+        Column(name, people=False)
+        for name in ("connection", "server", "airflow", "xcom", "storage", "permissions")
+    ),
+    REASON,
+)
+"""The columns of several deployments: what a table shows, and the sections of the document."""
+
 CHOICES = {"columns": [one.name for one in _COLUMNS]}
 
 
 def command(
-    connection: Connection,
+    connection: Deployments,
     output: Output,
     manners: Manners,
     count: Annotated[
@@ -46,6 +70,9 @@ def command(
 
     manners.apply(console)
     outputs = parse_outputs(output.output)
+    if names := connection.several():
+        _compare(console, connection, names, output, outputs, count=count)
+        return
     chosen = output.chosen(_COLUMNS)
     target, config = connection.resolve(console)
 
@@ -69,6 +96,47 @@ def command(
         prose=None if chosen else info_sections.paragraphs,
     )
     console.write(layout, _facts(document), outputs)
+
+
+def _compare(
+    console: Console,
+    options: Deployments,
+    names: Sequence[str],
+    output: Output,
+    outputs: Outputs,
+    *,
+    count: bool,
+) -> None:
+    """Write a row per deployment; in JSON and YAML with everything that is known of it."""
+    from xcomctl.db import open_store
+
+    def look(of: Warns, target: Target, config: Config) -> dict[str, Any]:
+        with open_store(target) as store:
+            document = _document(store, target, config, count=count)
+            for warning in store.warnings():
+                of.warn(warning)
+        return document
+
+    answers = ask(console, options, names, "info: looking at the databases", look)
+    rows = [{"deployment": name, **found, **_brief(found)} for name, found in answers.found()]
+    layout = answers.layout(output.layout("xcomctl.info/1", "deployments", _BRIEF))
+    console.write(layout, [*rows, *answers.failed()], outputs)
+    answers.check()
+
+
+def _brief(document: dict[str, dict[str, Any]]) -> Row:
+    """Return what a table shows of a database."""
+    xcom = document["xcom"]
+    return {
+        "product": document["server"]["product"],
+        "releases": document["airflow"]["releases"],
+        "rows": xcom["rows_estimate"],
+        "total_bytes": xcom["total_bytes"],
+        "limit_bytes": xcom["limit_bytes"],
+        "oldest": xcom["oldest"],
+        "newest": xcom["newest"],
+        "url": document["connection"]["url"],
+    }
 
 
 def _document(

@@ -11,8 +11,9 @@ import typer
 
 from xcomctl.cli import attempts
 from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.deployments import DEPLOYMENT, REASON, Deployments
 from xcomctl.cli.gaps import warn_about_gaps
-from xcomctl.cli.options import Connection, Filters, Manners, Output
+from xcomctl.cli.options import Filters, Manners, Output
 from xcomctl.errors import UsageError
 from xcomctl.formats import Column
 from xcomctl.model import MAX_INTEGER, format_time
@@ -39,6 +40,7 @@ DEFAULT_LIMIT = 100
 PREVIEW_BYTES = 200
 
 _COLUMNS = (
+    DEPLOYMENT,
     Column("dag_id", "id", aliases=("dag",)),
     Column("task_id", "id", aliases=("task",)),
     Column("run_id", "run", aliases=("run",), drop=-1),
@@ -56,6 +58,7 @@ _EXTRA = (
     Column("stored_bytes", "size", title="stored", drop=-1),
     Column("value"),
     *attempts.COLUMNS,
+    REASON,
 )
 """Columns that cost extra work: shown with an option of their own, or by --columns."""
 
@@ -146,7 +149,7 @@ class Options:
 
 
 def command(
-    connection: Connection, filters: Filters, output: Output, manners: Manners, options: Options
+    connection: Deployments, filters: Filters, output: Output, manners: Manners, options: Options
 ) -> None:
     """List the XComs that match the filters."""
     from xcomctl.cli import console
@@ -155,6 +158,12 @@ def command(
     outputs = parse_outputs(output.output)
     query = _read_options(filters, output, options)
     request = _asked_to_follow(options, filters)
+    if names := connection.several():
+        from xcomctl.cli.list_deployments import list_deployments, refuse
+
+        refuse({"--follow": request, "--after": options.cursor, "--total": options.total})
+        list_deployments(console, connection, names, query, outputs, filters.all_attempts)
+        return
     if request is not None:
         from xcomctl.cli.follow import follow, line_outputs
 

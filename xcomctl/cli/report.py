@@ -152,7 +152,7 @@ def _read_database(
     """Return what the database holds."""
     target, config = connection.resolve(console)
 
-    from xcomctl.cli.audit import capacity, check
+    from xcomctl.cli.audit_reading import capacity, check
     from xcomctl.cli.findings import limit_in_force
     from xcomctl.db import open_store
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from xcomctl.audit import Policy
 from xcomctl.audit.from_sizes import COUNTED
-from xcomctl.cli.audit import capacity, check
+from xcomctl.cli.audit_reading import capacity, check
 
 if TYPE_CHECKING:
     from xcomctl.cli.progress import Progress

@@ -124,8 +124,8 @@ def refuse_connection(connection: Connection, option: str = "--from") -> None:
 
     The environment and the configuration may name one all the same.
     """
-    for name in ("url", "profile", "airflow_home", "schema"):
-        if getattr(connection, name) is not None:
+    for name in ("url", "profile", "all_profiles", "airflow_home", "schema"):
+        if getattr(connection, name, None):
             raise UsageError(
                 f"--{name.replace('_', '-')} cannot be combined with {option}",
                 detail=f"{option} reads files, and no database.",

@@ -8,26 +8,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xcomctl.cli.console import parse_outputs
+from xcomctl.cli.deployments import DEPLOYMENT, REASON, Answers, Deployments, ask
 from xcomctl.cli.gaps import warn_about_gaps
 from xcomctl.cli.options import Connection, Filters, FromFiles, GroupsOutput, Manners
 from xcomctl.cli.snapshots import load, refuse_connection
 from xcomctl.errors import UsageError
 from xcomctl.formats import TOP_FORMATS, Column
-from xcomctl.model import MAX_INTEGER
+from xcomctl.model import MAX_INTEGER, Size
 from xcomctl.text import canonical, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from xcomctl.cli.console import Console
+    from xcomctl.cli.gaps import Warns
+    from xcomctl.config.target import Target
     from xcomctl.formats import Layout, Row
-    from xcomctl.model import Selection, Size
+    from xcomctl.model import Selection
     from xcomctl.sizes.forecast import Forecast
     from xcomctl.sizes.snapshot import Snapshot
     from xcomctl.sizes.statistics import Summary
 
     Name = tuple[str | None, ...]
     """The values that a group has in common, one per dimension."""
+    Found = tuple[dict[Name, Summary], Size]
+    """The groups of a deployment, and its limit."""
 
 EXAMPLES = (
     ("What uses the most space", "xcomctl top"),
@@ -137,7 +142,7 @@ class Options:
 
 
 def command(
-    connection: Connection,
+    connection: Deployments,
     filters: Filters,
     output: GroupsOutput,
     manners: Manners,
@@ -152,19 +157,25 @@ def command(
     if options.limit is None and any(name == "ncdu" for name, _ in outputs):
         # Without the small groups its totals would be wrong.
         query = replace(query, limit=0)
+    answers: Answers[Found] | None = None
     if options.from_:
         refuse_connection(connection)
         ranking = _rank_snapshots(console, load(console, options.from_), query)
+    elif names := connection.several():
+        answers = _ask(console, connection, names, query, all_attempts=filters.all_attempts)
+        ranking = _rank_deployments(answers, query)
     else:
         ranking = _rank_database(console, connection, query, all_attempts=filters.all_attempts)
     query = ranking.query
     layout = replace(
         query.layout, before=ranking.facts, after=ranking.counts, closing=ranking.closing
     )
-    console.write(layout, ranking.rows(), outputs)
+    console.write(layout, [*ranking.rows(), *(answers.failed() if answers else ())], outputs)
     note = ranking.note()
     if note:
         console.note(note)
+    if answers:
+        answers.check()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +223,8 @@ def _columns(by: Sequence[str], *, forecast: bool, bounded: bool) -> tuple[Colum
         for one in _NUMBERS
     ]
     dimensions = (_DIMENSION_COLUMNS[name] for name in by)
-    front = (_DEPLOYMENT,) if bounded else ()
-    return (*front, *dimensions, *numbers, *(_FORECAST if forecast else ()))
+    front = _DEPLOYMENT if bounded else DEPLOYMENT
+    return (front, *dimensions, *numbers, *(_FORECAST if forecast else ()), REASON)
 
 
 def _parse_by(by: list[str] | None) -> tuple[str, ...]:
@@ -237,20 +248,54 @@ def _rank_database(
 ) -> _Ranking:
     """Return the groups of the database."""
     target, _ = connection.resolve(console)
+    with console.working("top: measuring sizes"):
+        groups, limit = _measure(console, target, query, all_attempts=all_attempts)
+    return _Ranking(query, groups, limit)
 
+
+def _measure(console: Warns, target: Target, query: _Query, *, all_attempts: bool) -> Found:
+    """Return the groups of a database, and the limit in force."""
     from xcomctl.cli.findings import limit_in_force
     from xcomctl.db import open_store
 
-    with (
-        open_store(target, all_attempts=all_attempts) as store,
-        console.working("top: measuring sizes"),
-    ):
-        groups = store.sizes.by_group(
+    with open_store(target, all_attempts=all_attempts) as store:
+        found = store.sizes.by_group(
             query.selection, query.by, days=query.forecast, percentiles=True
         )
-        ranking = _Ranking(query, dict(groups), limit_in_force(store, query.as_).size)
-        warn_about_gaps(console, store, query.selection, ranking.scanned)
-    return ranking
+        groups, limit = dict(found), limit_in_force(store, query.as_).size
+        matched = sum(sizes.rows for sizes in groups.values())
+        warn_about_gaps(console, store, query.selection, matched)
+    return groups, limit
+
+
+def _ask(
+    console: Console,
+    options: Deployments,
+    names: Sequence[str],
+    query: _Query,
+    *,
+    all_attempts: bool,
+) -> Answers[Found]:
+    """Return the groups of each deployment."""
+    return ask(
+        console,
+        options,
+        names,
+        "top: measuring sizes",
+        lambda of, target, _: _measure(of, target, query, all_attempts=all_attempts),
+    )
+
+
+def _rank_deployments(answers: Answers[Found], query: _Query) -> _Ranking:
+    """Return the groups of all deployments. The limit is the smallest of theirs."""
+    groups: dict[Name, Summary] = {}
+    limits: list[Size] = []
+    for deployment, (found, limit) in answers.found():
+        groups |= {(deployment, *name): sizes for name, sizes in found.items()}
+        limits.append(limit)
+    layout = answers.layout(query.layout)
+    query = replace(query, by=("deployment", *query.by), layout=layout)
+    return _Ranking(query, groups, min(limits, default=Size(0)))
 
 
 def _rank_snapshots(console: Console, snapshots: Sequence[Snapshot], query: _Query) -> _Ranking:

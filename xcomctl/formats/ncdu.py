@@ -36,6 +36,9 @@ class Ncdu:
         self._tree: Tree = {}
 
     def row(self, row: Row) -> None:
+        if row.get("total_bytes") is None:
+            # Of a deployment that could not be read.
+            return
         by = cast("Sequence[str]", self._layout.before()["by"])
         *directories, file = (_name(row[one]) for one in by)
         place = self._tree
