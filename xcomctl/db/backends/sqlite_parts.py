@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 from array import array
-from itertools import chain, cycle
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from xcomctl.config import urls
+from xcomctl.db.backends.shared_lines import join_lines, make_slots, write_lines
 from xcomctl.db.backends.sqlite import SQLite
-from xcomctl.db.backends.workers import AHEAD, Part, in_order, spare_processors, workers
+from xcomctl.db.backends.workers import Part, in_order, spare_processors, workers
 from xcomctl.errors import DatabaseError
 from xcomctl.model import LineSink
 from xcomctl.sizes.statistics import gather_sizes
@@ -41,9 +42,6 @@ _PART_BYTES = 2 * 1024 * 1024
 """Of the file that one part of an export is made from, about."""
 _PART_ROWS = 64, 8_000
 """The fewest and the most rows of such a part."""
-_KEPT_BYTES = 4 * _PART_BYTES
-"""The longest file that keeps its memory for the next part."""
-_COPIED_BYTES = 1024 * 1024
 _FIRST, _LAST = -(2**63), 2**63 - 1
 """The smallest and the largest possible rowid."""
 
@@ -52,45 +50,25 @@ class PartedSQLite(SQLite):
     """A SQLite file that is only read. A part is a range of xcom's rowid."""
 
     def stream_all_into(self, statement: sa.Select[Any], storage: Storage, sink: RowSink) -> None:
-        """Let the workers write the lines of small parts, and join them in the order of the key.
-
-        A worker writes into files in memory, one for each part that it may be ahead. They are
-        copied with read and write, which take as long as sendfile (0.17 and 0.20 s of CPU for
-        600 MB) and write to anything; copy_file_range does not leave the file system.
-        """
+        """Let the workers write the lines of small parts, and join them in the order of the key."""
         if not isinstance(sink, LineSink):
             self.stream_into(statement, storage, sink)
             return
         sql, (*given, _, _) = self.driver_sql(statement.where(_is_in(Part(0, 0))))
         count = self._worker_count()
-        with contextlib.ExitStack() as stack:
-            files = [
-                stack.enter_context(os.fdopen(os.memfd_create("part"), "wb"))
-                for _ in range(count * AHEAD)
-            ]
+        slots = make_slots(count)
 
-            def write_parts(channel: Channel, number: int) -> None:
-                stream_into = self._streaming(storage, sink)
-                for at in cycle(range(number, len(files), count)):
-                    part, file = channel.receive(), files[at]
-                    if file.seek(0, os.SEEK_END) > _KEPT_BYTES:
-                        file.truncate(0)
-                    # Otherwise written over, because new pages of memory take time.
-                    file.seek(0)
-                    sink.divert(file.write)
-                    stream_into(sql, (*given, *part))
-                    sink.flush()
-                    file.flush()
-                    channel.send((at, file.tell(), *sink.counted()))
+        def write_parts(channel: Channel, number: int) -> None:
+            stream_into = self._streaming(storage, sink)
+            write = lambda part: stream_into(sql, (*given, *part))  # noqa: E731
+            write_lines(channel, slots[number], sink, write)
 
-            channels = stack.enter_context(self._workers(count, write_parts))
+        with self._workers(count, write_parts) as channels:
             if not channels:
                 self.stream_into(statement, storage, sink)
                 return
             sink.flush()
-            for at, length, rows, size in in_order(channels, self._parts()):
-                _copy(files[at].fileno(), length, sink)
-                sink.count(rows, size)
+            join_lines(channels, slots, self._parts(), sink)
 
     def gathered(
         self, statement: sa.Select[Any], width: int, *, whole: bool
@@ -267,11 +245,3 @@ class PartedSQLite(SQLite):
 
 def _is_in(part: Part) -> Element:
     return sa.literal_column("x.rowid", sa.Integer).between(*part)
-
-
-def _copy(file: int, length: int, sink: LineSink) -> None:
-    """Write the first bytes of a file into a sink."""
-    piece = memoryview(bytearray(min(length, _COPIED_BYTES)))
-    for at in range(0, length, _COPIED_BYTES):
-        size = os.preadv(file, [piece[: length - at]], at)
-        sink.write(piece[:size])
