@@ -92,10 +92,17 @@ def styled(text: str, style: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word closest to a mistyped one, None where none is close."""
+    """Return the known word closest to a mistyped one, None where none is close.
+
+    One that was not typed to its end comes before others: the shortest that begins so.
+    """
     import difflib
 
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    words = list(known)
+    longer = [one for one in words if one.startswith(word)] if len(word) > 1 else []
+    if longer:
+        return min(longer, key=len)
+    matches = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return matches[0] if matches else None
 
 

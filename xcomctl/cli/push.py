@@ -457,11 +457,11 @@ def _carry_out(console: Console, target: Target, plan: _Plan, request: _Request)
 def _show_plan(console: Console, store: Store, plan: _Plan) -> None:
     encoded, existing = plan.encoded, plan.existing
     verb = "replace" if existing else "add"
-    lines = [f'would {verb} "{plan.place.ref}" in {store.facts().product}']
+    console.paragraph(f'would {verb} "{plan.place.ref}" in {store.facts().product}')
     size = Size(len(encoded.data))
     stored = encoded.text if size <= _SHOWN else f"{encoded.text[:_SHOWN]}..."
     kind = "as bytes" if store.schema.storage == "bytes" else f"as {store.schema.value_type}"
-    lines += [f"stored {kind}, {size.exactly()} of JSON text:", stored]
+    lines = [f"stored {kind}, {size.exactly()} of JSON text:", stored]
     if existing:
         lines += _difference(store, existing, encoded)
     console.text("".join(f"{visible(line)}\n" for line in lines))
@@ -474,7 +474,7 @@ def _difference(store: Store, there: Current, encoded: Encoded) -> list[str]:
     from xcomctl.values import decode, render, strictjson
 
     if (there.entry.size or 0) > _SHOWN or len(encoded.text) > _SHOWN:
-        return [f"over {there.entry.size}; too large to compare here"]
+        return [f"replaces {there.entry.size}, which is too large to compare here"]
 
     def lines_of(raw: bytes | str | int | float | None) -> list[str]:
         value, _ = render.to_json(decode.decode(raw, store.context).value)
@@ -484,8 +484,8 @@ def _difference(store: Store, there: Current, encoded: Encoded) -> list[str]:
     lines = difflib.unified_diff(
         lines_of(there.raw),
         lines_of(new),
-        f"there now, pushed {format_time(there.entry.timestamp)}",
-        "to be written",
+        f"current, pushed {format_time(there.entry.timestamp)}",
+        "new",
         lineterm="",
     )
     return [*lines] or ["the value is the same"]
