@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 RUNS_PER_WORLD = 80
 TIMEOUT_S = 60
+FOLLOWING = ("--follow", "-f", "--until-match")
+FOLLOWED_S = 5
 FRESH_SHARE = 0.08
 """Share of runs in a new interpreter, which reads PYTHON* and locale variables."""
 BAD_TEXTS = ("Traceback", "Exception ignored", "unexpected error: ", "Fatal Python error")
@@ -113,14 +115,18 @@ def execute(given: RunInput, folder: Path, home: Path, *, fresh: bool) -> Outcom
         pid = os.fork()
         if pid == 0:
             _be_program(given, folder, home, err.fileno(), fresh=fresh)
-        code = _wait(pid)
+        code = _wait(pid, follows=any(one in given.arguments for one in FOLLOWING))
         err.seek(0)
         return Outcome(code, err.read().decode("utf-8", "backslashreplace"))
 
 
-def _wait(pid: int) -> int | None:
-    end = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < end:
+def _wait(pid: int, *, follows: bool) -> int | None:
+    """Return the exit code, None after a timeout; Ctrl-C ends what `follows`."""
+    begin = time.monotonic()
+    while (now := time.monotonic()) < begin + TIMEOUT_S:
+        if follows and now > begin + FOLLOWED_S:
+            os.kill(pid, signal.SIGINT)
+            follows = False
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
