@@ -43,7 +43,10 @@ def groups_of(document: Any) -> dict[tuple[str, str, str], list[Any]]:
     """Return the groups that the page's script shows, by name: count, total, largest, …"""
     data = data_of(document)
     return {
-        (dag, task, data["keys"][row[0]]): [*row[1:], *[0, 0, 0, 0, 0, None, None][len(row) - 1 :]]
+        (dag, task, data["keys"][row[0]]): [
+            *row[1:],
+            *[0, 0, 0, 0, 0, 0, None, None][len(row) - 1 :],
+        ]
         for dag, _, tasks in data["tree"]
         for task, rows in tasks
         for row in rows
@@ -61,7 +64,9 @@ def test_numbers_are_those_of_top(run: Run) -> None:
     found = groups_of(document)
     assert len(found) == len(top["groups"])
     for row in top["groups"]:
-        count, total, largest, _, _, growth, met = found[row["dag_id"], row["task_id"], row["key"]]
+        count, total, largest, _, _, _, growth, met = found[
+            row["dag_id"], row["task_id"], row["key"]
+        ]
         assert (count, total, largest) == (row["count"], row["total_bytes"], row["max_bytes"])
         assert (growth, met) == (row["growth_bytes_per_day"], row["meets_limit_on"])
     total = document.xpath("//*[@class='facts']//data")[0].get("value")
@@ -186,7 +191,7 @@ def test_compare_shows_what_grew(run: Run, tmp_path: Path) -> None:
     done = run("report", "-", "--url", "airflow.db", "--compare", "old.gz")
     assert done.code == 0, done.err
     document = read(done.out)
-    assert groups_of(document)["grew", "task", "return_value"][3] == 900
+    assert groups_of(document)["grew", "task", "return_value"][4] == 900
     assert document.xpath("//*[@class='facts']//data")[1].get("value") == "870"
     assert data_of(document)["change"] is True
 
@@ -219,3 +224,22 @@ def test_mistakes_are_explained(
     Metadata(str(tmp_path / "airflow.db"))
     done = run("report", *arguments)
     assert (done.code, message in done.err) == (code, True), done.err
+
+
+@pytest.mark.parametrize("first", [date.min.toordinal(), date.max.toordinal() - 29])
+def test_days_at_the_ends_of_the_calendar(first: int) -> None:
+    """A timestamp may be anything."""
+    sizes = fold(((first + day) << SIZE_BITS) + 1000 * day + 1 for day in range(30))
+    source = Source("prod", "0", "mysql", "8.4", "2.8", "blob", (LIMIT,))
+    snapshot = Snapshot(source, {("etl", "t", None): sizes})
+    document = read(page(gather([(snapshot, LIMIT)], (), written_at="now", version="1")))
+    assert len(document.xpath("//svg[@role='img']")) == 4
+
+
+def test_compare_with_another_database_is_a_warning(run: Run, tmp_path: Path) -> None:
+    """Nothing of it is shown."""
+    for name in ("a", "b"):
+        Metadata(str(tmp_path / f"{name}.db")).add(b"1")
+    run("snapshot", "b.gz", "--url", "b.db")
+    done = run("report", "-", "--url", "a.db", "--compare", "b.gz")
+    assert (done.code, '--compare has "b", which is not reported on' in done.err) == (0, True)

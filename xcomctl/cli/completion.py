@@ -33,7 +33,7 @@ _DATABASE_S: Final = 0.4
 """Time that the database gets even if loading its driver took longer than expected."""
 
 _MOMENTS: Final = ("1h", "24h", "7d", "30d")
-_FILES: Final = ("FILE", "PATH", "[PATH]", "DIR", "URL")
+_FILES: Final = ("FILE", "[FILE]", "FILE...", "PATH", "[PATH]", "DIR", "URL")
 """Metavars of options and arguments that name a file or a directory."""
 _COLUMN_BY_NAME: Final[Mapping[str, Column]] = {
     "dag_id": "dag_id",

@@ -138,6 +138,7 @@ def _next_steps(path: str) -> Iterator[tuple[str, list[str]]]:
         "Which tasks use the most space, and when each reaches the limit.",
         ["top", *url, "--forecast", "--as", "mysql:2.8"],
     )
+    yield "One HTML page to show to others.", ["report", "xcoms.html", *url]
     yield "How large a value may be here and on other databases.", ["limits", *url]
     yield (
         "The same on your own metadata database: without --url where Airflow is configured.",

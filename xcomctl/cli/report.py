@@ -87,10 +87,12 @@ def command(connection: Connection, filters: Filters, manners: Manners, options:
         else:
             found = _read_database(console, connection, filters, selection, options, work)
 
-        from xcomctl.report import gather, page
+        from xcomctl.report import gather, page, unmatched
         from xcomctl.sizes.snapshot import select
 
         earlier = select(load(console, options.compare), selection) if options.compare else []
+        for name in unmatched([one for one, _ in found.snapshots], earlier):
+            console.warn(f'--compare has "{name}", which is not reported on')
         written_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         facts = gather(
             found.snapshots, found.findings, earlier, written_at=written_at, version=__version__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xcomctl.report.facts import Facts, gather
+from xcomctl.report.facts import Facts, gather, unmatched
 from xcomctl.report.page import MAX_BYTES, page
 
-__all__ = ["MAX_BYTES", "Facts", "gather", "page"]
+__all__ = ["MAX_BYTES", "Facts", "gather", "page", "unmatched"]

@@ -10,8 +10,10 @@ from xcomctl.sizes.notation import limit_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
 
     from xcomctl.report.facts import Day, Facts
+    from xcomctl.sizes.forecast import Band
 
 WIDTH, HEIGHT = 640, 280
 _TOP, _BOTTOM = 24, 34
@@ -25,16 +27,12 @@ def _svg(label: str, contents: str) -> str:
     )
 
 
-def _grid(top: float) -> str:
-    """Return lines at round sizes, each with its label above it."""
-    found = []
-    for value in round_sizes(top):
-        y = _y(value, top)
-        found.append(
-            f'<path class="grid" d="M0 {y:.1f}H{WIDTH}"/>'
-            f'<text x="0" y="{y - 4:.1f}">{markup.size(value)}</text>'
-        )
-    return "".join(found)
+def _grid(top: float) -> tuple[str, str]:
+    """Return lines at round sizes, and their labels, which stand in front of everything."""
+    places = [(value, _y(value, top)) for value in round_sizes(top)]
+    lines = "".join(f"M0 {y:.1f}H{WIDTH}" for _, y in places)
+    labels = (f'<text x="0" y="{y - 4:.1f}">{markup.size(value)}</text>' for value, y in places)
+    return f'<path class="grid" d="{lines}"/>', "".join(labels)
 
 
 def round_sizes(top: float) -> list[int]:
@@ -82,12 +80,13 @@ def pushed(days: Sequence[Day]) -> str:
         if one.total
     )
     label = f"Bytes pushed per day, from {days[0].day} to {days[-1].day}"
-    return _svg(label, f'{_grid(top)}<path class="bar" d="{bars}"/>{_dates(days)}')
+    lines, labels = _grid(top)
+    return _svg(label, f'{lines}<path class="bar" d="{bars}"/>{labels}{_dates(days)}')
 
 
-def largest(facts: Facts) -> str:
+def largest(facts: Facts, days: Sequence[Day]) -> str:
     """Return a line: the largest value of each day, then its forecast, and the limit."""
-    days, band = facts.days, facts.band
+    band = facts.band
     first, last = days[0].day, days[-1].day
     end = band.days[-1] if band else last
     span = (end - first).days + 1
@@ -98,9 +97,10 @@ def largest(facts: Facts) -> str:
     points = " ".join(
         f"{_place((one.day - first).days, span):.1f},{_y(one.largest, top):.1f}" for one in days
     )
-    parts = [_grid(top)]
+    lines, labels = _grid(top)
+    parts = [lines]
     if band:
-        parts.append(_band_path(facts, span, top))
+        parts.append(_band_path(band, first, span, top))
     parts.append(f'<polyline class="line" points="{points}"/>')
     if len(days) == 1:
         parts.append(
@@ -112,15 +112,13 @@ def largest(facts: Facts) -> str:
             f'<path class="limit" d="M0 {y:.1f}H{WIDTH}"/><text class="limit-label" x="{WIDTH}" '
             f'y="{y - 5:.1f}" text-anchor="end">limit {limit_text(facts.limit)}</text>'
         )
-    parts.append(_dates(days, end.isoformat()))
+    parts += [labels, _dates(days, end.isoformat())]
     forecast = f", with a forecast up to {end}" if band else ""
     return _svg(f"Largest XCom of each day, from {first} to {last}{forecast}", "".join(parts))
 
 
-def _band_path(facts: Facts, span: int, top: float) -> str:
-    band = facts.band
-    assert band is not None
-    xs = [_place((day - facts.days[0].day).days, span) for day in band.days]
+def _band_path(band: Band, first: date, span: int, top: float) -> str:
+    xs = [_place((day - first).days, span) for day in band.days]
     upper = [f"{x:.1f} {max(_y(y, top), 0):.1f}" for x, y in zip(xs, band.high, strict=True)]
     lower = [f"{x:.1f} {_y(y, top):.1f}" for x, y in zip(xs, band.low, strict=True)]
     middle = [f"{x:.1f} {_y(y, top):.1f}" for x, y in zip(xs, band.expected, strict=True)]
@@ -162,8 +160,10 @@ def distribution(facts: Facts) -> str:
                 parts.append(
                     f'<text class="value" x="{x + width / 2:.1f}" y="{y - 5:.1f}" text-anchor="middle">{count:,}</text>'
                 )
-        if place % max(1, round(96 / width)) == 0:
-            parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}">{markup.size(least)}</text>')
+        every = max(1, round(90 / width))
+        if place % every == 0 and x < WIDTH - 60:
+            minor = ' class="minor"' if place % (2 * every) else ""
+            parts.append(f'<text{minor} x="{x:.1f}" y="{HEIGHT - 8}">{markup.size(least)}</text>')
     if shows_limit:
         # The limit lies within its bucket as far as its size in relation to the bucket's ends.
         inside = (facts.limit - histogram.lowest(at_limit)) / max(histogram.lowest(at_limit), 1)

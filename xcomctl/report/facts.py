@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING
 
 from xcomctl.model import Size
@@ -40,6 +40,8 @@ class Group:
     limit: int
     change: int
     """By how many bytes it grew: since the earlier snapshot, or from one week to the next."""
+    before: int
+    """What it grew from: the earlier snapshot's bytes, or those pushed in the earlier week."""
     forecast: Forecast | None = None
 
     @property
@@ -140,8 +142,9 @@ def gather(
     version: str,
 ) -> Facts:
     """Return what to show of these snapshots, each with the limit that applies to it."""
+    names = {one.source.database_id: one.source.name for one, _ in snapshots}
     before = {
-        (one.source.name, *name): sizes.total
+        (names.get(one.source.database_id, one.source.name), *name): sizes.total
         for one in earlier
         for name, sizes in one.groups.items()
     }
@@ -156,8 +159,8 @@ def gather(
         for name, sizes in snapshot.groups.items():
             key = (snapshot.source.name, *name)
             sizes_of[key] = sizes
-            change = sizes.total - before.get(key, 0) if earlier else _change(sizes, week)
-            found.append(_group(key, sizes, limit.size, change))
+            old, new = (before.get(key, 0), sizes.total) if earlier else _weeks(sizes, week)
+            found.append(_group(key, sizes, limit.size, old, new))
         gone = sum(
             total
             for (deployment, *name), total in before.items()
@@ -182,10 +185,10 @@ def gather(
     )
 
 
-def _group(key: Key, sizes: GroupSizes, limit: int, change: int) -> Group:
+def _group(key: Key, sizes: GroupSizes, limit: int, old: int, new: int) -> Group:
     counts = sizes.histogram()
     return Group(
-        key, counts.total(), histogram.measured(counts), sizes.total, max(sizes.largest), limit, change
+        key, counts.total(), histogram.measured(counts), sizes.total, max(sizes.largest), limit, new - old, old
     )  # fmt: skip
 
 
@@ -216,15 +219,15 @@ def _week_ends(snapshot: Snapshot) -> int:
     return days[-1] if days else NO_DAY
 
 
-def _change(sizes: GroupSizes, last: int) -> int:
-    """Return the bytes pushed in the week up to a day, less those of the week before it."""
-    change = 0
+def _weeks(sizes: GroupSizes, last: int) -> tuple[int, int]:
+    """Return the bytes pushed in the week before the last one, and in the week up to a day."""
+    old = new = 0
     for day, largest, others in zip(sizes.days, sizes.largest, sizes.others, strict=True):
         if day > last - _WEEK:
-            change += largest + others
+            new += largest + others
         elif day > last - 2 * _WEEK:
-            change -= largest + others
-    return change
+            old += largest + others
+    return old, new
 
 
 def _by_day(groups: Iterable[GroupSizes]) -> tuple[Day, ...]:
@@ -260,16 +263,25 @@ def _with_forecasts(
     )
 
 
+def unmatched(snapshots: Iterable[Snapshot], earlier: Iterable[Snapshot]) -> list[str]:
+    """Return the names of earlier snapshots that are of none of these deployments."""
+    known = {one for each in snapshots for one in (each.source.database_id, each.source.name)}
+    return [
+        one.source.name
+        for one in earlier
+        if one.source.database_id not in known and one.source.name not in known
+    ]
+
+
 def weekly(facts: Facts) -> tuple[int, int]:
     """Return the bytes pushed in the last seven days, and in the seven days before them."""
     if not facts.days:
         return 0, 0
-    last = facts.days[-1].day
-    recent = last - timedelta(days=_WEEK)
-    earlier = last - timedelta(days=2 * _WEEK)
+    last = facts.days[-1].day.toordinal()
+    ages = [(last - one.day.toordinal(), one.total) for one in facts.days]
     return (
-        sum(one.total for one in facts.days if one.day > recent),
-        sum(one.total for one in facts.days if earlier < one.day <= recent),
+        sum(total for age, total in ages if age < _WEEK),
+        sum(total for age, total in ages if _WEEK <= age < 2 * _WEEK),
     )
 
 

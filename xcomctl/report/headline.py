@@ -88,13 +88,14 @@ def _meets(facts: Facts) -> str:
     assert met is not None
     assert last is not None
     word = "Limit met since" if met <= last else "Limit met on"
+    if met > last and any(one.of_limit > 1 for one in facts.groups):
+        word = "Next limit met on"
     level = "bad" if met <= last else "warn"
     return _card(word, met.isoformat(), f"first: {_name(group)}", level)
 
 
 def _name(group: Group) -> str:
-    _, dag_id, task_id, key = group.name
-    return f'<span class="id">{markup.text(dag_id)}/{markup.text(task_id)}:{markup.text(markup.key(key))}</span>'
+    return f'<span class="id">{markup.name(*group.name[1:])}</span>'
 
 
 def _deployments(facts: Facts) -> str:

@@ -21,7 +21,7 @@ _HEADING = 20
 _LETTER = 7.2
 """Width of a letter of a heading, about."""
 
-_GROWTH = 6
+_GROWTH = 7
 """Index of the growth in a group's data."""
 
 OF_LIMIT_STEPS = (0.25, 0.5, 0.8, 1.0)
@@ -33,10 +33,9 @@ def color_of(group: Group, *, shows_change: bool) -> int:
     if not shows_change:
         share = group.of_limit
         return sum(share >= step for step in OF_LIMIT_STEPS[:3]) + (share > OF_LIMIT_STEPS[3])
-    before = group.total - group.change
-    if abs(group.change) * 20 <= max(before, 1):
+    if abs(group.change) * 20 <= max(group.before, 1):
         return 2
-    large = abs(group.change) * 2 > max(before, 1)
+    large = abs(group.change) * 2 > max(group.before, 1)
     return (4 if large else 3) if group.change > 0 else (0 if large else 1)
 
 
@@ -111,7 +110,7 @@ def _short(name: str, letters: int) -> str:
 def data(facts: Facts, groups: Sequence[Group]) -> dict[str, Any]:
     """Return the groups for the page's script, nested, as short as they can be.
 
-    `tree` is [[name, limit, [[task_id, [[key, count, total, largest, change, nulls, growth,
+    `tree` is [[name, limit, [[task_id, [[key, count, total, largest, color, change, nulls, growth,
     meets], ...]], ...]], ...]. `key` is an index into `keys`; at the end, null is left out, and 0 but for the growth.
     """
     keys: dict[str, int] = {}
@@ -124,6 +123,7 @@ def data(facts: Facts, groups: Sequence[Group]) -> dict[str, Any]:
             one.count,
             one.total,
             one.largest,
+            color_of(one, shows_change=facts.shows_change),
             one.change,
             one.count - one.measured,
             growth_per_day(one),

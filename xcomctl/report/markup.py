@@ -18,6 +18,12 @@ def text(value: object) -> str:
     return html.escape(visible(str(value)))
 
 
+def name(*parts: str | None) -> str:
+    """Return `dag/task:key` as HTML that may be broken between its parts."""
+    dag_id, task_id, last = parts
+    return f"{text(dag_id)}/<wbr>{text(task_id)}:<wbr>{text(key(last))}"
+
+
 def number(value: int) -> str:
     """Return a number with separators."""
     return f"{value:,}"

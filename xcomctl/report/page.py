@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from xcomctl.report.facts import Facts
 
+MOST_DAYS: Final = 400
+"""Days that the pictures and their table show, the newest ones."""
 MAX_BYTES: Final = 300_000
 """Pages with many groups fold the smaller ones to stay below this, unless their names are very long."""
 _SHOWN: Final = (
@@ -124,7 +126,7 @@ def _map_section(facts: Facts, leaves: int) -> str:
 
 
 def _days_section(facts: Facts) -> str:
-    days = facts.days
+    days = facts.days[-MOST_DAYS:]
     if not days:
         return ""
     ahead: list[Sequence[str]] = []
@@ -138,7 +140,7 @@ def _days_section(facts: Facts) -> str:
         ]
     rows = [
         (str(one.day), markup.number(one.count), markup.size(one.total), markup.size(one.largest))
-        for one in days[-180:]
+        for one in days
     ]
     table = markup.table("XComs by day", ("Day", "XComs", "Pushed", "Largest"), rows)
     if ahead:
@@ -149,7 +151,7 @@ def _days_section(facts: Facts) -> str:
         "Growth",
         '<div class="charts">',
         f"<figure><figcaption>Bytes pushed per day</figcaption>{charts.pushed(days)}</figure>",
-        f"<figure><figcaption>Largest XCom of each day</figcaption>{charts.largest(facts)}"
+        f"<figure><figcaption>Largest XCom of each day</figcaption>{charts.largest(facts, days)}"
         "</figure></div>",
         '<p class="note">Of the XComs that are still stored. What was deleted is not counted.</p>',
         markup.data_table("Numbers by day", table),
@@ -180,7 +182,7 @@ def _closest(facts: Facts) -> str:
     groups = sorted(facts.groups, key=lambda one: -one.of_limit)[:7]
     rows = [
         (
-            f"{markup.text(one.name[1])}/{markup.text(one.name[2])}:{markup.text(markup.key(one.name[3]))}",
+            markup.name(*one.name[1:]),
             markup.size(one.largest),
             markup.percent(one.of_limit),
         )

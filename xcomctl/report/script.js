@@ -39,22 +39,14 @@ const percent = (share) => {
 
 // --- the groups, as rows and as a tree
 const rows = [];
-const leafColor = (row) => {
-  if (!data.change) return [0.25, 0.5, 0.8].filter((step) => row.ofLimit >= step).length + (row.ofLimit > 1 ? 1 : 0);
-  const before = row.total - row.change;
-  if (Math.abs(row.change) * 20 <= Math.max(before, 1)) return 2;
-  const large = Math.abs(row.change) * 2 > Math.max(before, 1);
-  return row.change > 0 ? (large ? 4 : 3) : (large ? 0 : 1);
-};
 const root = {name: "All", parts: data.tree.map(([dag, limit, tasks]) => ({
   name: dag,
   parts: tasks.map(([task, keys]) => ({
     name: task,
-    parts: keys.map(([key, count = 0, total = 0, largest = 0, grown = 0, nulls = 0, growth = null, meets = ""]) => {
+    parts: keys.map(([key, count = 0, total = 0, largest = 0, color = 0, grown = 0, nulls = 0, growth = null, meets = ""]) => {
       const mean = count > nulls ? Math.round(total / (count - nulls)) : 0;
       const row = {dag, task, key: data.keys[key], count, total, share: data.total ? total / data.total : 0, mean, largest,
-        ofLimit: limit ? largest / limit : 0, growth, meets: meets || "", change: grown};
-      row.color = leafColor(row);
+        ofLimit: limit ? largest / limit : 0, growth, meets: meets || "", change: grown, color};
       row.text = `${dag}\n${task}\n${row.key}`.toLowerCase();
       rows.push(row);
       return {name: row.key, row};

@@ -88,6 +88,7 @@ def forecast_band(largest_by_day: Mapping[date, int], limit: int) -> Band | None
         return None
     recent, _ = _recent(_Series.of(largest_by_day))
     ahead = min(max(len(recent.days) // 2, _MIN_DAYS), _MAX_BAND_DAYS)
+    ahead = min(ahead, date.max.toordinal() - recent.days[-1].toordinal())
     line, slopes = recent.line(), recent.slopes()
     share = _compound(recent, line) if found.trend == "grows" else None
     curve = share or line
@@ -176,7 +177,7 @@ def _trend(series: _Series, limit: int, since: str) -> Forecast:
         met_on = next(day for day, value in zip(days, values, strict=True) if value >= limit)
         return Forecast("grows", daily, met_on, why)
     met = max(math.ceil(ahead - 1e-9), offsets[-1] + 1)
-    if met - offsets[-1] > _MAX_DAYS_AHEAD:
+    if met - offsets[-1] > _MAX_DAYS_AHEAD or days[0].toordinal() + met > date.max.toordinal():
         return Forecast("grows", daily, why="the limit is more than ten years away")
     return Forecast("grows", daily, days[0] + timedelta(days=met), why)
 

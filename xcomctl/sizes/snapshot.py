@@ -104,6 +104,9 @@ def add_up(groups: Sequence[GroupSizes]) -> GroupSizes:
     )
     for day, same in groupby(rows, lambda row: row[0]):
         cells = [*same]
+        if len(cells) == 1:
+            found.add(*cells[0])
+            continue
         largest = max(cell[1] for cell in cells)
         others = sum(cell[1] + cell[2] for cell in cells) - largest
         short = histogram.shorten(histogram.parse(*(cell[3] for cell in cells)))

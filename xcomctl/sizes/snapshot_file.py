@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from xcomctl import __version__
-from xcomctl.errors import UsageError
+from xcomctl.errors import RefusedError, UsageError
 from xcomctl.model import KeyRange, Limit, Size
 from xcomctl.sizes import histogram
 from xcomctl.sizes.snapshot import NO_DAY, GroupSizes, PartOf, Snapshot, Source
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 SCHEMA: Final = "xcomctl.snapshot/1"
-MAX_BYTES: Final = 512 * 1024 * 1024
+MAX_BYTES: Final = 256 * 1024 * 1024
 """A snapshot is not larger than this when unpacked."""
 MAX_PARTS: Final = 10_000
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -32,10 +32,21 @@ _MAX_NUMBER: Final = 2**63 - 1
 
 
 def dump(snapshots: Sequence[Snapshot]) -> Iterator[bytes]:
-    """Yield the file of these snapshots, of several deployments or stores."""
+    """Yield the file of these snapshots, of several deployments or stores.
+
+    Raises:
+        RefusedError: it would be larger than what is read.
+    """
     packer = zlib.compressobj(9, zlib.DEFLATED, _GZIP)
+    length = 0
     for text in _texts(snapshots):
-        yield packer.compress(text.encode("utf-8", "surrogatepass"))
+        length += len(text)
+        if length > MAX_BYTES:
+            raise RefusedError(
+                f"the snapshot is larger than {Size(MAX_BYTES)} when unpacked",
+                hint="Take one of fewer DAGs (-d) or days (--since).",
+            )
+        yield packer.compress(text.encode())
     yield packer.flush()
 
 
@@ -195,6 +206,16 @@ def _number(value: object, what: str) -> int:
     return number
 
 
+def _numbers(value: object, what: str) -> list[int]:
+    numbers: list[int] = _is(value, list, what)
+    # A million of them: not one call each.
+    if not {*map(type, numbers)} <= {int}:
+        raise _DamagedError(f"something in {what} is not a whole number")
+    if numbers and not 0 <= min(numbers) <= max(numbers) <= _MAX_NUMBER:
+        raise _DamagedError(f"something in {what} is out of range")
+    return numbers
+
+
 def _name(value: object, what: str) -> str | None:
     return None if value is None else cast("str", _is(value, str, what))
 
@@ -292,12 +313,12 @@ def _sizes(group: dict[str, Any], days: Sequence[int]) -> GroupSizes:
         if first + count > len(days) or count < 1 or (at and first <= at[-1]):
             raise _DamagedError("a range of days is out of range")
         at.extend(range(first, first + count))
-    largest = [_number(one, "a size") for one in _is(group.get("largest"), list, '"largest"')]
-    others = [_number(one, "a size") for one in _is(group.get("others"), list, '"others"')]
+    largest = _numbers(group.get("largest"), '"largest"')
+    others = _numbers(group.get("others"), '"others"')
     shorts = _is(group.get("sizes"), str, '"sizes"').split(" ")
     if not len(at) == len(largest) == len(others) == len(shorts):
         raise _DamagedError("a group's lists are of different lengths")
-    if not all(map(histogram.SHORT_FORM.fullmatch, shorts)):
+    if not all(map(histogram.SHORT_FORM.fullmatch, {*shorts})):
         raise _DamagedError("a histogram cannot be read")
     findings = _is(group.get("findings", {}), dict, "a group's findings")
     sizes = GroupSizes(
