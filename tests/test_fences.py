@@ -192,7 +192,18 @@ def test_names_are_those_that_people_grep_for() -> None:
 def test_few_loose_modules() -> None:
     """What is not in a package is the entry and what every package uses."""
     loose = {path.name for path in PACKAGE.glob("*.py")}
-    assert loose == {"__init__.py", "__main__.py", "errors.py", "model.py", "text.py"}
+    plugin = {"pytest_plugin.py"}
+    assert loose == {"__init__.py", "__main__.py", "errors.py", "model.py", "text.py"} | plugin
+
+
+def test_the_pytest_plugin_runs_the_command_and_imports_nothing_of_it() -> None:
+    """It is imported beside other versions of our libraries."""
+    assert not our_imports(PACKAGE / "pytest_plugin.py")
+    assert {"pytest"} >= {
+        one
+        for one in imports(PACKAGE / "pytest_plugin.py")
+        if one.split(".")[0] not in sys.stdlib_module_names and not one.startswith("airflow")
+    }
 
 
 def test_sqlalchemy_and_drivers_stay_under_db() -> None:
@@ -222,7 +233,9 @@ def test_nothing_unpickles_or_imports_what_a_value_names() -> None:
     assert (
         users_of("pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve") == set()
     )
-    assert users_of("importlib") <= {"cli/commands.py", "formats/__init__.py"}
+    # The plugin asks importlib.metadata for versions only.
+    named = {"cli/commands.py", "formats/__init__.py", "pytest_plugin.py"}
+    assert users_of("importlib") <= named
     for path in MODULES:
         calls = {
             node.func.id

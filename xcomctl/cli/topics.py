@@ -34,6 +34,7 @@ TOPICS = {
     "export-format": "the fields of an exported file",
     "airflow-3.4": "what changes with Airflow 3.4, a pre-release",
     "following": "what list --follow guarantees, and where it looks",
+    "testing": "the pytest plugin: checks what a DAG test has pushed",
     "security": "what xcomctl never does, and the privileges it needs",
     "performance": "measurements against the databases' own clients",
 }
