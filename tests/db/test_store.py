@@ -14,7 +14,7 @@ from xcomctl.config.target import resolve_target
 from xcomctl.db import open_store
 from xcomctl.db.write.delete import Delete
 from xcomctl.db.write.push import Push
-from xcomctl.db.write.restore import RestoreTarget
+from xcomctl.db.write.restore_target import RestoreTarget
 from xcomctl.errors import NotFoundError
 from xcomctl.model import Encoding, Selection, Size
 

@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
 
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from xcomctl.cli.undo_file import UndoFile
     from xcomctl.db.read.store import Store
     from xcomctl.db.write.restore import Restore
-    from xcomctl.exchange.records import Record
+    from xcomctl.exchange.records import Fault, Record
+
+_Line = TypeVar("_Line")
 
 EXAMPLES = (
     ("What would be restored?", "xcomctl import xcoms.jsonl --dry-run"),
@@ -47,8 +49,9 @@ _COLUMNS = (
     *(Column(name, "number") for name in OUTCOMES),
 )
 _REASONS_SHOWN = 20
-_KEPT = 200
-"""Lines of an undo file that are collected before they are written."""
+_PAGE_LINES = 1000
+_PAGE_BYTES = 8 * 1024 * 1024
+"""Lines that are looked up and written together, and the size of their values."""
 
 CHOICES = {"columns": [one.name for one in _COLUMNS]}
 
@@ -212,7 +215,7 @@ class _Job:
         replace: bool,
     ) -> None:
         self._console = console
-        from xcomctl.db.write.restore import RestoreTarget
+        from xcomctl.db.write.restore_target import RestoreTarget
 
         self._target = RestoreTarget(store)
         self._source = source
@@ -232,13 +235,15 @@ class _Job:
     def look(self) -> None:
         """Determine the outcome of each line without writing; print which ones do not fit."""
         from xcomctl.db.write.restore import Restore
+        from xcomctl.exchange.records import Record
 
         restore = Restore(self._target, self._dags, write=False, replace_=self._replace)
         pickles = 0
         with self._console.working("import: checking lines") as work:
-            for record in work.counting("import: checking lines", self._records(report=True)):
-                pickles += record.encoding == "pickle"
-                self._take(restore, record, report=True)
+            lines = work.counting("import: checking lines", self._lines(report=True))
+            for page in _pages(lines):
+                pickles += sum(one.encoding == "pickle" for one in page if isinstance(one, Record))
+                self._take(restore, page, report=True)
         if pickles:
             self._console.warn(
                 f"{pickles} of the values are pickles, which run code when Airflow loads them: "
@@ -260,7 +265,7 @@ class _Job:
             replace_=self._replace,
             keep=kept.append if undo else None,
         )
-        records = work.counting("import: writing XComs", self._records(report=False), rows=lines)
+        records = work.counting("import: writing XComs", self._lines(report=False), rows=lines)
         changed = 0
 
         def committed() -> None:
@@ -270,14 +275,11 @@ class _Job:
         try:
             for batch in _batches(records, batch_size):
                 with self._target.transaction(ending(undo, committed)):
-                    for record in batch:
-                        self._take(restore, record, report=False, skip=batch_size is not None)
-                        if undo and len(kept) >= _KEPT:
+                    for page in _pages(batch):
+                        self._take(restore, page, report=False, skip=batch_size is not None)
+                        if undo and kept:
                             undo.write(kept)
                             kept.clear()
-                    if undo:
-                        undo.write(kept)
-                        kept.clear()
         except BaseException:
             if changed:
                 self._console.warn(
@@ -285,42 +287,43 @@ class _Job:
                 )
             raise
 
-    def _records(self, *, report: bool) -> Iterator[Record]:
-        """Yield the records that can be read; with `report` print which ones cannot."""
+    def _lines(self, *, report: bool) -> Iterator[Record | Fault]:
+        """Yield the lines of the file but a cut off one; with `report` print that one."""
         from xcomctl.exchange.records import Fault, records
 
         self._source.seek(0)
         for one in records(self._source):
-            if not isinstance(one, Fault):
+            if not isinstance(one, Fault) or not one.cut_off:
                 yield one
-            elif one.cut_off:
-                if not report:
-                    continue
+            elif report:
                 self._console.warn(
                     f"line {one.line} is cut off and was skipped: the command that wrote this undo file was "
                     "interrupted before it changed that XCom"
                 )
-            else:
-                self._refuse("", one.line, one.reason, report=report)
 
-    def _take(self, restore: Restore, record: Record, *, report: bool, skip: bool = True) -> None:
+    def _take(
+        self, restore: Restore, page: list[Record | Fault], *, report: bool, skip: bool = True
+    ) -> None:
+        """Import a page of lines, and count what became of each."""
         from xcomctl.db.write.restore import MisfitError
+        from xcomctl.exchange.records import Fault
 
-        dag_id = self._dags.get(record.ref.dag_id, record.ref.dag_id)
-        try:
-            outcome = restore.apply(record)
-        except MisfitError as misfit:
-            if not skip:
+        fitting = [one for one in page if not isinstance(one, Fault)]
+        outcomes = iter(restore.apply(fitting))
+        for one in page:
+            if isinstance(one, Fault):
+                self._refuse("", one.line, one.reason, report=report)
+                continue
+            dag_id = self._dags.get(one.ref.dag_id, one.ref.dag_id)
+            outcome = next(outcomes)
+            if not isinstance(outcome, MisfitError):
+                self._tally.setdefault(dag_id, Counter())[outcome] += 1
+            elif skip:
+                self._refuse(dag_id, one.line, str(outcome), report=report)
+            else:
                 raise RefusedError(
-                    f"imported nothing: line {record.line} no longer applies",
-                    detail=str(misfit),
-                ) from None
-            self._refuse(dag_id, record.line, str(misfit), report=report)
-            return
-        except RefusedError as refusal:
-            refusal.message = f"line {record.line}: {refusal.message}"
-            raise
-        self._tally.setdefault(dag_id, Counter())[outcome] += 1
+                    f"imported nothing: line {one.line} no longer applies", detail=str(outcome)
+                )
 
     def _refuse(self, dag_id: str, line: int, reason: str, *, report: bool) -> None:
         counts = self._tally.setdefault(dag_id, Counter())
@@ -347,11 +350,25 @@ class _Job:
         )
 
 
-def _batches(records: Iterable[Record], size: int | None) -> Iterator[Iterator[Record]]:
-    """Yield the records in batches. Each has to be consumed before the next."""
-    records = iter(records)
+def _batches(lines: Iterable[_Line], size: int | None) -> Iterator[Iterator[_Line]]:
+    """Yield the lines in batches. Each has to be consumed before the next."""
+    lines = iter(lines)
     if size is None:
-        yield records
+        yield lines
         return
-    for first in records:
-        yield itertools.chain([first], itertools.islice(records, size - 1))
+    for first in lines:
+        yield itertools.chain([first], itertools.islice(lines, size - 1))
+
+
+def _pages(lines: Iterable[Record | Fault]) -> Iterator[list[Record | Fault]]:
+    """Yield the lines in pages that are held in memory."""
+    page: list[Record | Fault] = []
+    size = 0
+    for line in lines:
+        page.append(line)
+        size += len(getattr(line, "data", None) or b"")
+        if len(page) == _PAGE_LINES or size >= _PAGE_BYTES:
+            yield page
+            page, size = [], 0
+    if page:
+        yield page

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import sqlalchemy as sa
 
 from xcomctl.config import urls
+from xcomctl.db.backends.bulk import Bulk
 from xcomctl.db.backends.diagnosis import Circumstances, to_error
 from xcomctl.db.backends.engine import UnreadableAnswerError, cause_of, make_engine
 from xcomctl.db.backends.searching import Searching
@@ -52,8 +53,7 @@ class Backend(ABC):
     `bound_moment` where a time is bound in another way; `stored` where a value is cast on its
     way in; `abandon` where a query runs on when its client has gone.
 
-    **May**, to be fast, once a measurement asks for it: everything else. Each method says what
-    has to come back, whatever the way.
+    **May**, to be fast, once measured: everything else. Each method says what has to come back.
 
     A product that speaks another's dialect is a subclass of that one:
 
@@ -426,10 +426,6 @@ class Backend(ABC):
             return sa.literal(raw, sa.LargeBinary)
         return sa.null() if raw is None else sa.literal(raw)
 
-    def own_id(self, table: sa.TableClause) -> Element | None:
-        """Return the id to give a new row of Airflow 1.10, None where the database numbers it."""
-        return None
-
     def locked(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         """Return the query so that nobody changes its rows before the transaction ends."""
         return statement.with_for_update()
@@ -441,6 +437,10 @@ class Backend(ABC):
         if len(columns) == 1:
             return columns[0].in_([row[0] for row in rows])
         return sa.tuple_(*columns).in_(rows)
+
+    def bulk(self) -> Bulk:
+        """Return what reads and writes rows by the thousand."""
+        return Bulk(self)
 
     def script(self) -> SqlScript:
         """Return what writes statements as text, for people to run."""

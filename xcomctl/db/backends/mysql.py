@@ -14,6 +14,7 @@ from xcomctl.db.backends.base import (
     Element,
     MovedError,
 )
+from xcomctl.db.backends.mysql_bulk import MariaDBBulk, MySQLBulk
 from xcomctl.db.backends.mysql_catalogue import read_columns, view_definition
 from xcomctl.db.backends.mysql_errors import diagnose, diagnose_connecting
 from xcomctl.db.backends.mysql_rows import (
@@ -322,6 +323,9 @@ class MySQL(Backend):
 
     def stored_size(self, value: Element, storage: Storage) -> Element:
         return sa.func.json_storage_size(value) if storage == "json" else sa.null()
+
+    def bulk(self) -> MySQLBulk:
+        return MariaDBBulk(self) if self.name == "mariadb" else MySQLBulk(self)
 
     def script(self) -> SqlScript:
         has_key = self._has_primary_key()

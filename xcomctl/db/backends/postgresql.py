@@ -25,6 +25,7 @@ from xcomctl.db.backends.postgresql_aggregation import (
     begins_like_pickle,
 )
 from xcomctl.db.backends.postgresql_any_bytes import holds_any_bytes
+from xcomctl.db.backends.postgresql_bulk import PostgreSQLBulk
 from xcomctl.db.backends.postgresql_copy import CopiedRows
 from xcomctl.db.backends.postgresql_errors import diagnose, diagnose_connecting
 from xcomctl.db.backends.postgresql_policies import hidden_rows
@@ -160,18 +161,6 @@ class PostgreSQL(Backend):
     def script(self) -> SqlScript:
         return PostgreSQLScript(self.connection.dialect, self.target.schema)
 
-    def own_id(self, table: sa.TableClause) -> Element | None:
-        named = self.script().quoted("xcom")
-        statement = sa.text(
-            "SELECT coalesce(has_sequence_privilege(pg_get_serial_sequence(:name, 'id'), 'USAGE'),"
-            " true)"
-        )
-        if self.connection.scalar(statement, {"name": named}):
-            return None
-        # Below 1, where no sequence gets to, so that Airflow's own rows never meet it.
-        lowest = sa.func.least(sa.func.min(table.c.id), 1) - 1
-        return sa.select(lowest).select_from(table).scalar_subquery()
-
     def stored(self, raw: Raw, storage: Storage) -> Element:
         if storage == "json" and raw is not None:
             return sa.cast(sa.literal(raw, sa.Text), JSONB)
@@ -186,6 +175,9 @@ class PostgreSQL(Backend):
         names = [f"c{number}" for number in range(len(columns))]
         wanted = sa.values(*map(sa.column, names), name="wanted").data(rows)
         return sa.tuple_(*columns).in_(sa.select(*(wanted.c[name] for name in names)))
+
+    def bulk(self) -> PostgreSQLBulk:
+        return PostgreSQLBulk(self)
 
     def product(self) -> str:
         return f"PostgreSQL {self.server_version()}"

@@ -17,6 +17,7 @@ from xcomctl.db.backends import sqlite_storage
 from xcomctl.db.backends.base import Backend, Element, MovedError
 from xcomctl.db.backends.diagnosis import READ_ONLY_VIEW
 from xcomctl.db.backends.searching import SQLiteSearching
+from xcomctl.db.backends.sqlite_bulk import SQLiteBulk, has_rowid
 from xcomctl.db.backends.sqlite_errors import diagnose, holds_something
 from xcomctl.db.backends.sqlite_sampling import IN_ROW, SQLiteSampling
 from xcomctl.db.backends.sqlite_text import AnyTextConnection
@@ -167,6 +168,9 @@ class SQLite(Backend):
                 found.append(sa.and_(*(column == value for column, value in pairs)))
         return sa.or_(*found)
 
+    def bulk(self) -> SQLiteBulk:
+        return SQLiteBulk(self)
+
     def server_version(self) -> str:
         return sqlite3.sqlite_version
 
@@ -308,10 +312,7 @@ class SQLite(Backend):
         return SQLiteSearching(self.raw)
 
     def pickle_sampling(self) -> PickleSampling | None:
-        made = self.connection.scalar(
-            sa.text("SELECT sql FROM sqlite_master WHERE name = 'xcom' AND type = 'table'")
-        )
-        if not made or "WITHOUT ROWID" in str(made).upper():
+        if not has_rowid(self.connection, "xcom"):
             return None
         return SQLiteSampling(self._driver(), self.schema_name() or "main")
 

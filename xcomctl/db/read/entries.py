@@ -16,7 +16,7 @@ from xcomctl.model import UNMAPPED, Encoding, Raw, Selection, Size, XComEntry
 from xcomctl.values.sniff import to_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from xcomctl.db.backends.base import Element
     from xcomctl.db.read.rows import Rows
@@ -318,7 +318,7 @@ class Entries:
         """
         identity, backend = self._schema.generation.identity, self._backend
         with self._table.explained():
-            statement = self._streamed(selection)
+            statement = self._streamed(selection, narrow=selection.narrows)
             if ordered:
                 key = [self._table.x.c[name] for name in identity]
                 statement = backend.along_key(statement.order_by(*key), self._table.x)
@@ -328,7 +328,15 @@ class Entries:
             stream_into = backend.stream_into if narrow else backend.stream_all_into
             stream_into(statement, self._schema.storage, sink)
 
-    def _streamed(self, selection: Selection) -> sa.Select[Any]:
+    def stream_few_into(
+        self, narrowed: Callable[[sa.Select[Any]], sa.Select[Any]], sink: RowSink
+    ) -> None:
+        """Write the rows that `narrowed` leaves of a query into a sink, as `stream_into` does."""
+        with self._table.explained():
+            statement = narrowed(self._streamed(Selection(), narrow=True))
+            self._backend.stream_into(statement, self._schema.storage, sink)
+
+    def _streamed(self, selection: Selection, *, narrow: bool) -> sa.Select[Any]:
         """Return the query whose rows `Backend.stream_into` writes."""
         table, backend, schema = self._table, self._backend, self._schema
         x, run, mapped, joined = table.x.c, table.run.c, schema.mapped, table.joined
@@ -336,7 +344,7 @@ class Entries:
         orphan, rows = self._rows.orphan().element, self._rows.source()
         if mapped and joined:
             date = run[schema.run_date or ""]
-            if not selection.narrows and backend.knows_runs(table.run, date):
+            if not narrow and backend.knows_runs(table.run, date):
                 date, orphan, rows = sa.null(), sa.literal(0), table.x
         number = sa.Integer
         columns: dict[str, Element] = {

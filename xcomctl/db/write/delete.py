@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from xcomctl.db.backends.times import to_moment
-from xcomctl.db.write.statements import Current
 from xcomctl.db.write.transaction import transaction
-from xcomctl.db.write.undo import ending, lines_to_restore
+from xcomctl.db.write.undo import RowsToRestore, ending
 from xcomctl.errors import DatabaseError
-from xcomctl.model import Selection, Size, is_glob
+from xcomctl.model import is_glob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
 
     from xcomctl.db.backends.base import Element
     from xcomctl.db.read.store import Store
     from xcomctl.db.write.undo import UndoLog
+    from xcomctl.model import Selection
 
 ENDED = ("success", "failed")
 """States of a run in which no task of it reads an XCom any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowToDelete:
-    """A row to be deleted, as it was when the plan was made."""
+class RowToDelete(NamedTuple):
+    """A row to be deleted, as it was when the plan was made. A tuple: there may be millions."""
 
     row: tuple[object, ...]
     """Its primary key."""
-    timestamp: datetime | None
+    timestamp: object
+    """As `Bulk.exact_moment` has it."""
     dag_id: str
     task_id: str
-    size: Size | None
-    stored_size: Size | None
+    size: int | None
+    stored_size: int | None
     active: bool
     """Whether its run has not ended."""
 
@@ -68,6 +65,8 @@ class Delete:
 
     def __init__(self, store: Store) -> None:
         self._rows = store.rows
+        self._bulk = store.table.backend.bulk()
+        self._to_restore = RowsToRestore(store)
         self._table = store.table
         self._backend = store.table.backend
         self._schema = store.table.schema
@@ -81,10 +80,13 @@ class Delete:
         whose DAG is not in the table `dag`.
         """
         x = self._table.x.c
-        names = [*self._schema.generation.identity]
-        others = [name for name in ("dag_id", "task_id", "timestamp") if name not in names]
+        names = self._schema.generation.identity
+        # Labels, because a part of the key may be a column of its own, too.
         statement = sa.select(
-            *(x[name] for name in (*names, *others)),
+            *(x[name].label(f"key_{name}") for name in names),
+            self._bulk.exact_moment(x.timestamp).label("moment"),
+            x.dag_id.label("dag"),
+            x.task_id.label("task"),
             self._rows.size().label("size"),
             self._backend.stored_size(x.value, self._schema.storage).label("stored_size"),
             self._is_active().label("active"),
@@ -95,18 +97,10 @@ class Delete:
             statement = statement.where(self._has_no_dag())
         if keep_last is not None:
             statement = statement.where(self._is_older_than_newest(selection, keep_last))
+        width = len(names)
         with self._table.explained():
             for row in self._table.stream(statement, self._backend.paged.rows):
-                named = row._mapping
-                yield RowToDelete(
-                    tuple(named[name] for name in names),
-                    to_moment(row.timestamp),
-                    row.dag_id,
-                    row.task_id,
-                    None if row.size is None else Size(row.size),
-                    None if row.stored_size is None else Size(row.stored_size),
-                    bool(row.active),
-                )
+                yield RowToDelete(tuple(row[:width]), *row[width:])
 
     def _is_active(self) -> Element:
         if not self._table.joined or "state" not in self._table.run.c:
@@ -160,37 +154,38 @@ class Delete:
             LockedError: another session holds the rows; nothing was deleted.
             DatabaseError: the database did not do it.
         """
-        by_row = {planned.row: planned for planned in rows}
-        names = self._schema.generation.identity
-        xcom, connection = self._table.xcom, self._table.connection
-        key: list[Element] = [xcom.c[name] for name in names]
         gone: list[RowToDelete] = []
-
         with transaction(self._table, ending(undo, lambda: deleted(gone))):
-            is_one = self._backend.is_one_of(key, list(by_row))
-            lock = sa.select(*key, xcom.c.timestamp).where(is_one)
-            found = connection.execute(self._backend.locked(lock)).all()
-            there = [
-                by_row[tuple(row[:-1])]
-                for row in found
-                if tuple(row[:-1]) in by_row
-                and to_moment(row[-1]) == by_row[tuple(row[:-1])].timestamp
-            ]
+            there = self._lock(rows)
             if not active_too:
                 there = self._of_ended_runs(there)
             if not there:
                 return
             keys = [planned.row for planned in there]
             if undo is not None:
-                undo.write(lines_to_restore(self._currents(keys), self._schema.storage))
-            is_one = self._backend.is_one_of(key, keys)
-            count = connection.execute(sa.delete(xcom).where(is_one)).rowcount
+                undo.write(self._to_restore.lines(keys))
+            names = self._schema.generation.identity
+            count = self._bulk.delete(self._table.xcom, names, keys)
             if count != len(keys):
                 raise DatabaseError(
                     f"the database would delete {count} rows instead of {len(keys)}",
                     hint="This batch was not deleted.",
                 )
             gone += there
+
+    def _lock(self, rows: Sequence[RowToDelete]) -> list[RowToDelete]:
+        """Return which of the rows are there as they were planned, locked."""
+        xcom = self._table.xcom
+        by_row = {planned.row: planned for planned in rows}
+        key: list[Element] = [xcom.c[name] for name in self._schema.generation.identity]
+        lock = sa.select(*key, self._bulk.exact_moment(xcom.c.timestamp))
+        lock = self._backend.locked(self._bulk.only(lock, key, [*by_row]))
+        found = {tuple(row) for row in self._execute(lock)}
+        return [one for row, one in by_row.items() if (*row, one.timestamp) in found]
+
+    def _execute(self, statement: sa.Executable) -> sa.CursorResult[Any]:
+        """Execute a statement that is another one for each batch."""
+        return self._table.connection.execute(statement, execution_options={"compiled_cache": None})
 
     def _of_ended_runs(self, candidates: list[RowToDelete]) -> list[RowToDelete]:
         if not (self._schema.mapped and self._table.joined and "state" in self._table.run.c):
@@ -200,17 +195,6 @@ class Delete:
         statement = sa.select(run.id).where(run.id.in_(ids), run.state.not_in(ENDED))
         active = set(self._table.connection.execute(statement).scalars())
         return [candidate for candidate in candidates if candidate.row[0] not in active]
-
-    def _currents(self, rows: list[tuple[object, ...]]) -> list[Current]:
-        x = self._table.x.c
-        names = self._schema.generation.identity
-        raw = self._backend.raw(x.value, self._schema.storage).label("whole")
-        query = self._rows.select(Selection(), orphans=True, others=True).add_columns(raw)
-        statement = query.where(self._backend.is_one_of([x[name] for name in names], rows))
-        found = self._table.connection.execute(statement).all()
-        return [
-            Current(self._rows.full_entry(row), self._backend.fetched(row.whole)) for row in found
-        ]
 
     @property
     def breather_s(self) -> float:

@@ -11,7 +11,6 @@ from typing import IO, TYPE_CHECKING
 
 from xcomctl.db.write.delete import RowToDelete
 from xcomctl.errors import LockedError
-from xcomctl.model import Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 _BATCH_BYTES = 16 * 2**20
 """Of values in one batch: with an undo file they are read before they go."""
 _ATTEMPTS = 3
+_PAGE_ROWS = 500
+"""Rows of a plan that are written down at once."""
 
 
 @dataclass(slots=True)
@@ -64,45 +65,41 @@ class Plan:
 
     def add(self, rows: Iterable[RowToDelete], *, active_too: bool) -> None:
         """Write down the rows that the database found, but those of active runs."""
+        page: list[RowToDelete] = []
         for row in rows:
             if row.active and not active_too:
                 self.active.add(row)
                 continue
             self.totals.add(row)
-            self._file.write(json.dumps(_to_json(row)) + "\n")
+            page.append(row)
+            if len(page) == _PAGE_ROWS:
+                self._write(page)
+        self._write(page)
+
+    def _write(self, page: list[RowToDelete]) -> None:
+        self._file.write(f"{json.dumps(page, default=_to_json)}\n")
+        page.clear()
 
     def rows_to_delete(self) -> Iterator[RowToDelete]:
         """Yield the rows to delete, from the start."""
         self._file.seek(0)
         for line in self._file:
-            yield _from_json(json.loads(line))
+            for key, *others in json.loads(line, object_hook=_from_json):
+                yield RowToDelete(tuple(key), *others)
 
 
-def _to_json(row: RowToDelete) -> list[object]:
-    key = [{"t": one.isoformat()} if isinstance(one, datetime) else one for one in row.row]
-    moment = row.timestamp
-    return [
-        key,
-        moment.isoformat() if moment else None,
-        row.dag_id,
-        row.task_id,
-        row.size,
-        row.stored_size,
-    ]
+def _to_json(value: object) -> dict[str, str]:
+    """Return a part of a key that JSON has no form for: a time, or a name that is a blob."""
+    if isinstance(value, datetime):
+        return {"time": value.isoformat()}
+    assert isinstance(value, bytes), type(value)
+    return {"hex": value.hex()}
 
 
-def _from_json(values: list[object]) -> RowToDelete:
-    key, moment, dag_id, task_id, size, stored = values
-    assert isinstance(key, list)
-    return RowToDelete(
-        tuple(datetime.fromisoformat(one["t"]) if isinstance(one, dict) else one for one in key),
-        datetime.fromisoformat(str(moment)) if moment else None,
-        str(dag_id),
-        str(task_id),
-        Size(size) if isinstance(size, int) else None,
-        Size(stored) if isinstance(stored, int) else None,
-        active=False,
-    )
+def _from_json(value: dict[str, str]) -> object:
+    if "time" in value:
+        return datetime.fromisoformat(value["time"])
+    return bytes.fromhex(value["hex"])
 
 
 @dataclass(slots=True)
