@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +18,7 @@ from xcomctl.cli.partial_file import Partial, Progress, Saving, place_of
 from xcomctl.cli.parts import describe, parse_part
 from xcomctl.config.target import parse_iso
 from xcomctl.errors import RefusedError, UsageError
-from xcomctl.model import UNMAPPED, Size, format_time, runs_back
+from xcomctl.model import UNMAPPED, LineSink, Size, format_time, runs_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from xcomctl.cli.console import Console
     from xcomctl.cli.parts import Part
     from xcomctl.config.target import Target
+    from xcomctl.db.jobs import Jobs
     from xcomctl.db.read.store import Store
     from xcomctl.exchange.lines import Lines
     from xcomctl.model import Selection, Write
@@ -44,10 +47,10 @@ FORMATS = {"jsonl": "transfer", "csv": "transfer", "parquet": "arrow"}
 CHOICES = {"output": tuple(FORMATS)}
 
 
-def command(
-    connection: Connection,
-    filters: Filters,
-    manners: Manners,
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `export` alone."""
+
     output: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,14 +59,14 @@ def command(
             metavar="FORMAT[=FILE]",
             help="Output format: jsonl, csv or parquet. Without a file to stdout. [default: jsonl]",
         ),
-    ] = None,
+    ] = None
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
             help="Make the export resumable: the same command resumes it if it is interrupted. Needs jsonl=FILE or csv=FILE.",
         ),
-    ] = False,
+    ] = False
     part: Annotated[
         str | None,
         typer.Option(
@@ -71,20 +74,35 @@ def command(
             metavar="I/N",
             help="Only part I of N of the table, by ranges of its key. The files of all parts, joined, are that of 1/1.",
         ),
-    ] = None,
-) -> None:
+    ] = None
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            metavar="N",
+            min=1,
+            max=64,
+            help="Read with N processes, in the order of the key. For jsonl and csv.",
+        ),
+    ] = None
+
+
+def command(connection: Connection, filters: Filters, manners: Manners, options: Options) -> None:
     """Export XComs with their values."""
     from xcomctl.cli import console
 
     manners.apply(console)
-    outputs = parse_outputs(output or ["jsonl"], FORMATS)
+    outputs = parse_outputs(options.output or ["jsonl"], FORMATS)
     if len(outputs) > 1:
         raise UsageError("export writes one format at a time", hint="Use one -o FORMAT[=FILE].")
     ((name, path),) = outputs
-    selection, of_table = filters.selection(), parse_part(part)
+    resume, jobs = options.resume, options.jobs
+    selection, of_table = filters.selection(), parse_part(options.part)
     form = _form(name, to_terminal=path is None and console.terminal)
     if resume:
-        _check_resumable(name, path, selection, of_table)
+        _check_resumable(name, path, selection, of_table, jobs)
+    if jobs and name == "parquet":
+        raise UsageError("--jobs writes JSON Lines or CSV", hint="Use -o jsonl or -o csv.")
     target, _ = connection.resolve(console)
 
     if resume and path is not None:
@@ -95,16 +113,18 @@ def command(
     from xcomctl.db import open_store
 
     with (
+        _started(target, form, jobs) as started,
         open_store(target, all_attempts=filters.all_attempts) as store,
         console.sink(Path(path) if path else None, private=True) as write,
         _lines(form, write, store) as lines,
     ):
-        _plain(console, store, selection, lines, of_table)
+        ordered = jobs is not None or of_table is not None
+        _plain(console, store, selection, lines, of_table, started, ordered=ordered)
     _say_done(console, lines)
 
 
 def _check_resumable(
-    name: str, path: str | None, selection: Selection, of_table: Part | None
+    name: str, path: str | None, selection: Selection, of_table: Part | None, jobs: int | None
 ) -> None:
     """Raise UsageError where --resume cannot do what other options say."""
     if path is None or name == "parquet":
@@ -117,31 +137,62 @@ def _check_resumable(
             detail="Another run may be the latest by the time the export is resumed.",
             hint="Give the id of the run.",
         )
-    if of_table:
-        raise UsageError("--resume cannot be combined with --part", hint="Leave out one of them.")
+    if of_table or jobs:
+        other = "--part" if of_table else "--jobs"
+        raise UsageError(f"--resume cannot be combined with {other}", hint="Leave out one of them.")
+
+
+def _started(
+    target: Target, form: Callable[..., Lines], jobs: int | None
+) -> contextlib.AbstractContextManager[Jobs | None]:
+    """Return the processes to export with, None where this one does it alone."""
+    if jobs is None or jobs == 1:
+        return contextlib.nullcontext()
+    from xcomctl.db.jobs import start_jobs
+
+    make_lines: Any = functools.partial(_lines, form)
+    return start_jobs(target, jobs, make_lines)
 
 
 def _plain(
-    console: Console, store: Store, selection: Selection, lines: Lines, of_table: Part | None
+    console: Console,
+    store: Store,
+    selection: Selection,
+    lines: Lines,
+    of_table: Part | None,
+    jobs: Jobs | None,
+    *,
+    ordered: bool,
 ) -> None:
     """Export in one go."""
-    if of_table is None:
-        with _working(console, store, selection, lines):
-            store.entries.stream_into(selection, lines)
-        warn_about_gaps(console, store, selection, lines.rows)
-        return
-    if store.schema.split:
-        raise UsageError("--part does not work with Airflow 3.4 yet", hint="Leave --part out.")
-    found = of_table.find(store)
-    console.note(f"{of_table}: {describe(found, store.parts.key)}")
-    if of_table.number > 1:
-        # Without a header, so that the files can be joined.
-        lines.resume(0, 0)
-    selection = dataclasses.replace(selection, part=found)
+    if store.schema.split and ordered:
+        option = "--part" if of_table else "--jobs"
+        raise UsageError(
+            f"{option} does not work with Airflow 3.4 yet", hint=f"Leave {option} out."
+        )
+    if of_table:
+        found = of_table.find(store)
+        console.note(f"{of_table}: {describe(found, store.parts.key)}")
+        selection = dataclasses.replace(selection, part=found)
+        if of_table.number > 1:
+            # Without a header, so that the files can be joined.
+            lines.resume(0, 0)
     with _working(console, store, selection, lines):
-        store.entries.stream_into(selection, lines, ordered=True)
-    # Other parts may have what the filters match.
-    warn_about_hidden_rows(console, store)
+        if jobs is None:
+            store.entries.stream_into(selection, lines, ordered=ordered)
+        elif not (isinstance(lines, LineSink) and jobs.write_into(lines, store, selection)):
+            console.note("one process exports, because several cannot read one state here")
+            store.entries.stream_into(selection, lines, ordered=True)
+    if jobs is not None and jobs.began_within_s is not None:
+        console.note(
+            f"{store.facts().product} cannot share one state between connections: the jobs began "
+            f"to read within {jobs.began_within_s * 1000:,.0f} ms of each other"
+        )
+    if of_table:
+        # Other parts may have what the filters match.
+        warn_about_hidden_rows(console, store)
+    else:
+        warn_about_gaps(console, store, selection, lines.rows)
 
 
 def _lines(form: Callable[..., Lines], write: Write, store: Store) -> Lines:

@@ -13,6 +13,7 @@ from xcomctl.db.backends.bulk import Bulk
 from xcomctl.db.backends.diagnosis import Circumstances, to_error
 from xcomctl.db.backends.engine import UnreadableAnswerError, cause_of, make_engine
 from xcomctl.db.backends.searching import Searching
+from xcomctl.db.backends.shared_state import SharedState, begin_together
 from xcomctl.db.backends.sql_script import SqlScript, with_parameters
 from xcomctl.db.backends.storage import StorageFacts
 from xcomctl.db.backends.streaming import Page, write_rows
@@ -55,17 +56,11 @@ class Backend(ABC):
 
     **May**, to be fast, once measured: everything else. Each method says what has to come back.
 
-    A product that speaks another's dialect is a subclass of that one:
+    A product that speaks another's dialect is a subclass of that one, such as
+    `class CockroachDB(PostgreSQL)` with `name` and `driver`.
 
-        class CockroachDB(PostgreSQL):
-            name = "cockroachdb"
-            driver = "cockroachdb+psycopg2"
-
-            def pickle_sampling(self):
-                return None
-
-    Choose it in `db.__init__`, and name its URL scheme in `config.urls`. The tests run on it as
-    soon as `tests.servers` can start it; `tests/db/test_contract.py` runs on the defaults alone.
+    Choose it in `db.__init__`, and name its URL scheme in `config.urls`. The tests run on it once
+    `tests.servers` can start it; `tests/db/test_contract.py` runs on the defaults alone.
     """
 
     name: ClassVar[str]
@@ -397,6 +392,10 @@ class Backend(ABC):
         `date` is the run's. What it knows of them is as of now.
         """
         return False
+
+    def shared_state(self) -> SharedState:
+        """Return how several connections read one state of the database."""
+        return begin_together(lambda: None)
 
     def stream_all_into(self, statement: sa.Select[Any], storage: Storage, sink: RowSink) -> None:
         """Hand over every row as `stream_into` does, where none is left out along an index."""

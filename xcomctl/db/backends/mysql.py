@@ -27,6 +27,7 @@ from xcomctl.db.backends.mysql_rows import (
 from xcomctl.db.backends.mysql_sessions import Session
 from xcomctl.db.backends.mysql_tls import connect_with_tls, connect_without_tls, tls_context
 from xcomctl.db.backends.searching import MySQLSearching
+from xcomctl.db.backends.shared_state import SharedState, begin_together
 from xcomctl.db.backends.sql_script import MySQLScript, SqlScript
 from xcomctl.db.backends.streaming import Page
 from xcomctl.db.backends.views import why_rows_are_hidden
@@ -251,6 +252,11 @@ class MySQL(Backend):
         with self.explained(), contextlib.closing(self._fields(sql, parameters)) as rows:
             write_raw_rows(rows, sink, known)
         self.connection.exec_driver_sql(self.timeout_statement(self.target.timeout_s or 0))
+
+    def shared_state(self) -> SharedState:
+        # No server shares its view between connections: these begin at once, not with a query.
+        begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+        return begin_together(lambda: self.connection.exec_driver_sql(begin))
 
     def knows_runs(self, runs: sa.FromClause, date: Element) -> bool:
         # A join costs the server a fifteenth of an export. The transaction sees one state.

@@ -31,6 +31,7 @@ from xcomctl.db.backends.postgresql_errors import diagnose, diagnose_connecting
 from xcomctl.db.backends.postgresql_policies import hidden_rows
 from xcomctl.db.backends.postgresql_watch import WatchedConnection
 from xcomctl.db.backends.searching import PostgreSQLSearching
+from xcomctl.db.backends.shared_state import SharedState
 from xcomctl.db.backends.sql_script import SqlScript
 from xcomctl.db.backends.sqlite import skip_scan
 from xcomctl.db.backends.streaming import Page
@@ -157,6 +158,30 @@ class PostgreSQL(Backend):
         )
         if self._driver:
             self._driver.backend_pid = told.one()[0]
+
+    def shared_state(self) -> SharedState:
+        """Return how others read the snapshot that the server exports.
+
+        https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-SNAPSHOT-SYNCHRONIZATION
+        """
+        return SharedState(self._export_snapshot, lambda _, name: self._import_snapshot(name))
+
+    def _export_snapshot(self) -> str:
+        self._begin_repeatable()
+        self._set_for_transaction(self.connection)
+        return str(self.connection.scalar(sa.text("SELECT pg_export_snapshot()")))
+
+    def _import_snapshot(self, name: str) -> bool:
+        self._begin_repeatable()
+        literal = self.script().literal(name)
+        self.connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT {literal}")
+        self._set_for_transaction(self.connection)
+        return True
+
+    def _begin_repeatable(self) -> None:
+        # Before the first query, which would take a snapshot of its own.
+        self.connection.rollback()
+        self.connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
     def script(self) -> SqlScript:
         return PostgreSQLScript(self.connection.dialect, self.target.schema)

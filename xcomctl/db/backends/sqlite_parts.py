@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from xcomctl.config import urls
 from xcomctl.db.backends.shared_lines import join_lines, make_slots, write_lines
+from xcomctl.db.backends.shared_state import SharedState
 from xcomctl.db.backends.sqlite import SQLite
 from xcomctl.db.backends.workers import Part, in_order, spare_processors, workers
 from xcomctl.errors import DatabaseError
@@ -209,6 +210,22 @@ class PartedSQLite(SQLite):
                 yield channels if same else []
             finally:
                 self._driver().rollback()
+
+    def shared_state(self) -> SharedState:
+        """Return how others begin to read, and find out whether nobody wrote meanwhile."""
+
+        def look() -> tuple[object, int]:
+            self._parent = os.getppid()
+            return self._file(), self._version()
+
+        def share() -> tuple[int, int] | None:
+            self._begin_reading()
+            return self._file()
+
+        def adopt(seen: tuple[object, int], file: object) -> bool:
+            return self._begins_at(seen[1]) and file == seen[0] == self._file()
+
+        return SharedState(share, adopt, look)
 
     _parent: int | None = None
     """In a worker: the process that it works for."""

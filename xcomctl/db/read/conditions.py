@@ -35,7 +35,7 @@ class Conditions:
         With `along_key`, written so that no index on dag_id is used for them.
         """
         x, backend = self._table.x.c, self._backend
-        conditions: list[Element] = [*self._in_part(selection.part)]
+        conditions: list[Element] = [*self.in_part(selection.part)]
         if selection.dag_ids:
             dag_id = backend.without_index(x.dag_id) if along_key else x.dag_id
             conditions.append(self.any_of(dag_id, selection.dag_ids))
@@ -57,7 +57,7 @@ class Conditions:
         # Last, because they may read whole values.
         return [*conditions, *self._of_values(selection)]
 
-    def _in_part(self, part: KeyRange | None) -> Iterator[Element]:
+    def in_part(self, part: KeyRange | None) -> Iterator[Element]:
         """Yield the conditions on the leading key."""
         leading = self._table.x.c[self._table.schema.generation.identity[0]]
         if part is not None and part.start is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from xcomctl.db.backends.storage import optional
 from xcomctl.db.backends.streaming import STREAMED
 from xcomctl.db.read.sorting import MAX_SORTED_KEYS, Details, Order, Sorting, without
 from xcomctl.errors import DatabaseError
-from xcomctl.model import UNMAPPED, Encoding, Raw, Selection, Size, XComEntry
+from xcomctl.model import UNMAPPED, Encoding, KeyRange, Raw, Selection, Size, XComEntry
 from xcomctl.values.sniff import to_bytes
 
 if TYPE_CHECKING:
@@ -335,6 +336,24 @@ class Entries:
         with self._table.explained():
             statement = narrowed(self._streamed(Selection(), narrow=True))
             self._backend.stream_into(statement, self._schema.storage, sink)
+
+    def part_writer(self, selection: Selection, sink: RowSink) -> Callable[[KeyRange], None]:
+        """Return what writes the selected rows of a part into a sink, in the order of their key.
+
+        The part replaces that of the selection.
+        """
+        backend, x = self._backend, self._table.x
+        key = [x.c[name] for name in self._schema.generation.identity]
+        with self._table.explained():
+            statement = self._streamed(replace(selection, part=None), narrow=True)
+            statement = backend.along_key(statement.order_by(*key), x)
+
+        def write(part: KeyRange) -> None:
+            with self._table.explained():
+                within = statement.where(*self._rows.conditions.in_part(part))
+                backend.stream_into(within, self._schema.storage, sink)
+
+        return write
 
     def _streamed(self, selection: Selection, *, narrow: bool) -> sa.Select[Any]:
         """Return the query whose rows `Backend.stream_into` writes."""

@@ -10,12 +10,19 @@ from xcomctl.db.backends.storage import optional
 from xcomctl.model import KeyRange
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from xcomctl.db.backends.base import Element
     from xcomctl.db.read.rows import Rows
+    from xcomctl.db.read.table import Table
 
 
 _STEPS = 64
 """The last part may be larger than the others by about this part of the table."""
+
+
+_FIRST_ROWS, _MOST_ROWS = 500, 100_000
+_PART_BYTES = 2 * 1024 * 1024
 
 
 class Parts:
@@ -46,6 +53,10 @@ class Parts:
             bounds = self._bounds(count)
         starts = [None, *bounds]
         return tuple(map(KeyRange, starts, [*bounds, None]))
+
+    def small(self, within: KeyRange | None) -> SmallParts:
+        """Return small ranges in the order of the key, together the whole table or a part of it."""
+        return SmallParts(self._table, self._table.x.c[self.key], within or KeyRange())
 
     def _bounds(self, count: int) -> list[Any]:
         """Return the `count - 1` keys where the second range and the following begin."""
@@ -102,6 +113,47 @@ class Parts:
         distinct = sa.select(x.dag_id).distinct().order_by(x.dag_id)
         text_of = self._table.backend.text_of
         return [text_of(one) or "" for one in self._table.connection.execute(distinct).scalars()]
+
+
+class SmallParts:
+    """Ranges of about as many bytes, found one after the other while rows are read."""
+
+    def __init__(self, table: Table, leading: Element, within: KeyRange) -> None:
+        self._table = table
+        self._leading = leading
+        self._within = within
+        self._rows = _FIRST_ROWS
+
+    def took(self, size: int) -> None:
+        """Note how many bytes a range was, to make the following ones larger or smaller."""
+        rows = self._rows * _PART_BYTES // max(size, 1)
+        self._rows = min(max(rows, self._rows // 4, 1), self._rows * 2, _MOST_ROWS)
+
+    def __iter__(self) -> Iterator[KeyRange]:
+        start, end = self._within.start, self._within.end
+        while (following := self._following(start, end)) is not None:
+            yield KeyRange(start, following)
+            start = following
+        yield KeyRange(start, end)
+
+    def _following(self, start: int | str | None, end: int | str | None) -> Any:
+        """Return the first key behind the next rows, None if they are the last."""
+        bound = self._table.backend.bound_key
+        keys = sa.select(self._leading).order_by(self._leading).limit(1)
+        if end is not None:
+            keys = keys.where(self._leading < bound(end))
+        here = keys if start is None else keys.where(self._leading >= bound(start))
+        found = self._ask(here.offset(self._rows))
+        first = self._ask(here) if start is None else start
+        if found is not None and found == first:
+            # More rows of one key than that.
+            found = self._ask(keys.where(self._leading > bound(first)))
+        return found
+
+    def _ask(self, statement: sa.Select[Any]) -> Any:
+        with self._table.explained():
+            found = self._table.connection.scalar(statement)
+        return self._table.backend.text_of(found) if isinstance(found, str | bytes) else found
 
 
 def _settled(first: int, last: int, keys: int) -> int:
