@@ -151,6 +151,15 @@ def test_a_snapshot_holds_those_that_answered(run: Run, three: Path, tmp_path: P
     assert {one["deployment"] for one in groups} == {"one"}
 
 
+def test_a_report_shows_those_that_answered(run: Run, good: Path, three: Path) -> None:
+    """By their names."""
+    assert run("report", "--all-profiles", "page.html").code == 3
+    page = (three.parent / "page.html").read_text()
+    assert "task_one" in page
+    assert "task_two" not in page
+    assert run("report", "--all-profiles", "--keep-going", "page.html").code == 0
+
+
 def test_none_that_answers_is_an_error(run: Run, tmp_path: Path) -> None:
     """Also with --keep-going. A profile that cannot be resolved has its reason, too."""
     (tmp_path / "xcomctl.toml").write_text(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xcomctl import __version__
+from xcomctl.cli.deployments import Answers, Deployments, ask
 from xcomctl.cli.gaps import warn_about_gaps
 from xcomctl.cli.options import Connection, Filters, FromFiles, Manners
 from xcomctl.cli.snapshots import count_rows, limit_of, load, refuse_connection, take
@@ -24,10 +25,15 @@ if TYPE_CHECKING:
 
     from xcomctl.audit import Finding, Policy, Report
     from xcomctl.cli.console import Console
+    from xcomctl.cli.gaps import Warns
     from xcomctl.cli.progress import Progress
     from xcomctl.config.file import Config
+    from xcomctl.config.target import Target
     from xcomctl.model import Limit, Selection
     from xcomctl.sizes.snapshot import Snapshot
+
+    Answer = tuple[Snapshot, Limit, Report]
+    """Sizes, limit and findings of a database."""
 
 EXAMPLES = (
     ("Write the page, and open it in a browser", "xcomctl report xcoms.html"),
@@ -74,18 +80,22 @@ class Options:
     ] = None
 
 
-def command(connection: Connection, filters: Filters, manners: Manners, options: Options) -> None:
+def command(connection: Deployments, filters: Filters, manners: Manners, options: Options) -> None:
     """Write sizes, growth and findings as one HTML page."""
     from xcomctl.cli import console
 
     manners.apply(console)
     path = _path(options)
     selection = filters.selection()
+    names = () if options.from_ else connection.several()
+    answers = _ask(console, connection, names, filters, options) if names else None
     with console.working("report: measuring sizes") as work:
-        if options.from_:
+        if answers:
+            found = _add_up(answers, load_config(connection.config))
+        elif options.from_:
             found = _read_files(console, connection, selection, options)
         else:
-            found = _read_database(console, connection, filters, selection, options, work)
+            found = _read_database(console, connection, filters, options, work)
 
         from xcomctl.report import gather, page, unmatched
         from xcomctl.sizes.snapshot import select
@@ -102,6 +112,8 @@ def command(connection: Connection, filters: Filters, manners: Manners, options:
             write(html)
     if path is not None:
         console.note(f'wrote "{path}": {xcoms(facts.count)} on a page of {Size(len(html))}')
+    if answers:
+        answers.check()
 
 
 def _path(options: Options) -> Path | None:
@@ -147,17 +159,29 @@ def _read_database(
     console: Console,
     connection: Connection,
     filters: Filters,
-    selection: Selection,
     options: Options,
     work: Progress,
 ) -> _Found:
     """Return what the database holds."""
     target, config = connection.resolve(console)
+    taken, limit, report = _read(console, target, config, filters, options, work)
+    return _Found([(taken, limit)], _accepted(report, config))
 
+
+def _read(
+    console: Warns,
+    target: Target,
+    config: Config,
+    filters: Filters,
+    options: Options,
+    work: Progress,
+) -> Answer:
+    """Return sizes, limit and findings of one database."""
     from xcomctl.cli.audit_reading import capacity, check
     from xcomctl.cli.findings import limit_in_force
     from xcomctl.db import open_store
 
+    selection = filters.selection()
     with open_store(target, all_attempts=filters.all_attempts) as store:
         taken = take(store, target, selection)
         limit = limit_in_force(store, options.as_)
@@ -168,7 +192,36 @@ def _read_database(
         )
         report = check(store, selection, policy, work)
         warn_about_gaps(console, store, selection, count_rows(taken))
-    return _Found([(taken, limit)], _accepted(report, config))
+    return taken, limit, report
+
+
+def _ask(
+    console: Console,
+    options: Deployments,
+    names: Sequence[str],
+    filters: Filters,
+    asked: Options,
+) -> Answers[Answer]:
+    """Return what each deployment holds."""
+    from xcomctl.cli.progress import Progress
+
+    def read(of: Warns, target: Target, config: Config) -> Answer:
+        return _read(of, target, config, filters, asked, Progress("", None, lambda: 0))
+
+    return ask(console, options, names, "report: measuring sizes", read)
+
+
+def _add_up(answers: Answers[Answer], config: Config) -> _Found:
+    """Return what the deployments hold that could be read."""
+    from xcomctl.audit.from_sizes import combine
+
+    found = answers.found()
+    if not found:
+        # Every reason was a warning.
+        answers.check()
+    report = combine([(name, report) for name, (_, _, report) in found])
+    limited = [(taken, limit) for _, (taken, limit, _) in found]
+    return _Found(limited, _accepted(report, config))
 
 
 def _findings(limited: Sequence[tuple[Snapshot, Limit]], config: Config) -> Report:
