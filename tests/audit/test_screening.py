@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.audit.made_pages import KEYS, RAWS, page_of
+from tests.audit.made_pages import KEYS, RAWS, TEXTS, page_of, whole
 from tests.audit.test_secrets import planted
 from xcomctl.audit import Audit, Policy, run
 from xcomctl.audit.rules import RULES
@@ -66,6 +66,18 @@ def test_the_report_is_the_same(
             some.entry = lambda at, part=part: page.entry(part[at])  # type: ignore[misc]
             audit.add_page(some)
         assert contents(audit.finish()) == contents(expected)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(KEYS, whole(TEXTS)), max_size=6))
+def test_where_the_database_guarantees_json(rows: list[tuple[str, Raw]]) -> None:
+    """Values are not parsed again, and the report is the same."""
+    policy = Policy(LIMIT, storage="json", deep=True)
+    page = page_of(rows, "json")
+    audit = Audit(policy, strict=True)
+    audit.add_page(page)
+    expected = run(policy, [(page.entry(at), raw) for at, (_, raw) in enumerate(rows)])
+    assert contents(audit.finish()) == contents(expected)
 
 
 @pytest.mark.parametrize("kind", planted(1))

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 class Audit:
     """An audit that is under way: XComs go in, one by one or in pages, and a report comes out.
 
-    XComs of `left_out` bytes are counted, and not checked.
+    XComs of `left_out` bytes are counted, and not checked. `strict` says that the database
+    guarantees values to be JSON.
     """
 
-    def __init__(self, policy: Policy, left_out: int | None = None) -> None:
+    def __init__(
+        self, policy: Policy, left_out: int | None = None, *, strict: bool = False
+    ) -> None:
         self.report = Report(policy)
+        self._strict = strict
         self._policy = policy
         self._warn_from = policy.warn_from
         self._left_out = left_out
@@ -51,7 +55,7 @@ class Audit:
         report.scanned += len(sizes)
         report.total_bytes += sum(sizes)
         report.add_size(max((row[7] for row in page.rows if row[7] is not None), default=None))
-        found = doubtful(page, policy.enabled)
+        found = doubtful(page, policy.enabled, strict=self._strict)
         if policy.with_totals or policy.budgets:
             wanted: Iterable[int] = range(len(sizes))
         else:

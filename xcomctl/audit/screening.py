@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from xcomctl.audit import rules
-from xcomctl.values.strictjson import is_json_text
+from xcomctl.values.strictjson import is_json_text, is_usual_json
 
 if TYPE_CHECKING:
     from xcomctl.exchange.pages import Page
@@ -15,13 +15,13 @@ _MAY_HOLD_JSON = re.compile(rb'\n[ \t\r\n]*" *[{\[\\]')
 """The start of a string whose text may be that of an object, an array or a string."""
 
 
-def doubtful(page: Page, enabled: frozenset[str]) -> set[int]:
+def doubtful(page: Page, enabled: frozenset[str], *, strict: bool = False) -> set[int]:
     """Return the indexes of the values that a rule may object to.
 
-    For every other value `values.health.check` returns that it is valid or NULL, and `find` of each
+    `strict` says that the database guarantees values to be JSON. For every other value `values.health.check` returns that it is valid or NULL, and `find` of each
     enabled rule returns None.
     """
-    found = unhealthy(page)
+    found = may_hold_json(page) if strict else may_hold_json(page) | invalid(page)
     for rule in rules.RULES:
         if rule.find is None or rule.id not in enabled:
             continue
@@ -30,13 +30,19 @@ def doubtful(page: Page, enabled: frozenset[str]) -> set[int]:
     return {at for at in found if page.values[at] is not None}
 
 
-def unhealthy(page: Page) -> set[int]:
-    """Return the indexes of the values that are not certainly valid JSON, encoded once."""
+def may_hold_json(page: Page) -> set[int]:
+    """Return the indexes of the values that may be encoded twice."""
+    return page.holders(match.end() - 1 for match in _MAY_HOLD_JSON.finditer(page.text))
+
+
+def invalid(page: Page) -> set[int]:
+    """Return the indexes of the values that are not certainly valid JSON."""
     found = not_utf8(page)
     found.update(
-        at for at, value in enumerate(page.values) if value is not None and not is_json_text(value)
+        at
+        for at, value in enumerate(page.values)
+        if value is not None and not (is_usual_json(value) or is_json_text(value))
     )
-    found |= page.holders(match.end() - 1 for match in _MAY_HOLD_JSON.finditer(page.text))
     return found
 
 

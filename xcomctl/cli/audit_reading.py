@@ -51,7 +51,7 @@ def _check_deeply(store: Store, selection: Selection, policy: Policy, work: Prog
     """Return the findings of a policy that needs every value."""
     from xcomctl.audit import Audit
 
-    audit = Audit(policy)
+    audit = Audit(policy, strict=store.holds_strict_json)
     if work.is_shown:
         counted = lambda: (audit.report.scanned, audit.report.total_bytes)  # noqa: E731
         rows = store.entries.estimate(selection)
