@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import random
 
 
+SNAPSHOTS = ("all.gz", "odd.gz", "part-1.gz")
+"""Files of a world that are snapshots, or were."""
+
+
 @dataclass(frozen=True)
 class RunInput:
     """What a run is given."""
@@ -140,6 +144,10 @@ def _argument(rng: random.Random, command: str, at: int) -> str:
         )
     if command in ("push", "add", "edit") and at == 2:
         return inputs.pick(rng, inputs.JSON[:15])
+    if command in ("snapshot", "report"):
+        return inputs.pick(rng, ("out", "-"), inputs.PATHS)
+    if command == "merge" or (command == "diff" and rng.random() < 0.5):
+        return inputs.pick(rng, SNAPSHOTS, inputs.READ_PATHS)
     if command == "config":
         return inputs.pick(rng, ("check", "show", "init", "schema"))
     if command == "demo":
@@ -153,6 +161,7 @@ def _argument(rng: random.Random, command: str, at: int) -> str:
 
 
 _GOOD = {
+    "--from": SNAPSHOTS, "--compare": SNAPSHOTS, "--part": ("1/1", "1/2", "2/2"),
     "--timeout": ("5s", "0"), "--connect-timeout": ("2s",), "--schema": ("main",), "--lock-timeout": ("1s",), "--since": ("7d", "2026-01-01"),
     "--until": ("2026-12-31",), "--older-than": ("1d",), "--pause": ("0",), "--min-size": ("0", "1"), "--max-size": ("1MB",),
     "--size-limit": ("auto", "nominal", "1", "48KiB"), "--warn-at": ("80%", "1"), "--columns": ("dag_id", "dag_id,key"), "--limit": ("0", "1", "5"),
@@ -166,6 +175,7 @@ _GOOD = {
 }  # fmt: skip
 """Values that are valid."""
 _POOLS = {
+    "--from": (*SNAPSHOTS, *inputs.READ_PATHS), "--compare": (*SNAPSHOTS, *inputs.READ_PATHS), "--part": ("0/1", "3/2", "1/99999", "x", "/"),
     "--url": inputs.URLS, "--profile": ("a", "b"), "--config": inputs.READ_PATHS, "--airflow-home": inputs.READ_PATHS, "--schema": ("main", "x", "temp"),
     "--timeout": inputs.TIMES, "--connect-timeout": inputs.TIMES, "--lock-timeout": ("1s", "0.1s", "0", "x"), "--since": inputs.TIMES,
     "--until": inputs.TIMES, "--older-than": inputs.TIMES, "--pause": ("0", "0.01s", "x"), "--min-size": inputs.SIZES, "--max-size": inputs.SIZES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import socket
 import sqlite3
@@ -60,6 +61,12 @@ def build(rng: random.Random, folder: Path) -> None:
     (folder / "undo.jsonl").write_bytes(
         _perhaps_mutated(rng, _exported(folder, "jsonl").replace(b"{", b'{"undo": "restore", ', 1))
     )
+    for name, part in (("all.gz", ()), ("part-1.gz", ("--part", "1/2")), ("odd.gz", ())):
+        data = _run(folder, "snapshot", "-", *part)
+        if name == "odd.gz" and data:
+            # Damage that gzip's checksum does not reveal.
+            data = gzip.compress(inputs.mutated(rng, gzip.decompress(data)))
+        (folder / name).write_bytes(_perhaps_mutated(rng, data) if name == "part-1.gz" else data)
     baseline = {
         "schema": "xcomctl.baseline/1",
         "findings": [{"fingerprint": "0" * 64, "max_size_bytes": rng.choice((1, None, "x", -1))}],
@@ -84,8 +91,12 @@ def _perhaps_mutated(rng: random.Random, data: bytes) -> bytes:
 
 
 def _exported(folder: Path, form: str) -> bytes:
+    return _run(folder, "export", "-o", form)
+
+
+def _run(folder: Path, *arguments: str) -> bytes:
     done = subprocess.run(
-        [sys.executable, "-m", "xcomctl", "export", "--url", "a.db", "-o", form, "-q"],
+        [sys.executable, "-m", "xcomctl", *arguments, "--url", "a.db", "-q"],
         cwd=folder, capture_output=True, check=False,
     )  # fmt: skip
     return done.stdout
