@@ -35,6 +35,7 @@ TOPICS = {
     "airflow-3.4": "what changes with Airflow 3.4, a pre-release",
     "following": "what list --follow guarantees, and where it looks",
     "testing": "the pytest plugin: checks what a DAG test has pushed",
+    "snapshots": "sizes in a file, in parts, and the report",
     "security": "what xcomctl never does, and the privileges it needs",
     "performance": "measurements against the databases' own clients",
 }
