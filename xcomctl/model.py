@@ -367,6 +367,8 @@ class Selection:
     until: datetime | None = None
     min_size: Size | None = None
     max_size: Size | None = None
+    current: bool | None = None
+    """Of Airflow 3.4, only XComs that Airflow reads, or only those that it does not."""
     regions: tuple[tuple[str, int], ...] = ()
     """Regions of Airflow 3.4, UUIDs, each with an index."""
     contains: str | None = None

@@ -489,3 +489,32 @@ def test_an_invalid_release_is_refused(tmp_path: Path, run: Run, release: str) -
     done = run("preflight", "--url", path, "--to", release)
     assert done.code == 2
     assert "not a release of Airflow 3" in done.err
+
+
+def test_an_upgrade_to_3_4_needs_the_foreign_key(run: Run, empty_url: str) -> None:
+    """As Airflow created it, and validated: its own check, asked of the same catalogue."""
+
+    def refused() -> list[str]:
+        done = run("preflight", "--to", "3.4", "-o", "json", "--url", empty_url)
+        found = json.loads(done.out)["findings"]
+        return [one["message"] for one in found if one["rule"] == "xcom-airflow3-tables"]
+
+    metadata = Metadata(empty_url, "3.0", with_instances=True)
+    assert refused() == []
+    if metadata.backend == "sqlite":
+        # It cannot drop a key.
+        for table in ("xcom", "dag_run", "dag"):
+            metadata.execute(f"DROP TABLE {table}")
+        Metadata(empty_url, "3.0")
+    else:
+        kind = "FOREIGN KEY" if metadata.backend == "mysql" else "CONSTRAINT"
+        metadata.execute(f"ALTER TABLE xcom DROP {kind} xcom_task_instance_fkey")
+    assert refused() == ['the foreign key "xcom.xcom_task_instance_fkey" is missing']
+    if metadata.backend == "postgresql":
+        names = "(dag_id, task_id, run_id, map_index)"
+        added = f"ALTER TABLE xcom ADD CONSTRAINT xcom_task_instance_fkey FOREIGN KEY {names}"
+        added += f" REFERENCES task_instance {names} ON DELETE CASCADE"
+        metadata.execute(f"{added} NOT VALID")
+        assert refused() == ['the foreign key "xcom.xcom_task_instance_fkey" is not validated']
+        metadata.execute("ALTER TABLE xcom VALIDATE CONSTRAINT xcom_task_instance_fkey")
+        assert refused() == []

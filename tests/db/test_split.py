@@ -234,3 +234,44 @@ def test_tables_of_a_downgrade_that_stopped_are_refused(run: Run, metadata: Meta
     assert done.code == 3
     assert "neither Airflow 3.3's nor 3.4's" in done.err
     assert '"task_instance.region_index"' in done.err
+
+
+def test_preflight_says_what_a_downgrade_deletes_and_stops_at(run: Run, metadata: Metadata) -> None:
+    """Earlier attempts go; instances of one name in several regions, and attempts without a current one, stop it."""
+
+    def findings(release: str) -> dict[str, list[str]]:
+        done = run("preflight", "--to", release, "-o", "json", "--url", metadata.url)
+        assert done.code in (0, 1), done.err
+        found: dict[str, list[str]] = {}
+        for one in json.loads(done.out)["findings"]:
+            found.setdefault(one["rule"], []).append(one["message"])
+        return found
+
+    assert findings("3.4") == {}
+    lost = {"xcom-airflow3-downgrade": ["4 XComs that Airflow does not read are deleted"]}
+    assert findings("3.3.2") == lost
+    loop(metadata)
+    metadata.add("1", task_id="alone", store="xcom_v2", current=False)
+    found = findings("3.3.2")
+    assert found["xcom-airflow3-downgrade"] == ["5 XComs that Airflow does not read are deleted"]
+    assert sorted(found["xcom-airflow3-tables"]) == [
+        "1 archived attempts have no current attempt at the same map_index",
+        "2 task instances in loops or regions have one name and map_index",
+    ]
+
+
+def test_why_tells_earlier_attempts_from_the_current_one(run: Run, metadata: Metadata) -> None:
+    """They are evidence, not further instances of the task."""
+    metadata.execute(
+        "UPDATE task_instance SET state = NULL WHERE task_id = 'cleared' AND try_number = 2"
+    )
+    done = run("why", "dag", "cleared", "-o", "json", "--url", metadata.url)
+    document = done.json()
+    assert document["cause"] == "cleared"
+    said = [one["text"] if isinstance(one, dict) else one for one in document["evidence"]]
+    assert sum("earlier try 1" in one for one in said) == 1
+    assert sum(one.startswith("task instance: ") for one in said) == 1
+    assert (
+        run("why", "dag", "mapped", "-m", "2", "-o", "json", "--url", metadata.url).json()["cause"]
+        == "exists"
+    )

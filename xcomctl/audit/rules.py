@@ -290,6 +290,25 @@ AIRFLOW3_BACKEND: Final = _airflow3(
     example="airflow db migrate  # from Airflow 2 to 3.0, with MariaDB",
 )
 
+AIRFLOW3_TABLES: Final = _airflow3(
+    "tables",
+    "Tables that the migration refuses",
+    why="The upgrade to Airflow 3.4 checks the foreign keys between task instances and their XComs, "
+    "and a downgrade from it checks that every task instance keeps a name of its own. Where the "
+    "check fails the migration stops, a downgrade half way, with tables that no Airflow reads.",
+    fix="Before an upgrade, create the foreign key as Airflow does and validate it. Before a "
+    "downgrade, delete the DAG runs that the message is about.",
+    example="ALTER TABLE xcom DROP CONSTRAINT xcom_task_instance_fkey;",
+)
+AIRFLOW3_DOWNGRADE: Final = _airflow3(
+    "downgrade",
+    "XComs that a downgrade deletes",
+    why="A downgrade from Airflow 3.4 keeps what the latest attempt of each task pushed. What "
+    "earlier attempts pushed is deleted, even if the latest has not pushed that key.",
+    fix="Export them first: xcomctl export --attempts all.",
+    example="airflow db downgrade --to-version 3.3.2",
+)
+
 AIRFLOW3_RULES: Final = (
     AIRFLOW3_PICKLE,
     AIRFLOW3_NAN,
@@ -305,6 +324,8 @@ AIRFLOW3_RULES: Final = (
     AIRFLOW3_DUPLICATE_ROW,
     AIRFLOW3_LOST,
     AIRFLOW3_BACKEND,
+    AIRFLOW3_TABLES,
+    AIRFLOW3_DOWNGRADE,
 )
 """The rules of `preflight`: an error if the migration stops or loses the value, else a warning."""
 

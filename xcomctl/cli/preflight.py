@@ -130,7 +130,7 @@ def command(
     from xcomctl.db import open_store
 
     with (
-        open_store(target, all_attempts=filters.all_attempts) as store,
+        open_store(target, all_attempts=True) as store,
         console.working("preflight: checking values") as work,
     ):
         result = _check(console, store, request, config, ignores, work)
@@ -193,6 +193,7 @@ class _Result:
     release: str
     seconds: float
     """How long the values took to read."""
+    is_downgrade: bool
 
 
 def _check(
@@ -229,8 +230,9 @@ def _check(
             moves.seek(0)
             console.save(Path(sql), _quarantine(store, request.release_name, moves))
             console.note(_what_sql_does(sql, rows, preflight))
+    report = _with_obstacles(preflight.report(), store, request)
     report = decisions.apply_ignores(
-        audit.with_hidden_rows(preflight.report(), store.visibility.hidden()),
+        audit.with_hidden_rows(report, store.visibility.hidden()),
         [one for one in ignores if one.rule.startswith(("xcom-airflow3", "xcom-hidden-rows"))],
         today=datetime.now(UTC).date(),
         complete=False,
@@ -238,7 +240,23 @@ def _check(
     )
     files = store.files({one.dag_id for one in report.findings})
     report = audit.with_files(report, files, config.audit.source_root)
-    return _Result(report, preflight, backend_row(store), request.release_name, seconds)
+    owner = store.schema.release
+    is_downgrade = store.schema.split and request.release < owner and request.options.to is not None
+    name = request.release_name
+    return _Result(report, preflight, backend_row(store), name, seconds, is_downgrade)
+
+
+def _with_obstacles(report: Report, store: Store, request: _Request) -> Report:
+    """Return the report with what the migration to or from Airflow 3.4 stops at, or deletes."""
+    from xcomctl.audit.obstacles import with_obstacles
+    from xcomctl.db.read.obstacles import Obstacles
+
+    to_split, obstacles = request.release >= (3, 4, 0), Obstacles(store)
+    if store.schema.split and not to_split and request.options.to is not None:
+        return with_obstacles(report, obstacles.downgrade(), lost=obstacles.lost_by_downgrade())
+    if store.schema.storage == "json" and to_split and not store.schema.split:
+        return with_obstacles(report, obstacles.upgrade())
+    return report
 
 
 def _layout(
@@ -394,7 +412,7 @@ def _closing(result: _Result, threshold: Severity | None, *, quiet: bool) -> lis
     failed = report.verdict(threshold) != 0
     if quiet and not failed:
         return []
-    if preflight.owner is not None and not preflight.scanned:
+    if preflight.owner is not None and not preflight.scanned and not report.findings:
         return ["passed: nothing to check"]
     lines = []
     parts = [
@@ -416,6 +434,6 @@ def _closing(result: _Result, threshold: Severity | None, *, quiet: bool) -> lis
     lines += [] if quiet else pointer(report)
     lines.append(
         f"{'failed' if failed else 'passed'}: {f'{found} in ' if found else ''}{checked}, "
-        f"for an upgrade to Airflow {result.release}"
+        f"for {'a downgrade' if result.is_downgrade else 'an upgrade'} to Airflow {result.release}"
     )
     return lines

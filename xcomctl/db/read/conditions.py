@@ -84,6 +84,10 @@ class Conditions:
                 yield x.map_index.in_(selection.map_indexes)
             elif UNMAPPED not in selection.map_indexes:
                 yield sa.false()
+        if selection.current is not None and schema.split:
+            yield x.is_current == int(selection.current)
+        elif selection.current is False:
+            yield sa.false()
         if selection.regions and not schema.split:
             yield sa.false()
         elif selection.regions:

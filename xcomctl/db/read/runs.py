@@ -14,6 +14,7 @@ from xcomctl.audit.evidence import Attempt, Instance, Run, Upstream
 from xcomctl.audit.serialized_dag import read_tasks
 from xcomctl.config.target import parse_iso
 from xcomctl.db.backends.times import to_moment
+from xcomctl.db.read.split import coordinates
 from xcomctl.model import UNMAPPED
 
 if TYPE_CHECKING:
@@ -174,6 +175,8 @@ class Runs:
             return []
         t, of_run = self._instances_of(pointer)
         columns = [self._optional("task_instance", t.c, name) for name in _INSTANCE_COLUMNS]
+        if self._store.schema.split:
+            columns[0], of_run = self._map_index(t, of_run)
         statement = sa.select(*columns).select_from(of_run)
         statement = statement.where(
             *self._of_run(t, pointer), self._backend.same(t.c.task_id, task_id)
@@ -199,12 +202,19 @@ class Runs:
 
     def attempts(self, run_id: str, task_id: str) -> tuple[Attempt, ...]:
         """Return the earlier tries of the task's instances in a run, oldest first."""
-        columns = self._columns("task_instance_history")
+        split = self._store.schema.split
+        name = "task_instance" if split else "task_instance_history"
+        columns = self._columns(name)
         if not columns:
             return ()
-        table = self._table.clause("task_instance_history", *columns).c
-        same = self._backend.same
-        statement = sa.select(table.map_index, table.try_number, table.state, table.end_date).where(
+        t = self._table.clause(name, *columns).alias("t")
+        table, same = t.c, self._backend.same
+        index, rows = self._map_index(t, t) if split else (table.map_index, t)
+        facts = [self._optional(name, table, one) for one in ("state", "end_date")]
+        statement = sa.select(index, table.try_number, *facts).select_from(rows)
+        if split:
+            statement = statement.where(table.working_set.is_(None))
+        statement = statement.where(
             same(table.dag_id, self._dag_id),
             same(table.task_id, task_id),
             same(table.run_id, run_id),
@@ -258,6 +268,8 @@ class Runs:
         return None
 
     def _lengths(self, run_id: str, task_id: str) -> tuple[int, ...]:
+        if self._store.schema.split:
+            return self._mapped_lengths(run_id, task_id)
         columns = self._columns("task_map")
         if not columns:
             return ()
@@ -266,6 +278,16 @@ class Runs:
             same(table.dag_id, self._dag_id),
             same(table.task_id, task_id),
             same(table.run_id, run_id),
+        )
+        return tuple(int(row[0]) for row in self._rows(statement.limit(MOST_NAMES)))
+
+    def _mapped_lengths(self, run_id: str, task_id: str) -> tuple[int, ...]:
+        """Return what Airflow 3.4 has in the place of task_map."""
+        x, conditions = self._table.x.c, self._store.rows.conditions
+        statement = sa.select(x.mapped_length).where(
+            *conditions.named(self._dag_id, task_id, None),
+            conditions.of_run(run_id),
+            x.mapped_length.is_not(None),
         )
         return tuple(int(row[0]) for row in self._rows(statement.limit(MOST_NAMES)))
 
@@ -290,7 +312,16 @@ class Runs:
         return t, sa.join(run, t, on)
 
     def _of_run(self, t: Any, pointer: Any) -> list[Element]:
-        return [self._table.run.c.id == pointer, self._backend.same(t.c.dag_id, self._dag_id)]
+        of_run = [self._table.run.c.id == pointer, self._backend.same(t.c.dag_id, self._dag_id)]
+        # From Airflow 3.4 on, earlier attempts are in the same table.
+        current = [t.c.working_set.is_(sa.true())] if self._store.schema.split else []
+        return [*of_run, *current]
+
+    def _map_index(self, t: Any, rows: sa.FromClause) -> tuple[Element, sa.FromClause]:
+        """Return the map_index of attempts (Airflow 3.4), and them joined with what tells it."""
+        region = self._table.named("dynamic_region").alias("d")
+        index, _, _ = coordinates(self._table.columns, t, region)
+        return index, sa.outerjoin(rows, region, region.c.id == t.c.region_id)
 
     def _dag_run(self) -> Any:
         return self._table.run.c

@@ -172,24 +172,17 @@ def _joined(
 ) -> tuple[sa.Select[Any], Callable[[sa.FromClause], sa.FromClause]]:
     """Return the columns that both have in common, and what joins an attempt's run and region."""
     run, region = named("dag_run").alias("dr"), named("dynamic_region").alias("d")
-    t, kind = instance.c, tables["task_instance"]["region_id"].type
-    outside = t.region_id == _native(NO_REGION, kind)
-    region_id = sa.case(
-        (outside, sa.literal_column(f"'{NO_REGION}'")), else_=_as_uuid(t.region_id, kind)
-    )
-    is_mapped = region.c.node_id == t.task_id
-    map_index = sa.case((sa.or_(outside, is_mapped), t.region_index), else_=-1)
-    one_of_several = sa.or_(~is_mapped, region.c.parent_region_id.is_not(None))
-    in_loop = sa.case((outside, 0), (one_of_several, 1), else_=0)
+    t = instance.c
+    map_index, region_id, in_loop = coordinates(tables, instance, region)
     others = (xcom.c[name] for name in OTHERS if name in tables["xcom_v2"])
     statement = sa.select(
         run.c.id.label("dag_run_id"),
         *(t[name] for name in ("dag_id", "task_id", "run_id")),
-        map_index.label("map_index"),
-        region_id.label("region_id"),
+        map_index,
+        region_id,
         t.region_index,
         t.try_number,
-        in_loop.label("in_loop"),
+        in_loop,
         *(xcom.c[name] for name in ("key", "value", "timestamp")),
         t.id.label("task_instance_id"),
         *others,
@@ -200,6 +193,38 @@ def _joined(
         return sa.outerjoin(sa.join(rows, run, of_run), region, region.c.id == t.region_id)
 
     return statement, attempts
+
+
+def coordinates(
+    tables: Mapping[str, Columns], instance: sa.FromClause, region: sa.FromClause
+) -> tuple[sa.Label[Any], sa.Label[Any], sa.Label[Any]]:
+    """Return map_index, region_id and in_loop of an attempt that is joined with its region."""
+    t, kind = instance.c, tables["task_instance"]["region_id"].type
+    outside = t.region_id == _native(NO_REGION, kind)
+    region_id = sa.case(
+        (outside, sa.literal_column(f"'{NO_REGION}'")), else_=_as_uuid(t.region_id, kind)
+    )
+    is_mapped = region.c.node_id == t.task_id
+    map_index = sa.case((sa.or_(outside, is_mapped), t.region_index), else_=-1)
+    one_of_several = sa.or_(~is_mapped, region.c.parent_region_id.is_not(None))
+    in_loop = sa.case((outside, 0), (one_of_several, 1), else_=0)
+    return map_index.label("map_index"), region_id.label("region_id"), in_loop.label("in_loop")
+
+
+def bound_uuid(text: str, kind: str) -> str:
+    """Return a UUID as the driver takes it for a column of this type that is not binary."""
+    return text if kind == "uuid" else uuid.UUID(text).hex
+
+
+def unknown_required(tables: Mapping[str, Columns]) -> tuple[str, ...]:
+    """Return the columns of both XCom tables that must be filled and that Airflow 3.4 has not."""
+    known = {*_NEEDED["xcom_v1"], *_NEEDED["xcom_v2"], *OTHERS, "dag_run_id"}
+    return tuple(
+        f"{table}.{one.name}"
+        for table in XCOM_TABLES
+        for one in tables[table].values()
+        if not one.nullable and not one.has_default and one.name not in known
+    )
 
 
 def _as_uuid(column: Element, kind: str) -> Element:

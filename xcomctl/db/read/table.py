@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -84,6 +85,8 @@ class Table:
             # SQLite, which keeps no statistics, would begin with the index on working_set.
             likely = sa.func.likely if backend.name == "sqlite" else lambda condition: condition
             self.x = split.source(columns, self.named, all_attempts=all_attempts, likely=likely)
+            required = split.unknown_required(columns)
+            self.schema = dataclasses.replace(self.schema, unknown_required=required)
             self.xcom_tables, self.sources = split.XCOM_TABLES, split.TABLES
         self.run = self.named("dag_run").alias("r")
         self.joined = "dag_run" in tables and self.schema.run_date is not None
@@ -98,6 +101,13 @@ class Table:
     def clause(self, name: str, *columns: str) -> sa.TableClause:
         """Return a table of Airflow's schema with these columns."""
         return sa.table(name, *map(sa.column, columns), schema=self.backend.target.schema)
+
+    def copy(self, name: str) -> sa.FromClause:
+        """Return the same rows as `x` under another alias."""
+        element = getattr(self.x, "element", None)
+        if isinstance(element, sa.CompoundSelect):
+            return element.subquery(name)
+        return self.xcom.alias(name)
 
     def is_whole(self, selection: Selection) -> bool:
         """Return whether a selection is read along the table itself, no row left out by an index."""
