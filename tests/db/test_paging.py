@@ -152,3 +152,12 @@ def test_other_orders_have_no_pages(tmp_path: Path, run: Run) -> None:
         done = run("list", "--url", path, "--sort", sort, "--after", cursor(1, "t", -1, "k"))
         assert done.code == 2
         assert "--sort run" in done.err
+
+
+def test_a_size_on_disk_that_is_not_known_is_said(tmp_path: Path, run: Run) -> None:
+    """SQLite has none per value, and the column would just be missing."""
+    path = tmp_path / "airflow.db"
+    Metadata(str(path)).add(b"1")
+    done = run("list", "--url", path, "--stored")
+    assert "does not report how much space a single XCom takes on disk" in done.err
+    assert "on disk" not in run("list", "--url", path).err

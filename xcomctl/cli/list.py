@@ -184,13 +184,12 @@ def command(
         with console.working("list: reading XComs") as work:
             rows = work.counting("list: reading XComs", listing.rows())
             console.write(layout, rows, outputs, private=query.shows("value"))
-        note = listing.note()
+        notes = [*listing.notes(stored=options.stored)]
         warn_about_gaps(console, store, query.selection, listing.returned)
-    if note:
-        console.note(note)
     if options.total and not shows_closing(outputs):
-        for line in listing.closing():
-            console.note(line)
+        notes += listing.closing()
+    for note in notes:
+        console.note(note)
 
 
 def _asked_to_follow(options: Options, filters: Filters) -> Request | None:
@@ -303,6 +302,8 @@ class _Listing:
         self.returned = 0
         self._truncated = False
         self._last: XComEntry | None = None
+        self._knows_stored = False
+        """Whether an XCom has a size on disk."""
         self._total: int | None = None
         self._total_size: int | None = None
 
@@ -328,6 +329,7 @@ class _Listing:
                 continue
             self.returned += 1
             shown_size += entry.size or 0
+            self._knows_stored |= entry.stored_size is not None
             self._last = entry
             yield query.row(entry, self._limit.size)
         if not self._truncated and query.cursor is None:
@@ -357,12 +359,17 @@ class _Listing:
             return []
         return [total_line(self._total, self._total_size or 0)]
 
-    def note(self) -> str | None:
-        """Return what to say about a listing that is cut or empty."""
+    def notes(self, *, stored: bool) -> Iterator[str]:
+        """Yield what to say about a listing that is empty or cut, or lacks what `stored` asks for."""
         if not self.returned:
-            return "no XCom matches"
-        if not self._truncated:
-            return None
+            yield "no XCom matches"
+        elif stored and not self._knows_stored:
+            yield "this database does not report how much space a single XCom takes on disk"
+        if self._truncated:
+            yield self._cut()
+
+    def _cut(self) -> str:
+        """Return what to say about a listing that is cut."""
         noun = "entry" if self.returned == 1 else "entries"
         text = (
             f"showing {self.returned:,} {noun}, and more match; -n 0 shows all, --total counts them"
@@ -370,8 +377,10 @@ class _Listing:
         if self._total is not None:
             text = f"showing {self.returned:,} of {self._total:,} entries; -n 0 shows all"
         # A cursor may be long, and only the next command needs it.
-        goes_on = self._query.sort == "run"
-        return text + (', --after NEXT shows the next page ("next" in -o json)' if goes_on else "")
+        continues = self._query.sort == "run"
+        return text + (
+            ', --after NEXT shows the next page ("next" in -o json)' if continues else ""
+        )
 
     def _next(self) -> str | None:
         """Return the cursor of the next page, None without one."""
