@@ -294,8 +294,8 @@ AIRFLOW3_TABLES: Final = _airflow3(
     "tables",
     "Tables that the migration refuses",
     why="The upgrade to Airflow 3.4 checks the foreign keys between task instances and their XComs, "
-    "and a downgrade from it checks that every task instance keeps a name of its own. Where the "
-    "check fails the migration stops, a downgrade half way, with tables that no Airflow reads.",
+    "and a downgrade from it checks that the names of task instances stay unique. Where a check "
+    "fails the migration stops; a downgrade then leaves tables that no Airflow reads.",
     fix="Before an upgrade, create the foreign key as Airflow does and validate it. Before a "
     "downgrade, delete the DAG runs that the message is about.",
     example="ALTER TABLE xcom DROP CONSTRAINT xcom_task_instance_fkey;",
