@@ -14,6 +14,7 @@ from xcomctl.exchange import others as other_columns
 from xcomctl.exchange.entries import FIELDS
 from xcomctl.exchange.stored import encode_value, encoding_of, is_strict_line
 from xcomctl.model import UNMAPPED
+from xcomctl.text import is_utf8
 from xcomctl.values import strictjson
 
 if TYPE_CHECKING:
@@ -292,15 +293,23 @@ class CsvLines(PlainLines):
     def encode_name(self, name: str, text: str | None) -> Any:
         if name == "others":
             values = other_columns.read(self._others, text)
-            return "".join(f"{self._cell(_csv_text(value))}," for value in values)
+            cells = "".join(f"{self._cell(_csv_text(value))}," for value in values)
+            return cells.encode("utf-8", "backslashreplace").decode()
         cell = self._cell(text or "")
         if name == "logical_date":
             return cell
+        if text is not None and self._escape is None and is_utf8(text):
+            return f"{cell},".encode()
         # SQLite allows names that are not UTF-8.
         return _NameCell(text, f"{cell},".encode("utf-8", "backslashreplace"))
 
     def decode_name(self, name: str, encoded: Any) -> Any:
-        return encoded if name == "logical_date" else encoded.text
+        if name == "logical_date":
+            return encoded
+        if isinstance(encoded, _NameCell):
+            return encoded.text
+        cell: str = encoded[:-1].decode()
+        return cell[1:-1].replace('""', '"') if cell.startswith('"') else cell
 
     def _cell(self, text: str) -> str:
         if self._escape is not None:
@@ -314,36 +323,39 @@ class CsvLines(PlainLines):
         escape = self._escape
         is_json = self._is_json(checked=checked or escape is not None)
         q = '"' if escape else ""
+        end, quoted_end = f",{q}{q}\n".encode(), f'",{q}{q}\n'.encode()
         for dag, task, run, index, key, time, date, size, run_number, orphan, others, stored_as, raw in self._page:  # fmt: skip
-            encoded = ""
+            encoded = None
             if type(raw) is bytes and is_json(raw):
                 encoding, text = "json", raw
             else:
                 encoding = encoding_of(raw, self._storage)
-                strict_json, base64 = encode_value(raw)
-                encoded, text = base64 or "", strict_json or b""
+                strict_json, encoded = encode_value(raw)
+                text = strict_json or b""
             if escape is not None:
                 text = escape(text.decode("utf-8")).encode()
-            head = (
-                f"{q}{time or ''}{q},{date},{q}{'' if size is None else size}{q},"
-                f"{q}{encoding}{q},{q}{'true' if orphan else 'false'}{q},{q}{run_number}{q},"
-                f"{q}{stored_as or ''}{q},{others}"
-            )
-            pieces += (
-                dag,
-                task,
-                run,
-                f"{q}{index}{q},".encode(),
-                key,
-                head.encode("utf-8", "backslashreplace"),
-            )
-            if b'"' in text:
-                text = text.replace(b'"', b'""')
-            elif b"," not in text and not q:
-                pieces += (text, f",{encoded}\n".encode())
-                continue
-            pieces += (b'"', text, f'",{q}{encoded}{q}\n'.encode())
+            facts = (
+                time or "", date, "" if size is None else size, encoding,
+                "true" if orphan else "false", run_number, stored_as or "",
+            )  # fmt: skip
+            mapped = f"{q}{index}{q},".encode() if q or index != UNMAPPED else b"-1,"
+            head = (_QUOTED_FACTS if q else _FACTS) % facts + others
+            pieces += (dag, task, run, mapped, key, head.encode())
+            if encoded:
+                # Of base64 no character needs quotes, and the value is empty then.
+                pieces.append(f"{q}{q},{q}{encoded}{q}\n".encode())
+            elif b'"' in text:
+                pieces += (b'"', text.replace(b'"', b'""'), quoted_end)
+            elif b"," in text or q:
+                pieces += (b'"', text, quoted_end)
+            else:
+                pieces += (text, end)
         return pieces
+
+
+_FACTS = "%s,%s,%s,%s,%s,%s,%s,"
+_QUOTED_FACTS = '"%s",%s,"%s","%s","%s","%s","%s",'
+"""From `timestamp` to `stored_as`; the cell of `logical_date` is quoted already."""
 
 
 def csv_fields(others: Sequence[OtherColumn]) -> list[str]:
@@ -364,7 +376,7 @@ _SPECIAL = ('"', ",", "\n", "\r")
 
 
 class _NameCell(bytes):
-    """The cell of a name, with the comma behind it, that knows the name."""
+    """The cell of a name that cannot be read from it, with the comma behind it."""
 
     text: str | None
 
