@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 
 from xcomctl.config import urls
-from xcomctl.db.backends import mysql_ids, mysql_storage
+from xcomctl.db.backends import mysql_ids, mysql_storage, mysql_values
 from xcomctl.db.backends.base import (
     Backend,
     Element,
-    MovedError,
 )
 from xcomctl.db.backends.mysql_bulk import MariaDBBulk, MySQLBulk
 from xcomctl.db.backends.mysql_catalogue import read_columns, view_definition
@@ -62,10 +61,6 @@ _UTF8_PASSWORDS = ("mysqldb", "mysqlconnector", "mariadbconnector")
 _SHORTLY_S = 3
 """Longest wait of a second connection, which is a help only."""
 _STRICT_MODES = ("STRICT_TRANS_TABLES", "STRICT_ALL_TABLES", "TRADITIONAL")
-
-_SLICE_BYTES = 10 * 1024 * 1024
-"""The server reads the whole value for each slice, so few are better; within one packet of 16 MB."""
-
 
 _MOST_RUNS = 50_000
 """Runs that take up some 15 MB here."""
@@ -197,31 +192,19 @@ class MySQL(Backend):
     def slices(
         self, table: sa.FromClause, is_row: list[Element], storage: Storage
     ) -> Iterator[Raw]:
-        """Read in slices; they are of one value, because all are of one transaction's view."""
-        value: Element = table.c.value
-        if storage == "json":
-            # As bytes, because finding the millionth character means counting. MySQL's JSON is
-            # made text again for every slice (0.15 s for 36 MB), which is still the way to need
-            # little memory here, and the only one for what exceeds the largest packet.
-            value = mysql_ids.binary(value)
-        step = max(1024, min(_SLICE_BYTES, self.largest_answer(storage) // 2))
-        start = 1
-        while True:
-            piece = sa.func.substring(value, start, step)
-            statement = sa.select(piece).select_from(table).where(*is_row)
-            found = self.connection.execute(statement).first()
-            if found is None:
-                raise MovedError
-            slice_ = found[0]
-            del found
-            if slice_ is None:
-                return
-            size = len(slice_)
-            yield slice_
-            del slice_
-            start += step
-            if size < step:
-                return
+        """Read as it comes; in slices what exceeds the largest packet."""
+        statement = sa.select(table.c.value).select_from(table).where(*is_row)
+        sql, parameters = self.driver_sql(statement)
+        driver: Any = self.connection.connection.driver_connection
+        self._bound_whole_answers(_A_DAY_S)
+        self._unanswered = True
+        with self.explained():
+            is_read = yield from mysql_values.read_pieces(driver, sql, parameters)
+        self._unanswered = False
+        self._bound_whole_answers(self.target.timeout_s or 0)
+        if not is_read:
+            packet = self.largest_answer(storage)
+            yield from mysql_values.read_slices(self.connection, table, is_row, storage, packet)
 
     def largest_answer(self, storage: Storage) -> Size:
         packet = self.connection.scalar(sa.text("SELECT @@session.max_allowed_packet"))
@@ -237,13 +220,7 @@ class MySQL(Backend):
         return sa.cast(moment, sa.CHAR)
 
     def stream_into(self, statement: sa.Select[Any], storage: Storage, sink: RowSink) -> None:
-        # Both bound the whole of a result that is sent while it is read.
-        # Without any bound, a query of ours could run for ever where this process is killed.
-        for setting in (
-            self.timeout_statement(_A_DAY_S),
-            f"SET SESSION net_write_timeout = {_A_DAY_S}",
-        ):
-            self.connection.exec_driver_sql(setting)
+        self._bound_whole_answers(_A_DAY_S)
         if not CAN_READ_RAW:
             super().stream_into(statement, storage, sink)
             return
@@ -251,7 +228,7 @@ class MySQL(Backend):
         sql, parameters = self.driver_sql(statement)
         with self.explained(), contextlib.closing(self._fields(sql, parameters)) as rows:
             write_raw_rows(rows, sink, known)
-        self.connection.exec_driver_sql(self.timeout_statement(self.target.timeout_s or 0))
+        self._bound_whole_answers(self.target.timeout_s or 0)
 
     def shared_state(self) -> SharedState:
         # No server shares its view between connections: these begin at once, not with a query.
@@ -296,6 +273,13 @@ class MySQL(Backend):
         except BaseException:
             self._unanswered = True
             raise
+
+    def _bound_whole_answers(self, seconds: float) -> None:
+        """Bound the time for a statement with all of its rows, which are sent while they are read."""
+        # Without any bound, a query of ours could run for ever where this process is killed.
+        self.connection.exec_driver_sql(self.timeout_statement(seconds))
+        if seconds == _A_DAY_S:
+            self.connection.exec_driver_sql(f"SET SESSION net_write_timeout = {_A_DAY_S}")
 
     def timeout_statement(self, seconds: float) -> str:
         """Return the statement that bounds the others; set inside the transaction, so that a

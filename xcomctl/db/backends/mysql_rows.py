@@ -22,8 +22,8 @@ KnownRuns = dict[Any, tuple[bytes, bytes, bytes | None]]
 """Runs by their id: dag_id, run_id without trailing spaces, and the date."""
 
 _NO_RUN = (None, None, None)
-_NULL = 251
-_WIDTHS = {252: 2, 253: 3, 254: 8}
+NULL = 251
+WIDTHS = {252: 2, 253: 3, 254: 8}
 """How many bytes of a length follow such a byte."""
 
 
@@ -59,11 +59,11 @@ def take_apart(packet: Any) -> list[bytes | None]:
     while at < end:
         length = data[at]
         at += 1
-        if length == _NULL:
+        if length == NULL:
             fields.append(None)
             continue
-        if length > _NULL:
-            width = _WIDTHS[length]
+        if length > NULL:
+            width = WIDTHS[length]
             length = int.from_bytes(data[at : at + width], "little")
             at += width
         fields.append(data[at : at + length])
