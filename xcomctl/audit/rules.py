@@ -292,7 +292,7 @@ AIRFLOW3_BACKEND: Final = _airflow3(
 
 AIRFLOW3_TABLES: Final = _airflow3(
     "tables",
-    "Tables that the migration refuses",
+    "Tables that cannot migrate",
     why="The upgrade to Airflow 3.4 checks the foreign keys between task instances and their XComs, "
     "and a downgrade from it checks that the names of task instances stay unique. Where a check "
     "fails the migration stops; a downgrade then leaves tables that no Airflow reads.",
