@@ -46,10 +46,13 @@ class GroupSizes:
     """In their short form."""
     findings: dict[str, int] = field(default_factory=dict)
     """XComs that violate a rule, by its id, where values were read."""
+    _sum: Histogram | None = field(default=None, compare=False, repr=False)
 
     def histogram(self) -> Histogram:
-        """Return the histogram of all days together."""
-        return histogram.parse(*self.histograms)
+        """Return the histogram of all days together, which must not be changed."""
+        if self._sum is None:
+            self._sum = histogram.parse(*self.histograms)
+        return self._sum
 
     @property
     def total(self) -> int:
@@ -71,6 +74,7 @@ class GroupSizes:
         self.largest.append(largest)
         self.others.append(others)
         self.histograms.append(short)
+        self._sum = None
 
 
 def fold(packed: Iterable[int]) -> GroupSizes:

@@ -37,7 +37,9 @@ def dump(snapshots: Sequence[Snapshot]) -> Iterator[bytes]:
     Raises:
         RefusedError: it would be larger than what is read.
     """
-    packer = zlib.compressobj(9, zlib.DEFLATED, _GZIP)
+    # Parts are merged soon, and then packed again.
+    level = 3 if any(one.part for one in snapshots) else 9
+    packer = zlib.compressobj(level, zlib.DEFLATED, _GZIP)
     length = 0
     for text in _texts(snapshots):
         length += len(text)
