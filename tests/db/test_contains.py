@@ -87,6 +87,16 @@ def test_old_tables_are_searched_as_well(tmp_path: Path, generation: str) -> Non
         assert found(metadata, text) == keys, text
 
 
+def test_both_tables_of_airflow_3_4_are_searched(empty_url: str) -> None:
+    """As one."""
+    metadata = Metadata(empty_url, "3.4")
+    metadata.add('"Z\\u00fcrich"', key="legacy", store="xcom_v1")
+    metadata.add('"Zürich"', key="new", store="xcom_v2")
+    metadata.add('"Bern"', key="other", store="xcom_v2")
+    for order in ({}, {"sort": "run", "limit": 5}):
+        assert found(metadata, "Zürich", **order) == {"legacy", "new"}
+
+
 def test_other_writers_of_json_and_pickles_are_found(empty_url: str) -> None:
     """Characters as they are, escapes with capital digits, and the text inside a pickle."""
     metadata = Metadata(empty_url)

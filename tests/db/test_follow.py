@@ -58,6 +58,24 @@ def test_new_replaced_and_matching_rows_are_found_once(empty_url: str, generatio
         assert follow.look(store) == []
 
 
+def test_two_tables_are_followed_as_one(empty_url: str) -> None:
+    """Airflow 3.4: a push to either is found, and so is the one of a later attempt."""
+    metadata = Metadata(empty_url, "3.4")
+    metadata.add('"old"', key="old", store="xcom_v1")
+    with opened(metadata.url) as store:
+        follow = Follow(Selection(), Details())
+        follow.start(store, existing=False)
+        metadata.add('"1"', key="legacy", store="xcom_v1", timestamp=now())
+        metadata.add('"1"', key="new", store="xcom_v2", timestamp=now())
+        assert {one.ref.key for one in follow.look(store)} == {"legacy", "new"}
+        assert follow.look(store) == []
+        metadata.add(
+            '"2"', key="again", task_id="retried", try_number=2, store="xcom_v2", timestamp=now()
+        )
+        assert [one.ref.key for one in follow.look(store)] == ["again"]
+        assert follow.look(store) == []
+
+
 def test_it_can_begin_with_what_there_is(empty_url: str) -> None:
     """Each of them once, too."""
     metadata = Metadata(empty_url)
