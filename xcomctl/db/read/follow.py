@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     Version = tuple[Any, ...]
     """A row's leading key, its primary key, and what differs between its versions."""
-    Known = dict[Version, datetime | None]
-    """Versions with their timestamps."""
+    Known = dict[Version, object]
+    """Versions with their timestamps, as the database has them."""
 
 _KEYS_AT_ONCE: Final = 500
 _OVERLAP: Final = timedelta(hours=1)
@@ -110,7 +110,7 @@ class Follow:
         found = self._entries(rows, versions, [version[1:-1] for version in new]) if new else []
         entries = [entry for version, entry in found if version not in self._known]
         # A row may have been replaced since its version was read.
-        shown = {version: entry.timestamp for version, entry in found}
+        shown: Known = {version: entry.timestamp for version, entry in found}
         self._known |= new | shown
         self._look_mark = mark
         if self._areas.cycle_ended:
@@ -122,8 +122,13 @@ class Follow:
         self._areas.move(rows, versions)
         return entries
 
-    def _may_be_new(self, version: Version, moment: datetime | None) -> bool:
-        return self._areas.is_known(version[0]) or moment is None or moment >= self._horizon
+    def _may_be_new(self, version: Version, moment: object) -> bool:
+        return self._areas.is_known(version[0]) or self._is_recent(moment)
+
+    def _is_recent(self, moment: object) -> bool:
+        """Return whether a timestamp is not before the horizon; what is none is recent."""
+        when = to_moment(moment)
+        return when is None or when >= self._horizon
 
     def _forget(self, versions: Versions, seen: Known) -> None:
         """Drop the versions that no look can take for new ones again."""
@@ -132,29 +137,26 @@ class Follow:
             version: moment
             for version, moment in self._known.items()
             if not versions.is_before(version[-1], self._mark)
-            and (
-                self._mark is not None
-                or version in seen
-                or (outside and moment is not None and moment >= self._horizon)
-            )
+            and (self._mark is not None or version in seen or (outside and self._is_recent(moment)))
         }
 
     def _versions(
         self, rows: Rows, versions: Versions, area: Element, mark: int | None
-    ) -> Iterator[tuple[Version, datetime | None]]:
+    ) -> Iterator[tuple[Version, object]]:
         """Yield the versions in an area since a mark, with their timestamps. Reads no values."""
         names = replace(
             self._selection, since=None, until=None, min_size=None, max_size=None, contains=None
         )
         x, identity = rows.table.x.c, rows.table.schema.generation.identity
         columns = [versions.leading_or_0, *(x[name] for name in identity), versions.stamp]
-        columns = [*columns, x.timestamp]
+        if versions.stamp is not versions.moment:
+            columns.append(versions.moment)
         labelled = (one.label(f"c{at}") for at, one in enumerate(columns))
         statement = rows.over(names, *labelled).where(area)
         since = versions.since(mark)
         statement = statement if since is None else statement.where(since)
         for row in rows.table.stream(statement, rows.table.backend.paged.rows):
-            yield tuple(row[:-1]), to_moment(row[-1])
+            yield tuple(row[: len(identity) + 2]), row[-1]
 
     def _entries(
         self, rows: Rows, versions: Versions, keys: list[tuple[Any, ...]] | None

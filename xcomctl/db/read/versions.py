@@ -33,7 +33,10 @@ class Versions:
         name = table.schema.generation.identity[0]
         if name in ("dag_run_id", "id"):
             self.leading = table.x.c[name]
-        self.stamp: Element = table.x.c.timestamp
+        # Some drivers take longer for a time than for all else of a row.
+        self.moment: Element = table.backend.streamed_time(table.x.c.timestamp)
+        """The timestamp, in a form that `to_moment` reads."""
+        self.stamp: Element = self.moment
         """What differs between two versions of a row."""
 
     @property
