@@ -41,8 +41,8 @@ def main(name: str, url: str, path: str) -> None:
     """Write every row into a file, the way of one library."""
     try:
         {"connectorx": _connectorx, "adbc": _adbc, "duckdb": _duckdb}[name](url, path)
-    except ImportError as error:
-        sys.exit(f"not installed: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever keeps a peer from it is told in its line
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

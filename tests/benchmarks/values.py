@@ -55,6 +55,7 @@ READING = (
     Reading("values-deep", ("audit", "--deep", "--exit-zero", "--no-progress"), 1.5),
     Reading("values-preflight", ("preflight", "--to", "3.3.2", "--exit-zero", "--no-progress"), 2.0),
     Reading("values-csv", ("export", "-o", "csv", "--no-progress"), 1.3, prints=True),
+    Reading("values-jobs", ("export", "-o", "jsonl", "--jobs", "2", "--no-progress"), None, prints=True, is_new=True),
     Reading("values-snapshot", ("snapshot", "{file}", "--no-progress"), None, is_new=True),
 )  # fmt: skip
 _EXPORT = ("export", "-o", "jsonl", "--no-progress")

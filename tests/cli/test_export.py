@@ -81,6 +81,16 @@ def test_values_are_as_they_are_stored(empty_url: str, run: Run) -> None:
             assert row["value"].encode() == (value or b"")
 
 
+def test_a_json_of_postgresql_keeps_its_line_ends_out_of_the_lines(postgres: Any, run: Run) -> None:
+    """Its text is stored as it came, unlike a jsonb's."""
+    url = postgres.create_database()
+    metadata = Metadata(url, "3.0", value_type="JSON")
+    metadata.add("[1]")
+    metadata.execute("UPDATE xcom SET value = CAST(:value AS JSON)", value="[1,\n2]")
+    (line,) = run("export", "--url", url).out.splitlines()
+    assert stored(json.loads(line), line) == b"[1,\n2]"
+
+
 def test_filters_and_files_are_those_of_the_other_commands(tmp_path: Path, run: Run) -> None:
     """A file is whole or not there; ids with line ends stay on their line."""
     path = tmp_path / "airflow.db"

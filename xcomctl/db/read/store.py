@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from xcomctl.model import Limit
 
 
+_REWRITTEN = (("postgresql", "jsonb"), ("mysql", "json"))
+"""Backends and types whose JSON the database writes anew."""
+
+
 class Store:
     """An open metadata database.
 
@@ -75,10 +79,11 @@ class Store:
 
     @property
     def holds_strict_json(self) -> bool:
-        """Return whether the database itself ensures that every value is strict JSON."""
+        """Return whether the database itself ensures that every value is strict JSON on one line."""
         backend = self.table.backend
-        is_json = self.schema.value_type in ("json", "jsonb") and backend.name != "sqlite"
-        return is_json and not backend.any_bytes
+        # PostgreSQL keeps the text of a json as it came, line ends included, and SQLite anything.
+        is_rewritten = (backend.name, self.schema.value_type) in _REWRITTEN
+        return is_rewritten and not backend.any_bytes
 
     def facts(self) -> Facts:
         """Return product, version and generation of this metadata database."""
