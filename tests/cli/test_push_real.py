@@ -99,6 +99,7 @@ RELEASES = {
     "2.10": "XCOMCTL_TEST_AIRFLOW2",
     "3.0": "XCOMCTL_TEST_AIRFLOW30",
     "3.3": "XCOMCTL_TEST_AIRFLOW3",
+    "3.4": "XCOMCTL_TEST_AIRFLOW34",
 }
 """Release → the variable that names its `airflow`."""
 
@@ -110,7 +111,7 @@ REFUSED_IN_3 = {"int_2_64", "int_40", "nan", "infinite", "surrogate", "key?", "d
 
 def refused(release: str, backend: str) -> set[str]:
     """Return which values push must refuse."""
-    always = ALWAYS_REFUSED | (set() if release == "3.3" else REFUSED_BEFORE_3_3)
+    always = ALWAYS_REFUSED | (set() if release in ("3.3", "3.4") else REFUSED_BEFORE_3_3)
     if release == "2.10":
         return always
     if release == "3.0":

@@ -215,18 +215,6 @@ def test_pages_follow_each_other(run: Run, metadata: Metadata) -> None:
     assert len(pages) == len(CURRENT + HIDDEN) + 6
 
 
-@pytest.mark.parametrize(
-    "command",
-    [("push", "dag", "flaky", "key", "1", "--yes"), ("delete", "-d", "dag"), ("delete", "-d", "dag", "--yes")],
-)  # fmt: skip
-def test_changes_are_refused(run: Run, metadata: Metadata, command: tuple[str, ...]) -> None:
-    """Until they are whole: with exit code 5, and nothing is changed."""
-    done = run(*command, "--url", metadata.url)
-    assert done.code == 5
-    assert "3.4" in done.err
-    assert named(listed(run, metadata, "--attempts", "all")) == sorted(CURRENT + HIDDEN)
-
-
 def test_tables_of_a_downgrade_that_stopped_are_refused(run: Run, metadata: Metadata) -> None:
     """Columns decide: it is neither 3.3 nor 3.4, and nothing is guessed."""
     metadata.execute("ALTER TABLE task_instance RENAME COLUMN region_index TO map_index")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
 from tests.real_airflow import airflow
 from xcomctl.config.target import resolve_target
@@ -149,3 +150,47 @@ def compared(target: Any, read: list[dict[str, Any]]) -> int:
     with open_store(target) as store:
         assert store.entries.count(Selection()) == sum(one["current"] for one in read)
     return len(found)
+
+
+def test_what_was_deleted_comes_back_in_every_column(
+    upgraded: tuple[Upgraded, Any], run: Run, tmp_path: Path
+) -> None:
+    """Of both tables, and Airflow reads the same as before."""
+    metadata, _ = upgraded
+    read, undo = metadata.read(), tmp_path / "undo.jsonl"
+    before = tables(metadata.url)
+    deleted = run("delete", "--attempts", "all", "-d", DAG, "--include-active", "--yes", "--undo-file", undo,
+                  "--url", metadata.url)  # fmt: skip
+    assert deleted.code == 0, deleted.err
+    assert tables(metadata.url) == {"xcom_v1": [], "xcom_v2": []}
+    imported = run("import", undo, "--url", metadata.url)
+    assert imported.code == 0, imported.err
+    assert tables(metadata.url) == before
+    assert metadata.read() == read
+
+
+def tables(url: str) -> dict[str, list[str]]:
+    """Return every row of both tables as text."""
+    with sa.create_engine(url).connect() as connection:
+        return {
+            table: sorted(
+                str(sorted(row.items()))
+                for row in connection.execute(sa.text(f"SELECT * FROM {table}")).mappings()
+            )
+            for table in ("xcom_v1", "xcom_v2")
+        }
+
+
+def test_a_downgrade_does_what_preflight_said(upgraded: tuple[Upgraded, Any], run: Run) -> None:
+    """It deletes as many, and keeps what Airflow reads."""
+    metadata, _ = upgraded
+    where = ("-o", "json", "--url", metadata.url)
+    (finding,) = run("preflight", "--to", "3.3.2", *where).json()["findings"]
+    every = run("list", "-n", "0", "--attempts", "all", *where).json()["returned"]
+    kept = run("list", "-n", "0", *where).json()["returned"]
+    assert finding["occurrences"] == every - kept > 0
+    airflow(metadata.program, "db", "downgrade", "--to-version", "3.3.2", "--yes",
+            environment=metadata.environment, folder=metadata.folder)  # fmt: skip
+    assert run("list", "-n", "0", *where).json()["returned"] == kept
+    assert run("info", *where).json()["airflow"]["generation"] == "2.3"
+    assert run("preflight", "--to", "3.4", *where).json()["findings"] == []

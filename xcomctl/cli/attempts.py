@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
 
 from xcomctl.errors import UsageError
 from xcomctl.formats import Column
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
     from xcomctl.db.read.store import Store
     from xcomctl.formats import Layout
     from xcomctl.model import XComEntry
+
+RegionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        metavar="ID:INDEX",
+        help="Region and pass of a task in a loop (Airflow 3.4).",
+    ),
+]
 
 COLUMNS: Final = (
     Column("try_number", "index", title="try", usual=1, drop=4, people=False, machine=False),

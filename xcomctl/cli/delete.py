@@ -66,6 +66,13 @@ class Options:
     dag_missing: Annotated[
         bool, typer.Option("--dag-missing", help="Only XComs of DAGs that no longer exist.")
     ] = False
+    stale_attempts: Annotated[
+        bool,
+        typer.Option(
+            "--stale-attempts",
+            help="Only XComs that Airflow 3.4 keeps and does not read: of earlier attempts, or replaced.",
+        ),
+    ] = False
     include_active: Annotated[
         bool, typer.Option("--include-active", help="Also XComs of runs that have not finished.")
     ] = False
@@ -110,7 +117,9 @@ def command(
 
     with (
         temporary_text("surrogatepass") as kept,
-        open_for_writing(target, lock_timeout_s=request.wait_s if request.yes else None) as store,
+        open_for_writing(
+            target, lock_timeout_s=request.wait_s if request.yes else None, all_attempts=True
+        ) as store,
     ):
         result = _run(console, store, target, request, kept)
 
@@ -137,6 +146,8 @@ class _Request:
     undo_file: str | None
     asked: dict[str, object]
     """The options as typed, which identify the command for an undo file that it goes on with."""
+    current: bool | None
+    """Of Airflow 3.4, whether only XComs that Airflow reads, or only those that it does not."""
 
 
 def _read_options(filters: Filters, writing: Writing, options: Options) -> _Request:
@@ -147,7 +158,7 @@ def _read_options(filters: Filters, writing: Writing, options: Options) -> _Requ
     """
     selection = filters.selection()
     everything = selection == Selection() and options.keep_last is None
-    if options.yes and everything and not options.dag_missing:
+    if options.yes and everything and not (options.dag_missing or options.stale_attempts):
         raise UsageError(
             "delete --yes without a filter would remove every XCom",
             hint="--dag-id '*' deletes every XCom.",
@@ -167,8 +178,17 @@ def _read_options(filters: Filters, writing: Writing, options: Options) -> _Requ
             "keep_last": options.keep_last,
             "dag_missing": options.dag_missing,
             "include_active": options.include_active,
+            "stale_attempts": options.stale_attempts or None,
         },
+        _attempts(filters, options),
     )
+
+
+def _attempts(filters: Filters, options: Options) -> bool | None:
+    """Return whether XComs are meant that Airflow reads, or those that it does not; None for both."""
+    if options.stale_attempts:
+        return False
+    return None if filters.all_attempts else True
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +248,21 @@ def _run(
     """Make the plan, in a temporary file, and with --yes carry it out."""
     from xcomctl.db.write.delete import Delete
     from xcomctl.db.write.prune import Plan
+    from xcomctl.db.write.split_delete import SplitDelete
 
-    delete = Delete(store)
+    selection, is_split = request.selection, store.schema.split
+    if is_split:
+        selection = replace(selection, current=request.current)
+    elif request.current is False:
+        raise UsageError(
+            "--stale-attempts needs Airflow 3.4",
+            detail=f"This metadata DB belongs to Airflow {store.schema.airflow}, which keeps none.",
+        )
+    delete = SplitDelete(store) if is_split else Delete(store)
     plan = Plan(kept)
     with console.working("delete: finding XComs") as work:
         rows = delete.rows_to_delete(
-            request.selection, keep_last=request.keep_last, dag_missing=request.dag_missing
+            selection, keep_last=request.keep_last, dag_missing=request.dag_missing
         )
         plan.add(work.counting("delete: finding XComs", rows), active_too=request.include_active)
     totals = plan.totals

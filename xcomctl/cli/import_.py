@@ -116,7 +116,9 @@ def command(
 
     with (
         _opened(options.file) as source,
-        open_for_writing(target, lock_timeout_s=None if options.dry_run else wait_s) as store,
+        open_for_writing(
+            target, lock_timeout_s=None if options.dry_run else wait_s, all_attempts=True
+        ) as store,
     ):
         job = _Job(console, store, source, dags, options.replace)
         asked = {
@@ -216,8 +218,9 @@ class _Job:
     ) -> None:
         self._console = console
         from xcomctl.db.write.restore_target import RestoreTarget
+        from xcomctl.db.write.split_restore import SplitTarget
 
-        self._target = RestoreTarget(store)
+        self._target = SplitTarget(store) if store.schema.split else RestoreTarget(store)
         self._source = source
         self._dags = dags
         self._replace = replace

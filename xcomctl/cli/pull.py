@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xcomctl.cli.attempts import parse_region, refuse_ambiguous
+from xcomctl.cli.attempts import RegionOption, parse_region, refuse_ambiguous
 from xcomctl.cli.gaps import warn_about_hidden_rows
 from xcomctl.cli.names import XComName, absence, read_name, resolve
 from xcomctl.cli.options import Connection, Manners
@@ -93,14 +93,7 @@ class Options:
             "--all-map-indexes", help="Print the values of all indexes of a mapped task, as a list."
         ),
     ] = False
-    region: Annotated[
-        str | None,
-        typer.Option(
-            "--region",
-            metavar="ID:INDEX",
-            help="Region and pass of a task in a loop (Airflow 3.4).",
-        ),
-    ] = None
+    region: RegionOption = None
     try_number: Annotated[
         int | None,
         typer.Option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xcomctl.cli.attempts import RegionOption, parse_region
 from xcomctl.cli.next_command import undo_note
 from xcomctl.cli.options import Connection, Manners, Writing
 from xcomctl.cli.partial_file import place_of
@@ -99,6 +100,7 @@ class Options:
             help="Index of a mapped task. [default: -1, not mapped]",
         ),
     ] = UNMAPPED
+    region: RegionOption = None
     replace: Annotated[bool, typer.Option("--replace", help="Replace an existing value.")] = False
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be written, without writing it.")
@@ -161,6 +163,7 @@ class _Request:
     type: Type
     wait_s: float
     undo_file: str | None
+    region: tuple[str, int] | None = None
 
 
 def _read_options(writing: Writing, options: Options) -> _Request:
@@ -177,6 +180,7 @@ def _read_options(writing: Writing, options: Options) -> _Request:
         _type(options.type_, options.string),
         writing.wait_s(),
         writing.undo_file,
+        None if options.region is None else parse_region(options.region),
     )
 
 
@@ -402,6 +406,7 @@ def _plan(
         NotFoundError: the run or the task instance does not exist.
     """
     from xcomctl.db.write.push import Push
+    from xcomctl.db.write.split_push import SplitPush
     from xcomctl.values import encode
 
     options = request.options
@@ -411,7 +416,7 @@ def _plan(
         describe(store),
         allow_reserved_keys=options.allow_reserved_keys,
     )
-    push = Push(store)
+    push = SplitPush(store, request.region) if store.schema.split else Push(store)
     _check_key(store, request.key)
     refuse_pickling(store, push)
     run_id = options.run_id

@@ -72,27 +72,24 @@ def open_store(target: Target, *, all_attempts: bool = False) -> Iterator[Store]
 
 
 @contextmanager
-def open_for_writing(target: Target, *, lock_timeout_s: float | None) -> Iterator[Store]:
+def open_for_writing(
+    target: Target, *, lock_timeout_s: float | None, all_attempts: bool = False
+) -> Iterator[Store]:
     """Open a metadata database for `Push`, `Delete` or `Restore`, and close it at the end.
 
-    With a lock timeout of None it is opened for reading only: plans can be made, and nothing
+    `all_attempts` as in `open_store`. With a lock timeout of None it is opened for reading only: plans can be made, and nothing
     can be written.
 
     Raises:
         UsageError, DatabaseError: as `open_store`.
         RefusedError: the table has a column that must be filled and that no known Airflow has.
     """
-    with _opened(target, lock_timeout_s) as store:
-        if store.schema.split:
-            raise RefusedError(
-                "cannot write: changing XComs of Airflow 3.4 is not supported yet",
-                detail="They are in two tables, xcom_v1 and xcom_v2, of a pre-release.",
-                hint="Reading is safe. A newer xcomctl may write here.",
-            )
+    with _opened(target, lock_timeout_s, all_attempts=all_attempts) as store:
         required = store.schema.unknown_required
         if required and lock_timeout_s is not None:
+            name = required[0] if store.schema.split else f"xcom.{required[0]}"
             raise RefusedError(
-                f'cannot write: unknown required column "xcom.{required[0]}"',
+                f'cannot write: unknown required column "{name}"',
                 hint="Reading is safe. A newer xcomctl may know this layout.",
             )
         yield store

@@ -38,8 +38,11 @@ def undo_line(entry: XComEntry, raw: Raw, storage: Storage) -> bytes:
     return json_line(entry, raw, storage, marks)
 
 
-def absence_line(ref: XComRef) -> bytes:
-    """Return the line of an undo file that removes an XCom which did not exist before."""
+def absence_line(ref: XComRef, others: Mapping[str, object] | None = None) -> bytes:
+    """Return the line of an undo file that removes an XCom which did not exist before.
+
+    `others` are further members, which say where the row lies.
+    """
     facts = (
         ref.dag_id,
         ref.task_id,
@@ -51,7 +54,7 @@ def absence_line(ref: XComRef) -> bytes:
         None,
         "absent",
     )
-    named = {"undo": "remove", **dict(zip(FIELDS, facts, strict=True))}
+    named = {"undo": "remove", **dict(zip(FIELDS, facts, strict=True)), **(others or {})}
     return strictjson.dumps(named).encode() + b"\n"
 
 

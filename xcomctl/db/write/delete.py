@@ -121,7 +121,7 @@ class Delete:
 
         All runs count, whichever the other filters select: what is left are the newest.
         """
-        other = self._table.named("xcom").alias("k")
+        other = self._table.copy("k")
         by = other.c.dag_run_id if self._schema.mapped else other.c.execution_date
         group = [self._backend.exact(other.c[name]) for name in ("dag_id", "task_id", "key")]
         rank = sa.func.dense_rank().over(partition_by=group, order_by=by.desc()).label("rank")

@@ -17,7 +17,7 @@ from xcomctl.model import Size
 from xcomctl.values import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from xcomctl.db.read.store import Store
     from xcomctl.db.write.statements import Current, Place
@@ -153,10 +153,14 @@ class Push:
                 self._update(written.entry, others.pop(0), timestamp=False)
                 written = self._written(place, expected)
             accept(written.entry.size or Size(0))
-            if undo is not None and expected is not None:
-                undo.write(lines_to_restore([expected], self._schema.storage))
-            elif undo is not None:
-                undo.write(lines_to_remove(place.ref))
+            if undo is not None:
+                undo.write(self._lines_to_undo(place, expected))
+
+    def _lines_to_undo(self, place: Place, expected: Current | None) -> Iterable[bytes]:
+        """Return the line of an undo file that brings back what was there, or nothing."""
+        if expected is None:
+            return lines_to_remove(place.ref)
+        return lines_to_restore([expected], self._schema.storage)
 
     def _lock(self, place: Place, expected: Current | None) -> None:
         """Lock what is about to change, and make sure that it is what was seen."""
@@ -171,7 +175,7 @@ class Push:
             connection.execute(self._backend.locked(lock)).all()
         if expected is None:
             if self.current(place):
-                raise _pushed_meanwhile(place.ref)
+                raise pushed_meanwhile(place.ref)
             return
         x = self._table.x.c
         raw = self._backend.raw(x.value, self._schema.storage)
@@ -179,9 +183,9 @@ class Push:
         is_row = self._store.rows.conditions.is_row(expected.entry)
         row = connection.execute(self._backend.locked(lock.where(*is_row))).first()
         if row is None or self._backend.fetched(row[0]) != expected.raw:
-            raise _pushed_meanwhile(place.ref)
+            raise pushed_meanwhile(place.ref)
         if to_moment(row[1]) != expected.entry.timestamp:
-            raise _pushed_meanwhile(place.ref)
+            raise pushed_meanwhile(place.ref)
 
     def _forms(self, encoded: encode.Encoded) -> list[Raw]:
         """Return the forms in which a value can be stored, Airflow's own first."""
@@ -215,17 +219,20 @@ class Push:
 
     def _insert(self, place: Place, raw: Raw) -> None:
         try:
-            self._statements.insert(place, raw, datetime.now(UTC), [("dag_result", False)])
+            self._insert_row(place, raw)
         except sa.exc.DBAPIError as error:
             cause = error.orig if error.orig is not None else error
             kind = self._backend.diagnose(cause).kind
             if kind == "exists":
-                raise _pushed_meanwhile(place.ref, self._equal_key(place)) from None
+                raise pushed_meanwhile(place.ref, self._equal_key(place)) from None
             if kind == "no parent":
                 raise NotFoundError(
                     f'the task instance of "{place.ref}" was deleted a moment ago'
                 ) from None
             raise
+
+    def _insert_row(self, place: Place, raw: Raw) -> None:
+        self._statements.insert(place, raw, datetime.now(UTC), [("dag_result", False)])
 
     def _equal_key(self, place: Place) -> str | None:
         """Return the key that the database considers equal to this one although it differs."""
@@ -261,7 +268,8 @@ class Push:
         return found[0]
 
 
-def _pushed_meanwhile(ref: XComRef, equal_key: str | None = None) -> RefusedError:
+def pushed_meanwhile(ref: XComRef, equal_key: str | None = None) -> RefusedError:
+    """Return the error for an XCom that another session wrote since it was looked at."""
     if equal_key is not None:
         return RefusedError(
             f'cannot write "{ref}": the database treats its key as "{equal_key}", which exists',

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from xcomctl.db.write.statements import KEY_LENGTH, NewRow
-from xcomctl.exchange.entries import absence_line
 from xcomctl.model import UNMAPPED, Encoding, Size, XComEntry, XComRef
 
 if TYPE_CHECKING:
@@ -77,6 +76,9 @@ class RowTarget(Protocol):
     def lines_to_restore(self, entries: Sequence[XComEntry]) -> Sequence[bytes]:
         """Return the lines of an undo file that bring these rows back."""
 
+    def line_to_remove(self, row: NewRow) -> bytes:
+        """Return the line of an undo file that takes this new row away again."""
+
     def delete(self, entries: Sequence[XComEntry]) -> None:
         """Delete rows, inside a transaction."""
 
@@ -89,8 +91,8 @@ class _Written(NamedTuple):
 
     taken: list[XComEntry]
     added: list[NewRow]
-    absent: list[XComRef]
-    """Names of added rows that had none before."""
+    absent: list[NewRow]
+    """Added rows whose names had none before."""
 
 
 class Restore:
@@ -190,12 +192,11 @@ class Restore:
             if not self._replace:
                 raise MisfitError("it already exists, with another value or time")
             written.taken.append(there[0])
-        else:
-            written.absent.append(ref)
         assert record.timestamp is not None, "what fits has one"
-        written.added.append(
-            NewRow(record.line, ref, spot.pointer, raw, record.timestamp, record.others)
-        )
+        row = NewRow(record.line, ref, spot.pointer, raw, record.timestamp, record.others)
+        written.added.append(row)
+        if not there:
+            written.absent.append(row)
         # Rows of one name may be many in 1.10, and each is a record of its own.
         run[name] = there[1:] if self._has_duplicates else _WRITTEN
         return "replaced" if there else "added"
@@ -252,8 +253,8 @@ class Restore:
         if self._keep:
             for line in self._target.lines_to_restore(taken) if taken else ():
                 self._keep(line)
-            for ref in absent:
-                self._keep(absence_line(ref))
+            for row in absent:
+                self._keep(self._target.line_to_remove(row))
         if taken:
             self._target.delete(taken)
         if added:

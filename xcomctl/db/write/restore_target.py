@@ -12,6 +12,7 @@ from xcomctl.db.write.statements import Statements
 from xcomctl.db.write.transaction import transaction
 from xcomctl.db.write.undo import RowsToRestore
 from xcomctl.errors import DatabaseError
+from xcomctl.exchange.entries import absence_line
 from xcomctl.model import Selection
 
 if TYPE_CHECKING:
@@ -167,6 +168,10 @@ class RestoreTarget:
     def lines_to_restore(self, entries: Sequence[XComEntry]) -> Sequence[bytes]:
         """Return the lines of an undo file that bring these rows back."""
         return self._to_restore.lines([entry.row for entry in entries])
+
+    def line_to_remove(self, row: NewRow) -> bytes:
+        """Return the line of an undo file that takes this new row away again."""
+        return absence_line(row.ref)
 
     def delete(self, entries: Sequence[XComEntry]) -> None:
         """Delete rows, inside a transaction."""

@@ -11,7 +11,7 @@ from xcomctl.exchange.undo_lines import UndoLines
 from xcomctl.model import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import sqlalchemy as sa
 
@@ -90,9 +90,9 @@ def lines_to_restore(rows: Iterable[Current], storage: Storage) -> Iterable[byte
     return (undo_line(one.entry, one.raw, storage) for one in rows)
 
 
-def lines_to_remove(ref: XComRef) -> Iterable[bytes]:
+def lines_to_remove(ref: XComRef, others: Mapping[str, object] | None = None) -> Iterable[bytes]:
     """Yield the line that removes an XCom which did not exist before."""
-    return [absence_line(ref)]
+    return [absence_line(ref, others)]
 
 
 def ending(undo: UndoLog | None, then: Callable[[], object]) -> Ending:
