@@ -213,3 +213,21 @@ def test_an_index_of_64_bits_is_exported(db: Path, tmp_path: Path, run: Run) -> 
     Metadata(str(tmp_path / "wide.db")).add(b"1", map_index=2**40)
     assert run("export", "--url", "wide.db", "-o", "parquet=x.parquet").code == 0
     assert parquet.read_table(tmp_path / "x.parquet").column("map_index").to_pylist() == [2**40]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (("info",), {"AIRFLOW_CONFIG": "/dev/zero"}),
+        (("list", "--config", "/dev/zero"), {}),
+        (("audit", "--baseline", "/dev/zero", "--url", "airflow.db"), {}),
+        (("list", "--url", "mysql+mysqldb://127.0.0.1:1/x?read_default_file=/dev/zero"), {}),
+    ],
+)
+def test_settings_without_end_are_not_read(
+    db: Path, run: Run, arguments: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    """A device that was named by mistake is an error, and does not fill the memory."""
+    done = run(*arguments, env=environment, timeout=60)
+    assert done.code == 2, done.err
+    assert '"/dev/zero"' in done.err

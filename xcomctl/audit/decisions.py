@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xcomctl.audit import rules
 from xcomctl.audit.report import Finding, Report, in_order
+from xcomctl.config.settings_file import read_text
 from xcomctl.errors import UsageError
 from xcomctl.model import Size, XComRef
 from xcomctl.sizes.notation import format_sizes
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from xcomctl.model import Ignore
 
 SCHEMA = "xcomctl.baseline/1"
+MAX_BASELINE_BYTES = 256 * 1024 * 1024
+"""Of a million findings."""
 
 
 # --- ignores ----------------------------------------------------------------------------------
@@ -139,7 +142,7 @@ def read_baseline(path: Path) -> Baseline:
         UsageError: the file cannot be read, or is not a baseline.
     """
     try:
-        document: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+        document: Any = json.loads(read_text(path, MAX_BASELINE_BYTES))
         if document["schema"] != SCHEMA:
             raise ValueError(f'its schema is "{document["schema"]}", not "{SCHEMA}"')
         sizes = {one["fingerprint"]: one["max_size_bytes"] for one in document["findings"]}

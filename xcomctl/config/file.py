@@ -14,6 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xcomctl.config.settings_file import read_text
 from xcomctl.errors import UsageError
 from xcomctl.model import Budget, Ignore, parse_size
 from xcomctl.text import nearest
@@ -154,7 +155,7 @@ def _read_config(path: Path) -> Config:
 
     try:
         # -sig: editors on Windows put a byte order mark in front.
-        document: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        document: Any = tomllib.loads(read_text(path))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         # A TOML error names line and column and never quotes the line, which may hold a password.
         detail = error.strerror if isinstance(error, OSError) else str(error)

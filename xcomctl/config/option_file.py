@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from xcomctl.config.settings_file import read_text
 from xcomctl.errors import UsageError
 
 _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "s": " ", "\\": "\\", '"': '"', "'": "'"}
@@ -37,7 +38,7 @@ def _expanded(path: str) -> Path:
 
 def _read(path: Path, groups: set[str], options: dict[str, str], depth: int) -> None:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from xcomctl.config.settings_file import read_bytes
 from xcomctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,6 +101,6 @@ def ssl_negotiation(text: str) -> str:
 def file_content(text: str) -> bytes:
     """Return the content of the file that an option names."""
     try:
-        return Path(text).expanduser().read_bytes()
+        return read_bytes(Path(text).expanduser())
     except (OSError, RuntimeError, ValueError):
         raise ValueError("the path of a file that can be read") from None

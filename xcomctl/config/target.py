@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.config.file import CONFIG_NAME, Config
+from xcomctl.config.settings_file import read_text
 from xcomctl.errors import DatabaseError, UsageError, XcomctlError
 from xcomctl.text import nearest
 
@@ -345,7 +346,7 @@ class AirflowSettings:
 
         parser = configparser.RawConfigParser(strict=False)
         try:
-            parser.read_string(self.file.read_text(encoding="utf-8-sig"))
+            parser.read_string(read_text(self.file))
         except OSError as error:
             raise UsageError(f'could not read "{self.file}"', detail=error.strerror) from None
         except (configparser.Error, UnicodeDecodeError) as error:

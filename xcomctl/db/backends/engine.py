@@ -88,6 +88,7 @@ _READERS = (
     "xcomctl.db.backends.postgresql_copy",
     "xcomctl.db.backends.postgresql_watch",
     "xcomctl.db.backends.streaming",
+    "xcomctl.db.read.day_sizes",
     "xcomctl.db.read.rows",
     "xcomctl.exchange.others",
     "xcomctl.sizes.statistics",
