@@ -228,3 +228,11 @@ def test_a_pickle_stays_out_of_airflow_3(tmp_path: Path, run: Run) -> None:
         done = run("import", "--url", metadata.url, file)
         assert done.code == code, done.err
         assert "pickle" in done.err
+
+
+def test_a_file_without_end_is_not_read(tmp_path: Path, run: Run) -> None:
+    """A device that was named by mistake."""
+    Metadata(str(tmp_path / "airflow.db"))
+    done = run("import", "/dev/zero", "--url", "airflow.db", timeout=60)
+    assert done.code == 5, done.err
+    assert "line 1: it is not text" in done.err

@@ -97,7 +97,13 @@ class Fault:
 
 def records(file: BinaryIO) -> Iterator[Record | Fault]:
     """Yield the records of a file written by `export` or `--undo-file` (JSON Lines or CSV), lazily."""
-    first = file.readline().removeprefix(codecs.BOM_UTF8)
+    start = file.readline(_BEGINNING_BYTES)
+    if b"\0" in start:
+        # A device such as /dev/zero has no line end, ever.
+        yield Fault(1, "it is not text")
+        return
+    first = start if start.endswith(b"\n") else start + file.readline()
+    first = first.removeprefix(codecs.BOM_UTF8)
     if first.startswith(b"dag_id,"):
         yield from _csv_records(first, file)
         return
@@ -120,6 +126,7 @@ def _is_cut_undo_line(line: bytes) -> bool:
     return not line.endswith(b"\n") and _UNDO_START.startswith(start)
 
 
+_BEGINNING_BYTES = 64 * 1024
 _UNDO_START = b'{"undo": '
 
 
