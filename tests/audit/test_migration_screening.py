@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ from xcomctl.audit import airflow3, json_column
 from xcomctl.audit.airflow3 import Migration, check_value
 from xcomctl.audit.json_column import REORDERED, examine, surely_fits_jsonb
 from xcomctl.audit.key_order import loses_key_order
-from xcomctl.audit.migration_screening import screen, unreadable_suspects
+from xcomctl.audit.migration_screening import _long_integers, screen, unreadable_suspects
 from xcomctl.audit.preflight import Preflight
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def one(text: str) -> list[tuple[str, Raw]]:
 @example(one(f"[0.{'1' * 16_384}]"), Migration("postgresql", (3, 3, 2)))
 @example(one(f"[{'9' * 39}e400]"), Migration("mysql", (3, 3, 2)))
 @example(one("12345678901234567890"), Migration("mysql", (3, 3, 2)))
+@example(one("[1234567,12345678901234567890]"), Migration("mysql", (3, 3, 2)))
+@example(one("[99,8,98765432109876543210]"), Migration("mysql", (3, 3, 2)))
 @example(one("1.0"), Migration("sqlite", (3, 3, 2)))
 @example(one(" \n-9223372036854775809"), Migration("sqlite", (3, 3, 2)))
 @example(one(f"{'[' * 32}{']' * 32}"), Migration("mariadb", (3, 3, 2)))
@@ -144,6 +147,15 @@ def test_the_bound_of_a_binary_size_is_one(
         json_column._binary_size(value, reasons)
         assert not (surely_fits_jsonb(text.encode(), small_numbers=small) and reasons)
     assert surely_fits_jsonb(text.encode(), small_numbers=small)
+
+
+@pytest.mark.parametrize("length", range(15, 25))
+@pytest.mark.parametrize("before", ["", "1", "12", "123.", "1234567,", "1,2,3,4,5,6,7,"])
+def test_long_integers_are_found_wherever_they_begin(length: int, before: str) -> None:
+    """Those of 19 digits or more, which a double may not hold."""
+    text = f"\n[{before}{'9' * length},1.5]".encode()
+    expected = max(map(len, re.findall(rb"\d+", text))) >= 19
+    assert bool([*_long_integers(text)]) == expected
 
 
 def test_the_newest_release_is_covered() -> None:

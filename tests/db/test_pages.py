@@ -106,3 +106,14 @@ def test_places_of_a_page_belong_to_values(tmp_path: Path) -> None:
     assert page.holders([1, 3]) == {0}
     assert page.holders([page.text.index(b"lines")]) == {3}
     assert page.holders([len(page.text) - 1, 0]) == {0, 4}
+
+
+@pytest.mark.parametrize("times", [True, False])
+def test_times_can_be_left_out(empty_url: str, times: bool) -> None:
+    """Who does not need them does not wait for them."""
+    Metadata(empty_url, "2.3").add(b"1")
+    found: list[Page] = []
+    with opened(empty_url) as store:
+        store.pages.stream(EVERYTHING, found.append, times=times)
+    assert found[0].entry(0).timestamp == (WHEN.replace(tzinfo=dt.UTC) if times else None)
+    assert found[0].raw(0) == b"1"

@@ -54,7 +54,8 @@ class Audit:
         sizes = [row[7] or 0 for row in page.rows]
         report.scanned += len(sizes)
         report.total_bytes += sum(sizes)
-        report.add_size(max((row[7] for row in page.rows if row[7] is not None), default=None))
+        if any(row[7] is not None for row in page.rows):
+            report.add_size(max(sizes))
         found = doubtful(page, policy.enabled, strict=self._strict)
         if policy.with_totals or policy.budgets:
             wanted: Iterable[int] = range(len(sizes))

@@ -35,6 +35,7 @@ _BEFORE_EXPONENT = 40
 """Bytes before an exponent in which the number's start is looked for."""
 _MINUS_ZERO = re.compile(rb"-0\.0*(?!\d)")
 _LONG_INTEGER = re.compile(rb"\d{19}")
+_ZERO_FOR_DIGIT = bytes.maketrans(b"123456789", b"000000000")
 _SCALAR = re.compile(rb"\n[ \t\r\n]*-?(?:\d{19}|\d+[.eE])")
 """A value that is a single number, and that SQLite may not store as it is."""
 _MAX_SCALE = 16_383
@@ -115,10 +116,16 @@ def _minus_zeros(text: bytes) -> Iterator[int]:
 
 def _long_integers(text: bytes) -> Iterator[int]:
     """Yield a place in each run of 19 digits or more."""
-    # Such a run has 6 digits in a row among every third byte, which few texts have.
-    if re.search(rb"\d{6}", text[::3]):
-        for match in _LONG_INTEGER.finditer(text):
-            yield match.end()
+    # Such a run has 6 digits in a row among every third byte, wherever it begins.
+    sample = text[::3].translate(_ZERO_FOR_DIGIT)
+    at = sample.find(b"000000")
+    while at >= 0:
+        begin = 3 * at
+        if text[begin : begin + 16].isdigit():
+            long = _LONG_INTEGER.search(text, max(0, begin - 18), begin + 34)
+            if long:
+                yield long.end()
+        at = sample.find(b"000000", at + 1)
 
 
 def _large_for_jsonb(page: Page) -> set[int]:

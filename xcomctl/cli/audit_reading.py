@@ -56,7 +56,8 @@ def _check_deeply(store: Store, selection: Selection, policy: Policy, work: Prog
         counted = lambda: (audit.report.scanned, audit.report.total_bytes)  # noqa: E731
         rows = store.entries.estimate(selection)
         work.begin("audit: checking values", counted, rows=rows, about=True)
-    store.pages.stream(selection, audit.add_page, text=policy.measure == "text")
+    text = policy.measure == "text"
+    store.pages.stream(selection, audit.add_page, text=text, times=False)
     return audit.finish()
 
 

@@ -333,7 +333,7 @@ def _read_values(
         counted = lambda: (preflight.scanned, preflight.total_bytes)  # noqa: E731
         about = store.entries.estimate(selection)
         work.begin("preflight: checking values", counted, rows=about, about=True)
-    store.pages.stream(selection, check)
+    store.pages.stream(selection, check, times=False)
     return rows
 
 

@@ -73,8 +73,12 @@ class Page:
 class PageSink:
     """Collects rows into pages, and hands over each one when it is full: a `model.RowSink`."""
 
-    def __init__(self, take: Callable[[list[StoredRow]], object]) -> None:
+    def __init__(
+        self, take: Callable[[list[StoredRow]], object], *, reads_times: bool = True
+    ) -> None:
         self._take = take
+        self.reads_times = reads_times
+        """Whether the rows need their timestamps."""
         self._rows: list[StoredRow] = []
         self._held_bytes = 0
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pymysql.connections import MySQLResult
 from pymysql.cursors import SSCursor
 
-from xcomctl.db.backends.streaming import Memo, name_memos
-from xcomctl.db.backends.times import Times, iso
+from xcomctl.db.backends.streaming import Memo, name_memos, reads_times
+from xcomctl.db.backends.times import Times, iso, no_time
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -80,7 +80,8 @@ def write_raw_rows(rows: Iterable[Sequence[Any]], sink: RowSink, known: KnownRun
     """Write raw rows of `streaming.STREAMED` columns into a sink; with `known`, look up their runs."""
     dags, tasks, runs, keys, others = name_memos(sink, _text)
     dates = Memo(lambda date: sink.encode_name("logical_date", iso(_text(date))))
-    numbers, time, write_row = Memo(int), Times().read, sink.write_row
+    numbers, write_row = Memo(int), sink.write_row
+    time = Times().read if reads_times(sink) else no_time
     for index, run, orphan, stamp, date, run_id, dag, task, key, other, raw in rows:
         if known is not None:
             run_dag, run_name, date = known.get(run, _NO_RUN)

@@ -6,7 +6,7 @@ import struct
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from xcomctl.db.backends.streaming import Memo
+from xcomctl.db.backends.streaming import Memo, reads_times
 from xcomctl.db.backends.times import iso
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class CopiedRows:
     def __init__(self, sink: RowSink) -> None:
         self._sink = sink
         self._write_row = sink.write_row
+        self._reads_times = reads_times(sink)
         self._names = Memo(self._encode_names)
         self._runs = Memo(self._encode_run)
         self._minute: int | None = None
@@ -60,7 +61,7 @@ class CopiedRows:
             raw = size = None
         elif not size:
             size = len(raw)
-        time = self._time(stamp)
+        time = self._time(stamp) if self._reads_times else None
         self._write_row((
             dag_id, task_id, run_id, index, key, time, date, size, run, orphan != 0, others, None,
             raw,

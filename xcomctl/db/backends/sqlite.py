@@ -21,8 +21,8 @@ from xcomctl.db.backends.sqlite_bulk import SQLiteBulk, has_rowid
 from xcomctl.db.backends.sqlite_errors import diagnose, holds_something
 from xcomctl.db.backends.sqlite_sampling import IN_ROW, SQLiteSampling
 from xcomctl.db.backends.sqlite_text import AnyTextConnection
-from xcomctl.db.backends.streaming import Memo, name_memos
-from xcomctl.db.backends.times import Times, iso
+from xcomctl.db.backends.streaming import Memo, name_memos, reads_times
+from xcomctl.db.backends.times import Times, iso, no_time
 from xcomctl.db.backends.views import why_rows_are_hidden
 from xcomctl.db.schema import Column
 from xcomctl.errors import DatabaseError, RefusedError
@@ -336,7 +336,7 @@ class SQLite(Backend):
         dags, tasks, runs, keys, others = name_memos(sink, self.text_of)
         dates = Memo(lambda date: sink.encode_name("logical_date", iso(self.text_of(date))))
         kinds = ("text", None) if storage == "bytes" else (None, "blob")
-        time, write_row = Times().read, sink.write_row
+        write_row, time = sink.write_row, Times().read if reads_times(sink) else no_time
 
         def stream_into(sql: str, parameters: Any) -> None:
             for rows in self._batches(sql, parameters, _VALUES_AT_ONCE):

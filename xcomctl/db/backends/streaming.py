@@ -70,6 +70,14 @@ def _encode_name(
     return sink.encode_name(name, read(thing))
 
 
+def reads_times(sink: RowSink) -> bool:
+    """Return whether a sink wants the rows' timestamps, which take a third of the time of a scan.
+
+    It does unless it has an attribute `reads_times` that says otherwise.
+    """
+    return bool(getattr(sink, "reads_times", True))
+
+
 def write_rows(rows: Iterable[Sequence[Any]], sink: RowSink) -> None:
     """Write rows of `STREAMED` columns, as SQLAlchemy returns them, into a sink."""
     dags, tasks, runs, keys, others = name_memos(sink, lambda text: text)

@@ -59,3 +59,7 @@ class Times:
         if told is not None and len(stamp) == 26:
             self._minute, self._until_minute = stamp[:17], told[:17]
         return told
+
+
+def no_time(stamp: object) -> None:
+    """Read no time, where none is wanted."""

@@ -28,12 +28,18 @@ class Pages:
         self._entries = entries
 
     def stream(
-        self, selection: Selection, take: Callable[[Page], object], *, text: bool = False
+        self,
+        selection: Selection,
+        take: Callable[[Page], object],
+        *,
+        text: bool = False,
+        times: bool = True,
     ) -> None:
         """Call `take` with the selected XComs, unsorted, a page of them at a time.
 
         Same rows as `Entries.values`. The database is still sending while `take` runs, so that
-        this must not query it. `text` fills `entry.text_size`.
+        this must not query it. `text` fills `entry.text_size`. Without `times`,
+        which saves a tenth of the time, `entry.timestamp` may be None.
 
         Raises:
             DatabaseError: the database cannot be read.
@@ -42,7 +48,7 @@ class Pages:
             # An export's rows lack the primary key that these releases have.
             self._stream_entries(selection, take, text=text)
             return
-        sink = PageSink(lambda rows: take(self._page(rows, text=text)))
+        sink = PageSink(lambda rows: take(self._page(rows, text=text)), reads_times=times)
         self._entries.stream_into(selection, sink)
         sink.flush()
 
