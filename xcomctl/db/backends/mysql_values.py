@@ -187,4 +187,4 @@ class _Payload:
         if not self._left and not self._is_last:
             self._next_packet()
         if self._left:
-            raise InternalError("a row goes on behind its value")
+            raise InternalError("a row continues after its value")
