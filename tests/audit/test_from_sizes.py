@@ -37,7 +37,10 @@ def snapshot(group: GroupSizes, name: str = "prod") -> Snapshot:
 def test_counts_are_lower_bounds_and_the_largest_is_exact(
     sizes: list[int], limit: int, warn_at: int
 ) -> None:
-    """What exceeds the limit is always found, with its size; no more XComs than there are."""
+    """What exceeds the limit is always found, with its size; no more XComs than there are.
+
+    A size close to the limit may be that of another day, where a day has a larger one.
+    """
     report = run_on_sizes(limited(limit, warn_at), snapshot(group(*sizes)))
     found = {one.rule.id: one for one in report.findings}
     over = sum(size > limit for size in sizes)
@@ -48,7 +51,8 @@ def test_counts_are_lower_bounds_and_the_largest_is_exact(
         assert 1 <= found["xcom-over-limit"].occurrences <= over
     if "xcom-near-limit" in found:
         assert 1 <= found["xcom-near-limit"].occurrences <= near
-        assert found["xcom-near-limit"].max_size in {s for s in sizes if warn_at <= s <= limit}
+        largest = max(size for size in sizes if warn_at <= size <= limit)
+        assert warn_at <= (found["xcom-near-limit"].max_size or 0) <= largest
     elif warn_at <= max(sizes) <= limit:
         raise AssertionError("the largest of all is known")
     assert (report.scanned, report.total_bytes, report.largest) == (

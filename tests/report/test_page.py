@@ -203,6 +203,8 @@ def test_several_deployments(run: Run, tmp_path: Path) -> None:
         run("snapshot", f"{name}.gz", "--url", f"{name}.db")
     document = read(run("report", "-", "--from", "eu.gz", "us.gz").out)
     assert {dag for dag, _, _ in groups_of(document)} == {"eu: etl", "us: etl"}
+    assert "largest 7 B of 1 GB" in document.text_content()
+    assert "us: etl/task:return_value" in document.text_content()
     rows = document.xpath("//*[@id='deployments']//tbody/tr")
     assert [next(cell.text_content() for cell in row) for row in rows] == ["eu", "us"]
 

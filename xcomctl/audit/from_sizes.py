@@ -86,7 +86,10 @@ def _within(
 
 
 def _count(sizes: GroupSizes, least: int, most: int | None) -> tuple[int, int]:
-    """Return how many values are certainly of such a size, and the largest of them that is known."""
+    """Return how many values are certainly of such a size, and how large one of them is at least.
+
+    The size is exact where there is no upper bound.
+    """
     inside = [
         largest
         for largest, short in zip(sizes.largest, sizes.histograms, strict=True)
@@ -94,15 +97,16 @@ def _count(sizes: GroupSizes, least: int, most: int | None) -> tuple[int, int]:
         and (most is None or largest <= most)
         and not histogram.has_only_nulls(short)
     ]
-    whole = sum(
-        count
+    # Buckets all of whose values are of such a size; each may be of a day with a larger one.
+    whole = {
+        bucket: count
         for bucket, count in sizes.histogram().items()
         if bucket != histogram.NULL
         and histogram.lowest(bucket) >= least
         and (most is None or histogram.highest(bucket) <= most)
-    )
-    # Values of a whole bucket may all be of days with a larger one.
-    return max(len(inside), whole), max(inside, default=least)
+    }
+    known = [*inside, *map(histogram.lowest, whole)]
+    return max(len(inside), sum(whole.values())), max(known, default=0)
 
 
 def _entry(name: GroupName, size: int) -> XComEntry:

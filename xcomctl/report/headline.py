@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from xcomctl.model import Size
 from xcomctl.report import markup
 from xcomctl.report.facts import weekly
+from xcomctl.report.map import top_name
 from xcomctl.sizes.notation import limit_text, size_and_limit
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _headroom(facts: Facts) -> str:
     if group is None:
         return _card("Headroom", "\u2013", "no XComs")
     shown, bound = size_and_limit(Size(group.largest), Size(group.limit))
-    name = f"largest: {_name(group)}"
+    name = f"largest: {_name(facts, group)}"
     if group.largest > group.limit:
         return _card(
             "Above the limit",
@@ -91,11 +92,11 @@ def _meets(facts: Facts) -> str:
     if met > last and any(one.of_limit > 1 for one in facts.groups):
         word = "Next limit met on"
     level = "bad" if met <= last else "warn"
-    return _card(word, met.isoformat(), f"first: {_name(group)}", level)
+    return _card(word, met.isoformat(), f"first: {_name(facts, group)}", level)
 
 
-def _name(group: Group) -> str:
-    return f'<span class="id">{markup.name(*group.name[1:])}</span>'
+def _name(facts: Facts, group: Group) -> str:
+    return f'<span class="id">{markup.name(top_name(facts, group), *group.name[2:])}</span>'
 
 
 def _deployments(facts: Facts) -> str:

@@ -12,6 +12,7 @@ from xcomctl.report import map as treemap
 from xcomctl.report.findings import findings_section
 from xcomctl.report.groups import groups_section
 from xcomctl.report.headline import headline
+from xcomctl.report.map import top_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,7 +183,7 @@ def _closest(facts: Facts) -> str:
     groups = sorted(facts.groups, key=lambda one: -one.of_limit)[:7]
     rows = [
         (
-            markup.name(*one.name[1:]),
+            markup.name(top_name(facts, one), *one.name[2:]),
             markup.size(one.largest),
             markup.percent(one.of_limit),
         )
