@@ -31,7 +31,9 @@ def _adbc(url: str, path: str) -> None:
 
 
 def _duckdb(url: str, path: str) -> None:
-    connection: Any = importlib.import_module("duckdb").connect()
+    # Without its extension it is not there; nothing is downloaded.
+    settings = {"autoinstall_known_extensions": "false"}
+    connection: Any = importlib.import_module("duckdb").connect(config=settings)
     connection.execute("LOAD postgres")
     connection.execute(f"ATTACH '{url}' AS db (TYPE postgres, READ_ONLY)")
     connection.execute(f"COPY (SELECT * FROM db.public.xcom) TO '{path}' (FORMAT parquet)")
