@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.audit.made_pages import KEYS, RAWS, TEXTS, page_of, whole
 from tests.audit.test_secrets import planted
-from xcomctl.audit import Audit, Policy, run
+from xcomctl.audit import Audit, Policy, run, secrets
 from xcomctl.audit.rules import RULES
 from xcomctl.audit.screening import doubtful
 from xcomctl.model import Budget, Limit, Size
@@ -93,7 +93,7 @@ def test_a_rule_without_suspects_looks_at_every_value(monkeypatch: pytest.Monkey
     """`find` alone is a rule; `suspects` only saves time."""
     from dataclasses import replace
 
-    from xcomctl.audit import rules, secrets
+    from xcomctl.audit import rules
 
     plain = replace(secrets.RULE, suspects=None)
     monkeypatch.setattr(rules, "RULES", (plain,))
@@ -101,3 +101,11 @@ def test_a_rule_without_suspects_looks_at_every_value(monkeypatch: pytest.Monkey
         [("return_value", b"1"), ("return_value", None), ("return_value", b"2")], "bytes"
     )
     assert doubtful(page, ALL) == {0, 2}
+
+
+@pytest.mark.parametrize("letter", ["x", "\N{SNOWMAN}"])
+def test_a_credential_far_into_a_large_value_is_found(letter: str) -> None:
+    """As many characters are searched as `find` searches, whatever they take in UTF-8."""
+    text = f'["{letter * 4_000_000}", "ghp_aZ3vN8sLr0aZ09Qw7KpMnBvCxDsF1gH2jK3l"]'
+    assert secrets.find(text, "return_value") == "a GitHub token"
+    assert secrets.suspects(page_of([("return_value", text)], "json")) == {0}

@@ -197,7 +197,12 @@ def suspects(page: Page) -> set[int]:
 
     In one pass for all kinds of tokens, and one for all sensitive names.
     """
-    text = page.text[: _SEARCHED_BYTES + 1]
+    text = page.text
+    if len(text) > MOST_BYTES:
+        # One large value. Of ASCII as many bytes are searched as characters.
+        text = text[: MOST_BYTES + 1]
+        if not text.isascii():
+            text = page.text[: _SEARCHED_BYTES + 1]
     places = [end - 1 for end in _IN_TOKENS.ends(text) if _MORE_OF_TOKEN.match(text, end)]
     if b"@" in text:
         places += [match.start() for match in _MAY_BE_URL.finditer(text)]
