@@ -236,3 +236,22 @@ def test_a_file_without_end_is_not_read(tmp_path: Path, run: Run) -> None:
     done = run("import", "/dev/zero", "--url", "airflow.db", timeout=60)
     assert done.code == 5, done.err
     assert "line 1: it is not text" in done.err
+
+
+def test_the_line_that_the_database_refuses_is_named(
+    postgres: Server, tmp_path: Path, run: Run
+) -> None:
+    """jsonb has no NUL: nothing comes in, and it says which of the lines written together it was."""
+    metadata = Metadata(postgres.create_database(), "3.0", with_instances=True)
+    metadata.instance("dag", "task", "run_1")
+    file = tmp_path / "export.jsonl"
+    file.write_text(line(key="a") + line(key="b\t\\N") + line("\0", key="c") + line(key="d"))
+    done = run("import", "--url", metadata.url, file)
+    assert (done.code, "line 3: the database does not accept" in done.err) == (5, True), done.err
+    assert exported(run, metadata.url) == []
+    file.write_text(line(key="a") + line(key="b\t\\N") + line("\\u0041\n\\", key="d"))
+    assert run("import", "--url", metadata.url, file).code == 0
+    lines = [json.loads(one) for one in exported(run, metadata.url)]
+    assert [(one["key"], one["value"]) for one in lines] == [
+        ("a", 1), ("b\t\\N", 1), ("d", "\\u0041\n\\"),
+    ]  # fmt: skip
