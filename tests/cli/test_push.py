@@ -395,6 +395,8 @@ def test_real_databases_take_values(
     url = fixture.load(tmp_path, server)
     engine = sa.create_engine(url if "://" in url else f"sqlite:///{url}")
     unmapped = " AND t.map_index = -1" if fixture.mapped else ""
+    if fixture.airflow.endswith("3.4.0b2"):
+        unmapped = " AND t.region_index = -1 AND t.working_set IS true"
     by = "run_id" if fixture.version >= (2, 2) else "execution_date"
     with engine.begin() as connection:
         dag_id, task_id = connection.exec_driver_sql(
