@@ -38,7 +38,9 @@ def from_lines(text: str) -> list[dict[str, Any]]:
         row |= {name: told[name] for name in ("size_bytes", "encoding", "dag_run_id", "orphan")}
         row |= {"stored_as": told["stored_as"] or None}
         # Airflow 3.3's and 3.4's.
-        row |= {name: told[name] for name in ("dag_result", "mapped_length") if name in told}
+        others = ["dag_result", "mapped_length", "try_number", "region_id", "region_index"]
+        others += ["store", "xcom_id"]
+        row |= {name: told[name] for name in others if name in told}
         row |= {"value": None, "value_bytes": None}
         if told["value_base64"] or (
             told["value"] is None and told["encoding"] not in ("json", "null")
