@@ -27,6 +27,7 @@ from tests.metadata import Metadata
 from tests.servers import PASSWORD, PostgresServer
 from xcomctl.config.target import resolve_target
 from xcomctl.db.backends import mysql_errors, postgresql_errors, sqlite_errors
+from xcomctl.db.backends.base import MovedError
 from xcomctl.db.backends.diagnosis import Circumstances, Diagnosis, to_error
 from xcomctl.db.backends.engine import UnreadableAnswerError, unreadable_answer
 from xcomctl.errors import XcomctlError
@@ -300,6 +301,7 @@ def test_a_drivers_own_bug_is_told_from_ours(error: type[Exception]) -> None:
         assert isinstance(unreadable_answer(raised(error, module)), UnreadableAnswerError)
     for module in ("xcomctl.db.read.entries", "tests.db.test_diagnoses", "__main__"):
         assert unreadable_answer(raised(error, module)) is None
+    assert unreadable_answer(raised(MovedError, "xcomctl.db.backends.mysql_values")) is None
 
 
 def test_codes_decide_and_no_text_does() -> None:

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from xcomctl.db.backends.diagnosis import NOT_UTF8, UNREADABLE_ANSWER
-from xcomctl.errors import XcomctlError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +50,9 @@ def unreadable_answer(error: BaseException) -> UnreadableAnswerError | None:
     """
     if not isinstance(error, Exception) or isinstance(error, _OTHERWISE_CAUSED):
         return None
+    if _is_in(type(error).__module__, ("xcomctl",)):
+        # It was raised on purpose.
+        return None
     place, module = error.__traceback__, ""
     while place is not None:
         name = str(place.tb_frame.f_globals.get("__name__"))
@@ -79,12 +81,13 @@ def _wrap(context: sa.engine.ExceptionContext) -> None:
 
 
 _SHOWN_BYTES = 200
-_OTHERWISE_CAUSED = (XcomctlError, OSError, MemoryError, UnicodeEncodeError)
+_OTHERWISE_CAUSED = (OSError, MemoryError, UnicodeEncodeError)
 _READERS = (
     "psycopg2",
     "pymysql",
     "sqlalchemy.engine",
     "xcomctl.db.backends.mysql_rows",
+    "xcomctl.db.backends.mysql_values",
     "xcomctl.db.backends.postgresql_copy",
     "xcomctl.db.backends.postgresql_watch",
     "xcomctl.db.backends.streaming",
