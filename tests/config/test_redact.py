@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cli.connection_texts import connection_texts, leaks
-from xcomctl.config.redact import hide, secrets_of, shown, shown_name
+from xcomctl.config.redact import hide, is_connection, secrets_of, shown, shown_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,3 +130,17 @@ def test_hiding_never_fails_and_never_shows(noise: str, password: str) -> None:
     shown(noise)
     hide(noise, secrets_of(noise))
     assert f"QQ{password}QQ" not in shown(f"postgresql://u:QQ{password}QQ@h/db")
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "x-" * 50_000, " " * 100_000, "=" * 100_000])
+def test_long_texts_take_no_time(text: str) -> None:
+    """As long as a command line can be: in proportion to it, not to its square."""
+    begin = time.process_time()
+    hide(text)
+    is_connection(text)
+    assert time.process_time() - begin < 5
+
+
+def test_a_password_behind_a_long_name_is_hidden() -> None:
+    for text in ("x" * 200 + "_password=geheim", "x" * 200 + "mysql://user:geheim@host/db"):
+        assert "geheim" not in hide(text)

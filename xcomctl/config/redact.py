@@ -43,7 +43,7 @@ _PUBLIC_PORT = re.compile(r"(?:\d{1,4}|[1-5]\d{4}|6[0-5]\d{3})(?:,[\w.-]+(?::\d{
 _PUBLIC_PATH = re.compile(r"(?:[^@=?;&\s:]|(?<=^/)[A-Za-z]:(?=[\\/])|file:|:memory:| )*")
 _PUBLIC_VALUE = re.compile(r"[\w./,~+%*\\-]*")
 
-_PAIR = re.compile(r"(?:(?<=^)|(?<=[;&?,/\\\s]))\s*(?P<name>[A-Za-z][\w.%-]*(?: (?:id|name|source|catalog|sec\w*))?)\s*=\s*", re.IGNORECASE)  # fmt: skip
+_PAIR = re.compile(r"(?:(?<=^)|(?<=[;&?,/\\\s]))\s{0,60}(?P<name>[A-Za-z][\w.%-]*(?: (?:id|name|source|catalog|sec\w*))?)\s*=\s*", re.IGNORECASE)  # fmt: skip
 """The name of a `key=value` DSN, or of an option in a query, with its equals sign."""
 _PUBLIC_NAMES = frozenset({
     "host", "hostaddr", "server", "data source", "address", "addr", "user", "uid", "user id",
@@ -238,12 +238,13 @@ def _shown_malformed(text: str) -> str:
 
 # --- other programs' messages -----------------------------------------------------------------
 
+# Bounded, because a text may be as long as a command line, and each place in it can begin a name.
 _QUOTED_PAIR = re.compile(
-    rf"""(?P<name>\b[\w-]*{_SECRET_WORD}[\w-]*['"]?\s*(?:=|(?<=['"])\s*:)\s*)"""
+    rf"""(?P<name>[\w-]{{0,60}}{_SECRET_WORD}[\w-]{{0,60}}['"]?\s*(?:=|(?<=['"])\s*:)\s*)"""
     r"""(?P<value>"[^"]*"|'[^']*'|[^\s&;,)}'"]+)""",
     re.IGNORECASE,
 )
-_QUOTED_URL = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*:?/{1,3})(?P<login>[^\s/:]*:\S*)@")
+_QUOTED_URL = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]{0,60}:?/{1,3})(?P<login>[^\s/:]*:\S*)@")
 
 
 def hide(message: str, secrets: Iterable[str] = ()) -> str:
