@@ -287,7 +287,7 @@ def test_the_tour_fits_the_terminal_and_its_commands_can_be_copied(
     commands = shown.replace(" \\\n", "").split("\n$ ")[1:]
     first = [one.splitlines()[0].split() for one in commands]
     assert first[0] == ["xcomctl", "list", "--url", path, "--sort", "-size", "-n", "5"]
-    assert len(first) == 7
+    assert len(first) == 8
     assert all(one[0] == "xcomctl" for one in first)
 
 
