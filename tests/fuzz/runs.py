@@ -51,7 +51,7 @@ def random_run(rng: random.Random) -> RunInput:
                 )
             ),
         )
-    place = rng.choice(("gone", "/", "/proc")) if rng.random() < 0.08 else "world"
+    place = rng.choice(("gone", "/sys", "/proc")) if rng.random() < 0.08 else "world"
     environment, unset = _environment(rng) if rng.random() < 0.3 else ({}, ())
     return RunInput(
         _arguments(rng),
