@@ -36,6 +36,8 @@ COMMANDS = (
     ("info",),
     ("config", "show"),
     ("config", "check"),
+    ("snapshot", "sizes"),
+    ("report", "page.html"),
 )
 
 

@@ -115,9 +115,15 @@ def execute(given: RunInput, folder: Path, home: Path, *, fresh: bool) -> Outcom
         pid = os.fork()
         if pid == 0:
             _be_program(given, folder, home, err.fileno(), fresh=fresh)
-        code = _wait(pid, follows=any(one in given.arguments for one in FOLLOWING))
+        code = _wait(pid, follows=_waits_for_ever(given))
         err.seek(0)
         return Outcome(code, err.read().decode("utf-8", "backslashreplace"))
+
+
+def _waits_for_ever(given: RunInput) -> bool:
+    """Return whether only Ctrl-C ends the run: it follows new XComs, or a terminal is its input."""
+    reads_terminal = "-" in given.arguments and given.descriptors[0] == "terminal"
+    return reads_terminal or any(one in given.arguments for one in FOLLOWING)
 
 
 def _wait(pid: int, *, follows: bool) -> int | None:
