@@ -77,3 +77,12 @@ def test_a_name_that_cannot_exist_matches_nothing(run: Run, empty_url: str) -> N
     assert run("pull", text, "task", *where).code == 4
     assert run("pull", "dag", "task", text, "-r", text, *where).code == 4
     assert run("push", text, "task", "k", "1", *where).code in (3, 4)
+
+
+@pytest.mark.parametrize("command", [("list",), ("audit",), ("delete", "-d", "dag", "--yes")])
+def test_a_schema_that_is_not_there(tmp_path: Path, run: Run, command: tuple[str, ...]) -> None:
+    """Whatever it is called, it is no bug."""
+    Metadata(str(tmp_path / "airflow.db")).add(b"1")
+    for schema in ("a/b/c[3]:k", 'a"b', ":x", "%s"):
+        done = run(*command, "--url", "airflow.db", "--schema", schema)
+        assert done.code == 3, done.err

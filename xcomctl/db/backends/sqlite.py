@@ -215,8 +215,9 @@ class SQLite(Backend):
 
     @property
     def _catalogue(self) -> str:
-        schema = self.target.schema
-        return "sqlite_master" if schema is None else f'"{schema}".sqlite_master'
+        """Return the name of the catalogue, as it stands in a `sa.text`."""
+        name = self.script().quoted("sqlite_master")
+        return name.replace(":", "\\:")
 
     def piece(self, value: Element, storage: Storage, start: int, length: int) -> Element:
         # substr() would turn a number into text, and the number is what Airflow reads.
