@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
@@ -89,9 +90,6 @@ class MySQL(Backend):
 
     def connect_args(self, url: Url, options: Options) -> dict[str, Any]:
         args: dict[str, Any] = {"connect_timeout": max(1, round(self.target.connect_timeout_s))}
-        if self.target.timeout_s:
-            # The server's own timeout comes first; this one is for where it has none (`stream_into`).
-            args["read_timeout"] = args["write_timeout"] = self.target.timeout_s + GRACE_S
         in_url = {"user": url.username, "password": url.password, "host": url.host}
         in_url |= {"port": str(url.port or ""), "database": url.database}
         args |= {name: value for name, value in options.defaults.items() if not in_url.get(name)}
@@ -102,10 +100,20 @@ class MySQL(Backend):
         if password and (url.driver in _UTF8_PASSWORDS or not _is_latin1(password)):
             # PyMySQL would send it in Latin-1.
             args["password"] = password.encode()
+        for name, bound_s in self._network_bounds_s(options).items():
+            # A server that accepts the connection may never say a word.
+            args[name] = min(args["connect_timeout"], bound_s or math.inf)
         tls = options.tls
         if tls is not None:
             args |= {"ssl_disabled": True} if tls.disabled else {"ssl": tls_context(tls)}
         return args
+
+    def _network_bounds_s(self, options: Options) -> dict[str, float | None]:
+        """Return how long a statement may wait for the network, by PyMySQL's names."""
+        # The server's own timeout comes first; this one is for where it has none (`stream_into`).
+        bound_s = self.target.timeout_s + GRACE_S if self.target.timeout_s else None
+        given = options.arguments
+        return {name: given.get(name, bound_s) for name in ("read_timeout", "write_timeout")}
 
     def engine(self) -> sa.Engine:
         engine = super().engine()
@@ -118,6 +126,9 @@ class MySQL(Backend):
 
     def use(self, connection: sa.Connection) -> None:
         driver: Any = connection.connection.driver_connection
+        for name, bound_s in self._network_bounds_s(urls.parse(self.target.url).options()).items():
+            # PyMySQL has no public word for it.
+            setattr(driver, f"_{name}", bound_s)
         self._session = Session(self.name, driver.thread_id(), self._second_connection)
         bounds = [one for one in (self.target.timeout_s, self.lock_timeout_s) if one]
         if bounds:
