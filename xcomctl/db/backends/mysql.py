@@ -209,13 +209,20 @@ class MySQL(Backend):
         driver: Any = self.connection.connection.driver_connection
         self._bound_whole_answers(_A_DAY_S)
         self._unanswered = True
-        with self.explained():
-            is_read = yield from mysql_values.read_pieces(driver, sql, parameters)
-        self._unanswered = False
-        self._bound_whole_answers(self.target.timeout_s or 0)
+        try:
+            with self.explained():
+                is_read = yield from mysql_values.read_pieces(driver, sql, parameters)
+        except GeneratorExit:
+            self._end_whole_answer()
+            raise
+        self._end_whole_answer()
         if not is_read:
             packet = self.largest_answer(storage)
             yield from mysql_values.read_slices(self.connection, table, is_row, storage, packet)
+
+    def _end_whole_answer(self) -> None:
+        self._unanswered = False
+        self._bound_whole_answers(self.target.timeout_s or 0)
 
     def largest_answer(self, storage: Storage) -> Size:
         packet = self.connection.scalar(sa.text("SELECT @@session.max_allowed_packet"))

@@ -101,13 +101,14 @@ def read_slices(
 def value_pieces(driver: Any, sql: str, parameters: Any) -> Generator[bytes | None]:
     """Yield the one field of a query's first row in pieces, as the server sends it; None for NULL.
 
-    Nothing where there is no row. The driver itself would hold all of it, three times. Its
-    connection is closed where not all is read.
+    Nothing where there is no row. The driver itself would hold all of it, three times. Closing
+    the generator reads the rest; after an error or an interruption the connection is closed.
 
     Raises:
         pymysql.Error: the server refused, or the connection was lost.
     """
     cursor = driver.cursor(SSCursor)
+    length = 0
     try:
         cursor.execute(sql, parameters)
         payload = _Payload(driver)
@@ -131,6 +132,10 @@ def value_pieces(driver: Any, sql: str, parameters: Any) -> Generator[bytes | No
                 length -= len(piece)
                 yield piece
         payload.end()
+    except GeneratorExit:
+        with contextlib.suppress(Error):
+            _skip(payload, length, cursor)
+        raise
     except BaseException:
         if cursor._result is not None:
             if not cursor._result.unbuffered_active:
@@ -139,6 +144,14 @@ def value_pieces(driver: Any, sql: str, parameters: Any) -> Generator[bytes | No
             cursor._result.unbuffered_active = False
         driver.close()
         raise
+    cursor.close()
+
+
+def _skip(payload: _Payload, length: int, cursor: SSCursor) -> None:
+    """Read the rest of a value and of its result, so that the connection can be used again."""
+    while length:
+        length -= len(payload.read(min(length, _PIECE_BYTES)))
+    payload.end()
     cursor.close()
 
 
