@@ -12,7 +12,7 @@ from tests.db.test_parts import fill
 from tests.program import at_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LINE = "\r\x1b[K"
@@ -23,6 +23,7 @@ def slow() -> None:
     """Make the program read slowly, and show progress soon. Runs in its process."""
     from xcomctl.cli import progress
     from xcomctl.db.read.entries import Entries
+    from xcomctl.db.read.pages import Pages
     from xcomctl.db.read.sizes import Sizes
     from xcomctl.db.write.delete import Delete
     from xcomctl.db.write.restore import Restore
@@ -51,6 +52,18 @@ def slow() -> None:
 
         setattr(Entries, name, slowly)
 
+    real_stream = Pages.stream
+
+    def stream_slowly(
+        self: Pages, selection: Any, take: Callable[[Any], object], **options: Any
+    ) -> None:
+        def take_slowly(page: Any) -> None:
+            take(page)
+            time.sleep(0.1)
+
+        real_stream(self, selection, take_slowly, **options)
+
+    Pages.stream = stream_slowly  # type: ignore[method-assign]
     delay_items("values")
     delay_items("scan")
     delay_items("read_pieces")
