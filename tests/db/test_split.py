@@ -88,6 +88,8 @@ def test_list_shows_what_airflow_reads(run: Run, metadata: Metadata) -> None:
     """Neither earlier attempts nor what a row of xcom_v2 replaced, unless asked for."""
     assert named(listed(run, metadata)) == CURRENT
     assert named(listed(run, metadata, "--attempts", "all")) == sorted(CURRENT + HIDDEN)
+    assert "--attempts all shows them" in run("list", "--url", metadata.url).err
+    assert "leaves out" not in run("list", "--attempts", "all", "--url", metadata.url).err
     unknown = run("list", "--attempts", "old", "--url", metadata.url)
     assert unknown.code == 2
     assert "current, all" in unknown.err

@@ -64,6 +64,16 @@ def cells(entry: XComEntry) -> dict[str, object]:
     }
 
 
+def left_out(store: Store) -> list[str]:
+    """Return the note on XComs that are not listed unless they are asked for."""
+    if not store.schema.split:
+        return []
+    return [
+        "as Airflow 3.4 does, this leaves out XComs of earlier attempts and replaced ones in xcom_v1; "
+        "--attempts all shows them"
+    ]
+
+
 def refuse_ambiguous(entries: Sequence[XComEntry]) -> None:
     """Raise UsageError with the choices where several XComs have the name and the map_index.
 

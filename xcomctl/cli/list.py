@@ -185,6 +185,8 @@ def command(
             rows = work.counting("list: reading XComs", listing.rows())
             console.write(layout, rows, outputs, private=query.shows("value"))
         notes = [*listing.notes(stored=options.stored)]
+        if filters.attempts is None:
+            notes += attempts.left_out(store)
         warn_about_gaps(console, store, query.selection, listing.returned)
     if options.total and not shows_closing(outputs):
         notes += listing.closing()
