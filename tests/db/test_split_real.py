@@ -80,6 +80,8 @@ def upgraded(
         "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+        # 3.3 wrote the DAG without its loop; by default 3.4 leaves that alone for 30 s.
+        "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
         "JUDGE_PUSH": "[]",
         "TZ": "UTC",

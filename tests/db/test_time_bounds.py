@@ -125,9 +125,9 @@ def test_a_write_waits_so_long_for_a_locked_table_and_names_who_holds_it(
     url = filled(server)
     with another_session(url, lock_table(server)) as number:
         begin = time.monotonic()
-        done = run(*PUSH, "--url", url, "--lock-timeout", "1s", timeout=60)
+        done = run(*PUSH, "--url", url, "--lock-timeout", "3s", timeout=60)
     assert done.code == 3, done.err
-    assert "another session held the table or the row for 1 s" in done.err
+    assert "another session held the table or the row for 3 s" in done.err
     assert f"ession {number} (" in done.err
     assert "--lock-timeout" in done.err
     assert time.monotonic() - begin < LONGEST_S
@@ -138,9 +138,9 @@ def test_a_write_names_who_holds_the_row(run: Run, server: Server) -> None:
     """A row that is changed and not committed."""
     url = filled(server)
     with another_session(url, "UPDATE xcom SET value = '3'") as number:
-        done = run(*PUSH, "--url", url, "--lock-timeout", "2s", timeout=60)
+        done = run(*PUSH, "--url", url, "--lock-timeout", "4s", timeout=60)
     assert done.code == 3, done.err
-    assert "another session held the table or the row for 2 s" in done.err
+    assert "another session held the table or the row for 4 s" in done.err
     assert f"Session {number} (" in done.err
     assert "holds the lock" in done.err
 
@@ -151,9 +151,9 @@ def test_a_read_that_waits_for_a_lock_does_not_ask_for_narrower_filters(
     """They would not help."""
     url = filled(server)
     with another_session(url, lock_table(server)) as number:
-        done = run("list", "--url", url, "--timeout", "2s", timeout=60)
+        done = run("list", "--url", url, "--timeout", "5s", timeout=60)
     assert done.code == 3, done.err
-    assert "another session held the table or the row for 2 s" in done.err
+    assert "another session held the table or the row for 5 s" in done.err
     assert f"ession {number} (" in done.err
     assert "arrow the filters" not in done.err
     assert "--timeout" in done.err
