@@ -78,7 +78,13 @@ def _environment(rng: random.Random) -> tuple[dict[str, str], tuple[str, ...]]:
         "COMP_CWORD": inputs.NUMBERS, "_TYPER_COMPLETE_ARGS": ("xcomctl pull ", "xcomctl 'x"), "PAGER": ("x",),
     }  # fmt: skip
     chosen = rng.sample(list(pools), rng.randrange(1, 5))
-    given = {name: inputs.pick(rng, pools[name]) for name in chosen}
+    # Python itself refuses to start with some values of its own.
+    given = {
+        name: rng.choice(pools[name])
+        if name.startswith("PYTHON")
+        else inputs.pick(rng, pools[name])
+        for name in chosen
+    }
     # The system takes no more.
     given = {name: text[:20_000] for name, text in given.items() if _can_be_passed(text)}
     unset = tuple(name for name in ("HOME", "PATH", "TERM") if rng.random() < 0.1)
