@@ -106,6 +106,8 @@ def test_1_only_where_the_gate_trips(run: Run, db: Path) -> None:
         (("pull", "dag", "task", "-o", "xml"), "xml"),
         (("pull", "dag", "task", "--path", "a..[b"), "path"),
         (("pull", "dag", "task", "--default", "{"), "--default"),
+        (("pull", "dag", "task", "--default", "[1e999]"), "--default"),
+        (("pull", "dag", "task", "--default", "-Infinity"), "--default"),
         (("pull", "dag", "task", "-m", "1", "--all-map-indexes"), "cannot be combined"),
         (("audit", "--size-limit", "big"), "big"),
         (("audit", "--warn-at", "120%"), "120%"),

@@ -228,11 +228,13 @@ def _read_options(console: Console, options: Options) -> _Request:
 
 
 def _parse_default(text: str) -> object:
+    from xcomctl.values import strictjson
+
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=strictjson.refuse, parse_float=strictjson.to_float)
     except (ValueError, RecursionError):
         raise UsageError(
-            "cannot read --default: it is not JSON",
+            "cannot read --default: it is not strict JSON",
             hint="A string needs its own quotes: '\"none\"'.",
         ) from None
 

@@ -70,7 +70,7 @@ def parse(text: str) -> object:
     """
     try:
         with strictjson.long_numbers(), strictjson.deep():
-            return json.loads(text, object_pairs_hook=_unique, parse_float=_number)
+            return json.loads(text, object_pairs_hook=_unique, parse_float=strictjson.to_float)
     except RecursionError:
         raise RefusedError("cannot push a value that is nested too deeply") from None
     except ValueError as error:
@@ -89,13 +89,6 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f'an object has the key "{twice}" twice')
     return found
-
-
-def _number(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{text[:40]} is out of range for a float")
-    return number
 
 
 def encode(

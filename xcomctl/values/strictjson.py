@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from contextlib import contextmanager
 from functools import cache
@@ -65,6 +66,14 @@ def _is_strict_for_json_module(data: bytes) -> bool:
 def refuse(token: str) -> None:
     """Refuse NaN and Infinity: a `parse_constant` for json.loads."""
     raise ValueError(token)
+
+
+def to_float(text: str) -> float:
+    """Return a number, which must not be too large: a `parse_float` for json.loads."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is out of range for a float")
+    return number
 
 
 @cache
