@@ -71,7 +71,7 @@ def fill(url: str, generation: str = "2.3", rows: int = ROWS) -> Metadata:
     return metadata
 
 
-def slow_export(folder: Path, *arguments: str, every: int = 50, pause: float = 0.01) -> subprocess.Popen[bytes]:  # fmt: skip
+def slow_export(folder: Path, *arguments: str, every: int = 50, pause: float = 0.03) -> subprocess.Popen[bytes]:  # fmt: skip
     """Start an export that takes its time."""
     return subprocess.Popen(
         [sys.executable, "-c", SLOW, str(every), str(pause), "export", *arguments],
@@ -111,7 +111,7 @@ def test_killed_several_times_it_ends_whole(
     fill(empty_url, generation)
     where = ("--url", empty_url, "-o", f"{form}=out", "--resume", "--min-size", "100")
     safe = -1
-    for part in (0, 700, 1400, 2600):
+    for part in (0, 600, 1200, 1800):
 
         def reached(part: int = part, safe: int = safe) -> bool:
             rows = state(tmp_path).get("rows", -1)
