@@ -146,7 +146,7 @@ def parse_time(text: str | None) -> datetime | None:
 
 
 def all_fixtures() -> list[Fixture]:
-    """Return every fixture that is there."""
+    """Return every available fixture."""
     found = []
     for path in [
         *sorted(FOLDER.glob("*.expected.json")),

@@ -291,7 +291,7 @@ HEAVY = {"sqlalchemy", "psycopg2", "pymysql", "sqlite3", "pydantic", "rich.conso
     ],
 )
 def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
-    """Asking what there is touches no database library."""
+    """Help and version load no database library."""
     assert not loaded_by(*arguments) & HEAVY
 
 

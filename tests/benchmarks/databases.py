@@ -36,7 +36,7 @@ class IncompleteError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A metadata DB with a table of so many rows."""
+    """A metadata database with `rows` XComs."""
 
     backend: str
     storage: str
@@ -154,7 +154,7 @@ class Place:
                 self._execute(f"SET GLOBAL max_allowed_packet = {PACKET}")
 
     def database(self, storage: str, rows: int) -> Database:
-        """Return the database with so many rows, built if it is not there yet.
+        """Return the database with `rows` XComs, and build it if it does not exist.
 
         Raises:
             IncompleteError: there is one of its name with other rows.

@@ -218,7 +218,7 @@ class Values:
     def writing(self, database: Database, rows: Callable[[], int]) -> Iterator[Result]:
         """Yield what deleting every row took, and restoring them; the table is then as before.
 
-        `rows` counts the rows that are there.
+        `rows` returns the number of rows in the table.
         """
         undo = self.scratch / "undo.jsonl"
         unit = xcomctl(*_EXPORT, database=database, output=self.output, prints=True)

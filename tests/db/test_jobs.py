@@ -43,7 +43,7 @@ def make(form: type[JsonLines | CsvLines], write: Any, store: Any) -> JsonLines 
 def by_jobs(
     url: str, form: type[JsonLines | CsvLines], count: int, selection: Selection = EVERYTHING
 ) -> tuple[bytes, int] | None:  # fmt: skip
-    """Return what so many jobs write, and their rows; None if they cannot read one state."""
+    """Return the output of `count` jobs and the number of rows; None if they cannot share a snapshot."""
     out = bytearray()
     with (
         jobs.start_jobs(resolve_target(url=url), count, lambda write, store: make(form, write, store)) as started,

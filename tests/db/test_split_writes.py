@@ -122,7 +122,7 @@ def test_push_into_a_loop_needs_the_region(run: Run, metadata: Metadata) -> None
 def test_an_export_of_an_older_airflow_goes_to_current_attempts(
     run: Run, metadata: Metadata, tmp_path: Path
 ) -> None:
-    """New ones into xcom_v2, those that are there unchanged; and a whole export is what there is."""
+    """New XComs go into xcom_v2, existing ones stay as they are, and an export then holds both."""
     old = Metadata(str(tmp_path / "old.db"), "3.0", with_instances=True)
     for task, key in (("flaky", "new"), ("cleared", "return_value")):
         old.instance("dag", task, RUN)

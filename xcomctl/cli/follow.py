@@ -37,9 +37,9 @@ class Request:
     every_s: float
     until_match: bool
     existing: bool
-    """Whether to begin with what there is."""
+    """Whether to start with the XComs that already exist."""
     limit: int
-    """How many XComs to print; 0 for no bound."""
+    """Maximum number of XComs to print (0 = all)."""
     all_attempts: bool
 
 

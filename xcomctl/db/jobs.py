@@ -65,9 +65,10 @@ class Jobs:
 
 @contextlib.contextmanager
 def start_jobs(target: Target, count: int, make_sink: MakeSink) -> Iterator[Jobs]:
-    """Start so many processes, which end with the block. No database may be open yet.
+    """Start `count` worker processes, which end with the block. No database may be open yet.
 
-    `make_sink` makes what writes lines. There are no jobs where the system has no such processes.
+    `make_sink` creates the sink that each worker writes lines into. Yields `Jobs` without workers
+    where the system cannot fork.
     """
     # Imported once, for all of them.
     import xcomctl.db.read.store  # noqa: F401

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xcomctl.model import Raw, StoredRow, XComEntry
 
 PAGE_BYTES = 1024 * 1024
-"""A page is full with so many bytes of rows. A larger value is a page of its own."""
+"""A page is complete once its rows take this many bytes. A larger value gets a separate page."""
 _ABOUT_HEAD_BYTES = 64
 
 

@@ -228,7 +228,7 @@ class Backend(ABC):
         return sa.func.octet_length(value)
 
     def at_least(self, value: Element, storage: Storage, size: int) -> Element:
-        """Return whether the value is of at least so many bytes."""
+        """Return whether the value has at least `size` bytes."""
         return self.size(value, storage) >= int(size)
 
     def searching(self) -> Searching:
@@ -337,10 +337,10 @@ class Backend(ABC):
     def gathered(
         self, statement: sa.Select[Any], width: int, *, whole: bool
     ) -> Mapping[Name, array[int]]:
-        """Return the numbers of each group of the rows, which are so many names and a number.
+        """Return the sizes in each group: a row is `width` names and a size in bytes.
 
-        -1 stands for NULL, and names are as `text_of` takes them. `whole` says that no rows are
-        left out along an index.
+        -1 stands for NULL; pass names to `text_of` to read them. `whole` means that the statement
+        reads the whole table, not a range of an index.
         """
         return gather_sizes(self.batches(statement), width)
 

@@ -54,13 +54,13 @@ JSON_TEXT_PER_STORED = 6
 JSON_TEXT_BEYOND_STORED = 4
 """Bytes of text more than that: `OCTET_LENGTH(value) <= 6 * JSON_STORAGE_SIZE(value) + 4`.
 
-What has so many bytes of text is thus among what has a sixth of them stored, which is told 2.4
-times as fast. Of MySQL only, whose JSON is binary; shown in tests/test_mysql_json_bound.py.
+So a value with N bytes of text has at least about N / 6 bytes stored, and checking the stored size
+is 2.4 times as fast. MySQL only, whose JSON is binary; see tests/db/test_mysql_json_bound.py.
 """
 _UTF8_PASSWORDS = ("mysqldb", "mysqlconnector", "mariadbconnector")
 """The drivers that send a password in UTF-8; the others send Latin-1."""
 _SHORTLY_S = 3
-"""Longest wait of a second connection, which is a help only."""
+"""Timeout of the second connection, which only cancels statements and finds blocking sessions."""
 _STRICT_MODES = ("STRICT_TRANS_TABLES", "STRICT_ALL_TABLES", "TRADITIONAL")
 
 _MOST_RUNS = 50_000

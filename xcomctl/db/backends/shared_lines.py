@@ -25,7 +25,7 @@ SLOTS: Final = 4
 
 
 def make_slots(count: int) -> list[list[mmap.mmap]]:
-    """Return memory for each of so many workers, to be started afterwards."""
+    """Return shared memory for `count` workers, by worker. Call it before starting them."""
     return [[mmap.mmap(-1, SLOT_BYTES) for _ in range(SLOTS)] for _ in range(count)]
 
 

@@ -163,7 +163,7 @@ class Conditions:
     def of_first_runs(self, many: int, descending: bool, start: object = None) -> Element | None:
         """Return whether a row is of one of the first runs by id, from `start` on.
 
-        None if there are no more than so many.
+        None if there are at most `many` runs.
         """
         run = self._table.run.c.id
         runs = sa.select(run).order_by(run.desc() if descending else run.asc()).limit(many)

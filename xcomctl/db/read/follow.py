@@ -64,7 +64,7 @@ class Follow:
         self._state: object = None
 
     def start(self, store: Store, *, existing: bool) -> list[XComEntry]:
-        """Take note of what there is. Return what the selection matches of it if `existing`."""
+        """Remember the XComs that exist now. With `existing`, return those that the selection matches."""
         with _latest(store):
             versions, rows = versions_of(store.table), Rows(store.table)
             now = store.table.connection.scalar(sa.select(sa.func.current_timestamp()))

@@ -157,7 +157,7 @@ class SmallParts:
 
 
 def _settled(first: int, last: int, keys: int) -> int:
-    """Return a key near the last of so many that stays the same while some are added."""
+    """Return a key near the last of `keys` keys, rounded so that it rarely moves as rows are added."""
     step = max(keys // _STEPS, 1)
     return max(first, last - last % (1 << step.bit_length() - 1))
 

@@ -55,7 +55,7 @@ class Visibility:
             return [reason for reason in reasons if reason is not None]
 
     def unmatched(self, selection: Selection, matched: int) -> Iterator[Unmatched]:
-        """Yield the filters that no XCom matches by themselves, of a selection that matched so many.
+        """Yield the filters that match no XCom on their own. The whole selection matched `matched`.
 
         Tasks, keys and runs are looked for in the selected DAGs. A single filter of its kind has
         matched if anything has, and costs nothing.

@@ -1,4 +1,4 @@
-"""What every change shares: where a row goes, the row that is there, and single statements."""
+"""What every change shares: where a row goes, the existing row, and single statements."""
 
 from __future__ import annotations
 
