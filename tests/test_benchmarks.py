@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.left_out import need_program
+
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def sqlite_client() -> None:
+    """SQLite's own client, which the benchmark compares with."""
+    need_program("sqlite3")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +30,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.skipif(not shutil.which("sqlite3"), reason="needs the client sqlite3")
+@pytest.mark.usefixtures("sqlite_client")
 def test_benchmark_reports_each_operation_against_its_floor(tmp_path: Path) -> None:
     """Every operation that was asked for has its line: seconds, a ratio or difference, and no failure."""
     report = tmp_path / "report.md"
@@ -73,7 +80,7 @@ def test_benchmark_takes_no_half_built_database(tmp_path: Path) -> None:
     assert "0 of 0 bars met, 1 FAILED" in done.stdout
 
 
-@pytest.mark.skipif(not shutil.which("sqlite3"), reason="needs the client sqlite3")
+@pytest.mark.usefixtures("sqlite_client")
 def test_benchmark_measures_values_in_units_of_an_export() -> None:
     """With an older build beside it; rows that were deleted come back."""
     older = Path(sys.executable).with_name("xcomctl")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -15,13 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import clean_environment
+from tests.left_out import AIRFLOWS, real_airflow
 from tests.metadata import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).parent.parent
-RELEASES = {"2.10": "XCOMCTL_TEST_AIRFLOW2", "3.3": "XCOMCTL_TEST_AIRFLOW3"}
+RELEASES = ("2.10", "3.3")
 """Release → the variable that names its `airflow`."""
 COMMAND = f"{sys.executable} -m xcomctl"
 PUSHING = """
@@ -183,9 +183,7 @@ def test_large(xcoms):
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_dag_test_in_a_real_airflow(tmp_path: Path, release: str) -> None:
     """`dag.test()` on a throwaway database passes, and fails with a message worth reading."""
-    airflow = os.environ.get(RELEASES[release])
-    if not airflow:
-        pytest.skip(f"{RELEASES[release]} names no `airflow`")
+    airflow = real_airflow(AIRFLOWS[release])
     site = tmp_path / "site"
     site.mkdir()
     libraries = Path(sysconfig.get_path("purelib"))

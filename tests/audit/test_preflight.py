@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import pickle
 import sqlite3
 import subprocess
@@ -23,6 +22,7 @@ import sqlalchemy as sa
 from lxml import etree
 
 from tests.conftest import clean_environment
+from tests.left_out import real_airflow
 from tests.metadata import Metadata
 from tests.program import at_terminal
 from xcomctl.audit import airflow3
@@ -172,10 +172,7 @@ def test_sizes_beyond_jsonb_stop_the_migration() -> None:
 
 
 def airflow(major: int) -> Path:
-    program = os.environ.get(f"XCOMCTL_TEST_AIRFLOW{major}")
-    if not program:
-        pytest.skip(f"left out: XCOMCTL_TEST_AIRFLOW{major} may name the `airflow` of a release")
-    return Path(program)
+    return Path(real_airflow(str(major)))
 
 
 def test_outcomes_are_those_of_the_real_migration(postgres: Server) -> None:

@@ -6,14 +6,13 @@ import contextlib
 import os
 import pty
 import select
-import shutil
 import signal
 import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import pytest
+from tests.left_out import need_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,11 +77,7 @@ def program(directory: Path) -> Path:
 @contextmanager
 def started(shell: str, home: Path, directory: Path, env: Mapping[str, str]) -> Iterator[Session]:
     """Start a shell with what its startup files in `home` say, and end it afterwards."""
-    if shutil.which(shell) is None:
-        reason = f"{shell} is not installed"
-        if os.environ.get("XCOMCTL_REQUIRE_SERVERS") == "1":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+    need_program(shell)
     startup = home / _STARTUP[shell]
     startup.parent.mkdir(parents=True, exist_ok=True)
     with startup.open("a", encoding="utf-8") as file:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.left_out import AIRFLOWS, real_airflow
 from tests.real_airflow import airflow
 
 if TYPE_CHECKING:
@@ -95,12 +96,7 @@ VALUES: dict[str, tuple[list[str], str]] = {
 }  # fmt: skip
 """Key → push's arguments, and what a task must read, in Python."""
 
-RELEASES = {
-    "2.10": "XCOMCTL_TEST_AIRFLOW2",
-    "3.0": "XCOMCTL_TEST_AIRFLOW30",
-    "3.3": "XCOMCTL_TEST_AIRFLOW3",
-    "3.4": "XCOMCTL_TEST_AIRFLOW34",
-}
+RELEASES = ("2.10", "3.0", "3.3", "3.4")
 """Release → the variable that names its `airflow`."""
 
 ALWAYS_REFUSED = {"bytes", "reserved", "old_envelope", "k" * 513}
@@ -131,9 +127,7 @@ def test_real_airflow_reads_what_was_pushed(
     release: str, backend: str, tmp_path: Path, any_server: Callable[[str], Server]
 ) -> None:
     """Its own xcom_pull returns each value, in type and in value; what it could not is refused."""
-    program = os.environ.get(RELEASES[release])
-    if not program:
-        pytest.skip(f"left out: {RELEASES[release]} may name the `airflow` of a {release}")
+    program = real_airflow(AIRFLOWS[release])
     url = (
         f"sqlite:///{tmp_path}/airflow.db"
         if backend == "sqlite"

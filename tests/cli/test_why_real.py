@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.left_out import AIRFLOWS, real_airflow
 from tests.real_airflow import airflow
 
 if TYPE_CHECKING:
@@ -16,11 +17,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parents[1]
 
-RELEASES = {
-    "2.10": "XCOMCTL_TEST_AIRFLOW2",
-    "3.0": "XCOMCTL_TEST_AIRFLOW30",
-    "3.3": "XCOMCTL_TEST_AIRFLOW3",
-}
+RELEASES = ("2.10", "3.0", "3.3")
 """Release → the variable that names its `airflow`."""
 
 CAUSES = {
@@ -66,9 +63,7 @@ DIFFERENT = {
 @pytest.mark.parametrize("release", RELEASES)
 def test_causes_of_a_real_run(release: str, tmp_path: Path, run: Run) -> None:
     """None of the guesses is wrong."""
-    program = os.environ.get(RELEASES[release])
-    if not program:
-        pytest.skip(f"left out: {RELEASES[release]} may name the `airflow` of a {release}")
+    program = real_airflow(AIRFLOWS[release])
     database = tmp_path / "airflow.db"
     dags = tmp_path / "dags"
     dags.mkdir()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
+from tests.left_out import AIRFLOWS, real_airflow
 from tests.real_airflow import airflow
 from xcomctl.config.target import resolve_target
 from xcomctl.db import open_store
@@ -67,9 +68,7 @@ def upgraded(
     any_server: Callable[[str], Server],
 ) -> tuple[Upgraded, Any]:
     """Return the metadata DB, and what the run after the upgrade was told."""
-    programs = [os.environ.get(one, "") for one in ("XCOMCTL_TEST_AIRFLOW3", "XCOMCTL_TEST_AIRFLOW34")]  # fmt: skip
-    if not all(programs):
-        pytest.skip("left out: XCOMCTL_TEST_AIRFLOW3 and _AIRFLOW34 may name an `airflow` of each")
+    programs = [real_airflow(AIRFLOWS[release]) for release in ("3.3", "3.4")]
     folder = tmp_path_factory.mktemp("upgraded")
     url = f"sqlite:///{folder}/airflow.db"
     if request.param != "sqlite":

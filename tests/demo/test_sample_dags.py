@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
+from tests.left_out import real_airflow
 from tests.real_airflow import airflow
 from xcomctl.demo.build import MODELS, Layout, accuracy, build, file_names
 
@@ -225,8 +226,8 @@ def test_demo_draws_what_a_real_run_drew(layout: Layout) -> None:
 # Real runs, where an Airflow is given
 
 AIRFLOW_BY_LAYOUT: dict[Layout, str] = {
-    "2.10": "XCOMCTL_TEST_AIRFLOW2",
-    "3.x": "XCOMCTL_TEST_AIRFLOW3",
+    "2.10": "2",
+    "3.x": "3",
 }
 DAY = date(2026, 3, 5)
 
@@ -237,12 +238,7 @@ def real_run(
 ) -> tuple[Layout, Path, str]:
     """Return the layout, the database and the output of an Airflow that ran both DAGs."""
     layout: Layout = request.param
-    variable = AIRFLOW_BY_LAYOUT[layout]
-    program = os.environ.get(variable)
-    if not program:
-        pytest.skip(
-            f"left out: no real Airflow was run; {variable} may name the `airflow` of a {layout}"
-        )
+    program = real_airflow(AIRFLOW_BY_LAYOUT[layout])
     home = tmp_path_factory.mktemp("airflow")
     database = home / "airflow.db"
     environment = {

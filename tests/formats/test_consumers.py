@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sarif import loader
 
 from tests.conftest import clean_environment
+from tests.left_out import need_program
 from tests.metadata import Metadata
 from tests.servers import free_port
 from xcomctl.formats import Destination, Layout, sarif
@@ -62,11 +61,7 @@ def db(tmp_path: Path) -> Path:
 @pytest.fixture
 def scrape(tmp_path: Path) -> Iterator[Callable[[bytes], str]]:
     """Return a function that serves a text file with the real node exporter, and scrapes it."""
-    if shutil.which(NODE_EXPORTER) is None:
-        reason = f"{NODE_EXPORTER} is not installed: apt-get install {NODE_EXPORTER}"
-        if os.environ.get("XCOMCTL_REQUIRE_SERVERS") == "1":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+    need_program(NODE_EXPORTER)
     folder, port = tmp_path / "textfiles", free_port()
     folder.mkdir()
     process = subprocess.Popen(

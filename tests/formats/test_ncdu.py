@@ -8,7 +8,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import struct
 import termios
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.left_out import need_program
 from tests.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -67,10 +67,7 @@ def test_the_tree_holds_every_group(db: Path, run: Run) -> None:
 
 def test_ncdu_opens_it(db: Path, run: Run, tmp_path: Path) -> None:
     """It shows the total, and goes down into the largest DAG."""
-    if shutil.which("ncdu") is None:
-        if os.environ.get("XCOMCTL_REQUIRE_SERVERS") == "1":
-            pytest.fail("ncdu is not installed", pytrace=False)
-        pytest.skip("ncdu is not installed: apt-get install ncdu")
+    need_program("ncdu")
     file = tmp_path / "xcom.ncdu"
     assert run("top", "--url", db, "-o", f"ncdu={file}").code == 0
     pid, terminal = pty.fork()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import clean_environment
+from tests.left_out import real_airflow
 from tests.metadata import Metadata
 from xcomctl.errors import RefusedError
 from xcomctl.values import encode
@@ -74,9 +74,7 @@ def test_a_datetime_that_no_airflow_reads_back_is_refused(text: str, release: Re
 @pytest.mark.parametrize("number", ["2", "3"])
 def test_real_airflow_fails_on_the_datetimes_that_are_refused(number: str, tmp_path: Path) -> None:
     """And reads the ones that are accepted."""
-    program = os.environ.get(f"XCOMCTL_TEST_AIRFLOW{number}")
-    if not program:
-        pytest.skip(f"left out: XCOMCTL_TEST_AIRFLOW{number} may name the `airflow` of a release")
+    program = real_airflow(number)
     texts = [f"{LAST}+00:00", "9999-12-31T23:59:59.9+00:00", "0001-01-01T00:00:00+01:00", "0001-01-01T00:00:00+00:00"]  # fmt: skip
     forms: dict[str, str] = {}
     for text in texts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import clean_environment
+from tests.left_out import real_airflow
 from tests.real_serde import canonical
 from tests.values.forms import envelope, forms, old
 from xcomctl.values import decode, render
@@ -120,9 +120,7 @@ def test_forms_are_read_as_recorded(release: str) -> None:
 @pytest.mark.parametrize("number", ["2", "30", "3"])
 def test_recorded_outcomes_are_those_of_real_releases(number: str, tmp_path: Path) -> None:
     """Outcomes for numpy are compared only if that Airflow has numpy installed."""
-    program = os.environ.get(f"XCOMCTL_TEST_AIRFLOW{number}")
-    if not program:
-        pytest.skip(f"left out: XCOMCTL_TEST_AIRFLOW{number} may name the `airflow` of a release")
+    program = real_airflow(number)
     done = subprocess.run(
         [Path(program).with_name("python"), Path(__file__).parents[1] / "real_serde.py"],
         input=json.dumps(FORMS),

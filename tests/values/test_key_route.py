@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import clean_environment
+from tests.left_out import real_airflow
 from tests.metadata import Metadata
 from xcomctl.values.key_route import key_problem
 
@@ -67,9 +67,7 @@ def test_older_airflows_ask_the_database() -> None:
 @pytest.mark.parametrize("number", ["30", "3"])
 def test_the_routes_of_real_airflow_are_asked_for_the_same(number: str, tmp_path: Path) -> None:
     """The real routes, with the HTTP client that tasks use."""
-    program = os.environ.get(f"XCOMCTL_TEST_AIRFLOW{number}")
-    if not program:
-        pytest.skip(f"left out: XCOMCTL_TEST_AIRFLOW{number} may name the `airflow` of a release")
+    program = real_airflow(number)
     done = subprocess.run(
         [Path(program).with_name("python"), Path(__file__).parents[1] / "real_key_routes.py"],
         input=json.dumps([*NEW]), capture_output=True, text=True, check=False, timeout=120,
