@@ -165,8 +165,14 @@ def _parse_map(given: list[str]) -> dict[str, str]:
 
 
 def _copy_stdin(kept: BinaryIO) -> None:
+    from xcomctl.exchange.records import BEGINNING_BYTES
+
     try:
-        shutil.copyfileobj(sys.stdin.buffer, kept)
+        start = sys.stdin.buffer.read(BEGINNING_BYTES)
+        kept.write(start)
+        if b"\0" not in start:
+            # Otherwise it is no text, which reading it reports, and may have no end.
+            shutil.copyfileobj(sys.stdin.buffer, kept)
         kept.flush()
     except OSError as error:
         if error.errno in (errno.EBADF, errno.EISDIR, errno.EIO):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xcomctl.cli.attempts import RegionOption, parse_region
+from xcomctl.cli.given_text import given_text
 from xcomctl.cli.next_command import undo_note
 from xcomctl.cli.options import Connection, Manners, Writing
 from xcomctl.cli.partial_file import place_of
@@ -218,24 +217,8 @@ def _read_value(request: _Request) -> object:
     """
     from xcomctl.values import encode
 
-    text = _text(request.given)
+    text = given_text(request.given)
     return text if request.options.string else encode.parse(text)
-
-
-def _text(given: str) -> str:
-    if given != "-" and not given.startswith("@"):
-        return given
-    try:
-        data = sys.stdin.buffer.read() if given == "-" else Path(given[1:]).read_bytes()
-        return data.decode("utf-8")
-    except OSError as error:
-        raise UsageError(
-            f'could not read "{given[1:] or "stdin"}"',
-            detail=error.strerror,
-            hint="A value that begins with @ comes from a file; --string @FILE does, too.",
-        ) from None
-    except UnicodeDecodeError:
-        raise UsageError("cannot read the value: it is not UTF-8") from None
 
 
 # --- checks -----------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class Fault:
 
 def records(file: BinaryIO) -> Iterator[Record | Fault]:
     """Yield the records of a file written by `export` or `--undo-file` (JSON Lines or CSV), lazily."""
-    start = file.readline(_BEGINNING_BYTES)
+    start = file.readline(BEGINNING_BYTES)
     if b"\0" in start:
         # A device such as /dev/zero has no line end, ever.
         yield Fault(1, "it is not text")
@@ -126,7 +126,8 @@ def _is_cut_undo_line(line: bytes) -> bool:
     return not line.endswith(b"\n") and _UNDO_START.startswith(start)
 
 
-_BEGINNING_BYTES = 64 * 1024
+BEGINNING_BYTES = 64 * 1024
+"""Read first, to tell text from a device such as /dev/zero."""
 _UNDO_START = b'{"undo": '
 
 
