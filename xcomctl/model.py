@@ -235,7 +235,7 @@ class RowSink(Protocol):
     def encode_name(self, name: str, text: str | None) -> Any:
         """Return a name or logical_date as `write_row` takes it; called once for many rows.
 
-        The name `others` stands for further columns, which come as `exchange.others.read` takes them.
+        `others` holds the remaining columns, in the form that `exchange.others.read` expects.
         """
 
     def write_row(self, row: StoredRow) -> object:

@@ -172,7 +172,7 @@ def test_table_ends_with_a_sentence(url: str, run: Run) -> None:
     assert lines[1].split()[:3] == ["shrunk", "task", "shrunk"]
     assert "-5 B" in lines[1]
     assert lines[-1] == (
-        "dag: run_0 → run_1: 1 added, 1 gone, 1 changed, 1 grown, 1 shrunk, 1 same (-2 B in all)"
+        "dag: run_0 → run_1: 1 added, 1 gone, 1 changed, 1 grown, 1 shrunk, 1 same (-2 B in total)"
     )
 
 

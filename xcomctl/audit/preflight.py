@@ -245,7 +245,7 @@ def _reason_to_move(problems: list[Problem]) -> Problem | None:
 def _finding(group: _Group) -> Finding:
     entry, problem = group.example, group.problem
     everywhere = problem.rule in _EVERYWHERE
-    total = f" ({Size(group.total)} in all)" if group.occurrences > 1 else ""
+    total = f" ({Size(group.total)} in total)" if group.occurrences > 1 else ""
     return Finding(
         rule=problem.rule,
         severity=problem.outcome.severity,

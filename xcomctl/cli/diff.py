@@ -307,4 +307,4 @@ def _sentence(compared: _Compared) -> str:
     what = f"{compared.what}: " if compared.what else ""
     total = format_delta(compared.comparison.total_delta)
     told = ", ".join(counts) or "no XComs on either side"
-    return f"{what}{compared.old} → {compared.new}: {told} ({total} in all)"
+    return f"{what}{compared.old} → {compared.new}: {told} ({total} in total)"

@@ -1,4 +1,4 @@
-"""The text that the argument VALUE of `push` stands for."""
+"""Reads the argument VALUE of `push`: text, stdin or a file."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ class _Ticker:
         self._thread.start()
 
     def pause(self) -> None:
-        """End the thread, and wait until it has gone."""
+        """End the thread, and wait for it."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()

@@ -1,4 +1,4 @@
-"""An export by several processes, each of which reads some parts of the table."""
+"""An export by several processes. Each reads some parts of the table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Jobs:
     def write_into(self, sink: LineSink, store: Store, selection: Selection) -> bool:
         """Write the selected rows into a sink, in the order of the primary key.
 
-        Return False, with nothing written, if there are no jobs, or if somebody wrote while they
+        Return False, with nothing written, if there are no jobs, or if another session wrote while they
         began to read and the database cannot give them one state.
 
         Raises:

@@ -47,7 +47,7 @@ class Page:
 
     @cached_property
     def text(self) -> bytes:
-        r"""All values, each behind a line end; nothing stands for NULL and numbers.
+        r"""All values, each after a line end. NULL and numbers are empty.
 
         Values may contain line ends, too. No match of a pattern that cannot contain one spans
         two values.

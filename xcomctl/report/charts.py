@@ -28,7 +28,7 @@ def _svg(label: str, contents: str) -> str:
 
 
 def _grid(top: float) -> tuple[str, str]:
-    """Return lines at round sizes, and their labels, which stand in front of everything."""
+    """Return lines at round sizes, and their labels, which are drawn on top."""
     places = [(value, _y(value, top)) for value in round_sizes(top)]
     lines = "".join(f"M0 {y:.1f}H{WIDTH}" for _, y in places)
     labels = (f'<text x="0" y="{y - 4:.1f}">{markup.size(value)}</text>' for value, y in places)

@@ -286,7 +286,7 @@ def weekly(facts: Facts) -> tuple[int, int]:
 
 
 def growth_per_day(group: Group) -> Size | None:
-    """Return by how many bytes a group's largest value grows per day, None where nobody can tell."""
+    """Return the growth of a group's largest value in bytes per day, None if unknown."""
     found = group.forecast
     if found is None or found.bytes_per_day is None:
         return None

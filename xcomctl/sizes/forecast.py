@@ -78,7 +78,7 @@ class Band:
 
 
 def forecast_band(largest_by_day: Mapping[date, int], limit: int) -> Band | None:
-    """Return the forecast as a band of 95%, None where no trend can be told.
+    """Return the forecast as a 95% band, None without a clear trend.
 
     Its width is Sen's confidence interval of the slope, and the distance from the line within
     which 95% of the known days are.

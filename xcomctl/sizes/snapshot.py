@@ -170,7 +170,7 @@ class Snapshot:
 
 
 def merge(snapshots: Sequence[tuple[str, Snapshot]]) -> Snapshot:
-    """Return the whole of which these are all parts. Each comes with the name of its file.
+    """Merge the parts of a snapshot into the whole. Each comes with the name of its file.
 
     Raises:
         RefusedError: they are not all parts of one database, or one is missing or doubled.
@@ -205,7 +205,7 @@ def _difference(one: Source, other: Source) -> str:
 
 
 def _refuse_other_parts(snapshots: Sequence[tuple[str, Snapshot]]) -> None:
-    """Raise RefusedError unless each part of one division is there once."""
+    """Raise RefusedError unless each part is given exactly once."""
     found: dict[int, str] = {}
     (first_name, first), *_ = snapshots
     of = first.part.of if first.part else 1

@@ -10,14 +10,14 @@ _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 def text_forms(text: str, *, verbatim: bool = True) -> tuple[bytes, ...]:
-    r"""Return the byte strings of which a stored value holds one if a reader of it sees the text.
+    r"""Return byte strings. A stored value holds one of them if its reader sees the text.
 
     The text as it is may be a piece of the JSON, or what is inside one of its strings. Airflow
     stores what `json.dumps` writes, in which `é` is `\u00e9`; others leave it as it is. A
     backslash in front of `u00e9` that the JSON escapes is taken for such an `é`, too.
 
     Args:
-        text: what is searched for. Lone surrogates stand for bytes that are no UTF-8.
+        text: what is searched for. Lone surrogates represent bytes that are not UTF-8.
         verbatim: whether the column keeps JSON as it was written; PostgreSQL's jsonb and MySQL's
             JSON show every character beyond ASCII as itself.
     """

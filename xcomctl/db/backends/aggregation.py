@@ -32,7 +32,7 @@ class Aggregation(Protocol):
 
 
 class PickleSampling(Protocol):
-    """One large value of each group, of which the first byte is looked at later.
+    """One large value of each group, whose first byte is read later.
 
     For a product where that byte costs much more than the size, in all but small values.
     """

@@ -52,7 +52,7 @@ class Backend(ABC):
     **Should**, to be exact: `size` where a value's stored bytes are not its `octet_length`;
     `same`, `same_column` and `exact` where two texts that differ can be equal; `limits`;
     `bound_moment` where a time is bound in another way; `stored` where a value is cast on its
-    way in; `abandon` where a query runs on when its client has gone.
+    way in; `abandon` where a query keeps running after its client is gone.
 
     **May**, to be fast, once measured: everything else. Each method says what has to come back.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class KeyList:
     """Writes keys as SQL. Names repeat, so what was made of them is kept.
 
-    `literal` writes any text or bytes, and `time` is what stands in front of the text of a time.
+    `literal` writes any text or bytes; `time` is the prefix of a timestamp literal.
     """
 
     def __init__(self, literal: Callable[[str | bytes], str], time: str) -> None:

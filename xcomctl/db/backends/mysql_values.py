@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xcomctl.model import Raw, Storage
 
 _TOO_LARGE = (1153, 1301)
-"""Errors of a server that may not send so much in one answer: see `max_allowed_packet`."""
+"""Errors for an answer larger than `max_allowed_packet`."""
 _CAN_READ = all(hasattr(Connection, name) for name in ("_read_bytes", "_read_packet"))
 _HEADER_BYTES = 4
 _LONGEST_PACKET = 0xFFFFFF
@@ -65,7 +65,7 @@ def read_slices(
     storage: Storage,
     packet: int,
 ) -> Iterator[Raw]:
-    """Yield the value of a row in slices, of which the server reads all of it for each.
+    """Yield the value of a row in slices. The server reads the whole value for each slice.
 
     They are of one value, because all are of one transaction's view.
 

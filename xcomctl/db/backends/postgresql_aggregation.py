@@ -24,7 +24,7 @@ https://www.postgresql.org/docs/current/storage-toast.html
 
 
 class PostgreSQLAggregation:
-    """Aggregates in the server, several processes of which scan."""
+    """Aggregates in the server, which scans with several processes."""
 
     def __init__(self, connection: sa.Connection, xcom: str) -> None:
         """Aggregate the table of this name, quoted where it needs to be."""

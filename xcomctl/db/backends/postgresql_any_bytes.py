@@ -1,4 +1,4 @@
-"""Texts of a PostgreSQL database in SQL_ASCII: any bytes, of which what is not UTF-8 is kept.
+"""Texts of a PostgreSQL database in SQL_ASCII: any bytes. Those that are not UTF-8 are kept.
 
 With any other client encoding the server refuses to send such a text:
 https://www.postgresql.org/docs/current/multibyte.html#MULTIBYTE-SETTING

@@ -215,7 +215,7 @@ class SQLite(Backend):
 
     @property
     def _catalogue(self) -> str:
-        """Return the name of the catalogue, as it stands in a `sa.text`."""
+        """Return the name of the catalogue, quoted for a `sa.text`."""
         name = self.script().quoted("sqlite_master")
         return name.replace(":", "\\:")
 

@@ -212,7 +212,7 @@ class PartedSQLite(SQLite):
                 self._driver().rollback()
 
     def shared_state(self) -> SharedState:
-        """Return how others begin to read, and find out whether nobody wrote meanwhile."""
+        """Return how workers start reading and check that no other session wrote in between."""
 
         def look() -> tuple[object, int]:
             self._parent = os.getppid()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SLICE_ROWS: Final = 20_000
 """Rows of the rest of the table that are looked at each time."""
 _MOVE_EVERY: Final = 20
-"""Looks after which the recent area begins anew, further on."""
+"""Number of looks after which the recent area moves on."""
 _MOST_RUNS: Final = 500
 """Unfinished old runs that are looked at each time."""
 _MORE_LOOKS: Final = 12
@@ -46,7 +46,7 @@ class Areas:
         """Whether every row has had its turn once more."""
 
     def begin(self, rows: Rows, versions: Versions) -> list[Element]:
-        """Return the areas of which every row has to be known at the start."""
+        """Return the areas whose rows must all be known at the start."""
         self._floor = _key_at(rows, versions, versions.recent_rows)
         self._find_runs(rows, versions)
         self._known_runs = frozenset(self._runs)

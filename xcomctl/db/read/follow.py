@@ -58,7 +58,7 @@ class Follow:
         self._cycle_mark: int | None = None
         """The mark at the beginning of the turn of all rows that is in progress."""
         self._horizon = datetime.min.replace(tzinfo=UTC)
-        """Outside the areas of which every row is known, rows with an older timestamp are not new."""
+        """Outside the areas whose rows are all known, a row with an older timestamp is not new."""
         self._clock: Clock = Clock(self._horizon)
         self._cycle_began = self._horizon
         self._state: object = None
@@ -93,7 +93,7 @@ class Follow:
             return sorted(found, key=pushed_at)
 
     def forget_connection(self) -> None:
-        """Take note that the next look is over another connection."""
+        """Forget what belongs to the connection: the next look uses another one."""
         self._state = None
 
     def _find(self, rows: Rows, versions: Versions) -> list[XComEntry]:

@@ -39,7 +39,7 @@ class Parts:
 
     @property
     def key(self) -> str:
-        """Return the column of which parts are ranges: `dag_run_id`."""
+        """Return the column that parts divide: `dag_run_id`."""
         return self._table.schema.generation.identity[0]
 
     def plan(self, count: int) -> tuple[KeyRange, ...]:

@@ -34,7 +34,7 @@ _MANY = 100_000
 """Rows to pass over before the first one that is wanted."""
 
 _RUNS = (20, 500)
-"""Runs in which the first entries are looked for, before they are in all."""
+"""Number of runs to search for the first entries before searching all of them."""
 
 _EVERYTHING = 2**63 - 1
 """A LIMIT that keeps MySQL from merging a derived table into the query around it."""

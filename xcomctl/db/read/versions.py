@@ -1,4 +1,4 @@
-"""How one version of an XCom's row is told from the next, so that each is shown once.
+"""Tells versions of an XCom's row apart, so that each is shown once.
 
 No table of Airflow's has an index by time, and a primary key is not the order of insertion: a
 task of an old run may push now, and a replaced XCom keeps its key.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Outcome = Literal["added", "replaced", "unchanged", "removed"]
 
 _RUNS_HELD = 1024
-"""Runs of which it is remembered what was written; the records of an export come run by run."""
+"""Number of runs whose written rows are remembered. The records of an export come run by run."""
 
 Name = tuple[str, int, str | None]
 """task_id, map_index and key: an XCom of a run."""
@@ -33,7 +33,7 @@ class MisfitError(Exception):
 
 @dataclass(slots=True)
 class Spot:
-    """Where a record goes in this database, and what is there."""
+    """Where a record goes in this database, and the rows that exist there."""
 
     pointer: object
     """What the rows of its run point to the run by."""
@@ -127,7 +127,7 @@ class Restore:
     def apply(self, records: Sequence[Record]) -> list[Outcome | MisfitError]:
         """Write a page of records, and return what became of each.
 
-        A MisfitError: it does not fit, or is there with another value and `replace_` is off.
+        A MisfitError: it does not fit, or exists with another value and `replace_` is off.
 
         Raises:
             DatabaseError, RefusedError: the database did not do it.
